@@ -1,0 +1,48 @@
+# Everything that a person or a machine runs here. `make check` is the gate.
+
+CARGO ?= cargo
+LOCKED = $(if $(wildcard Cargo.lock),--locked)
+
+.DEFAULT_GOAL := help
+.PHONY: help build check format lint tidy purity test doc demo bench fuzz clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## the release binaries: plimsoll and its load generator
+	$(CARGO) build --release $(LOCKED) -p plimsoll-cli -p plimsoll-load
+
+check: format lint tidy purity test doc ## the gate: all of the next six
+
+format: ## is everything formatted?
+	$(CARGO) fmt --all --check
+
+lint: ## clippy over everything, warnings are errors
+	$(CARGO) clippy --workspace --all-targets $(LOCKED) --quiet -- -D warnings
+
+tidy: ## the house rules
+	$(CARGO) run --quiet $(LOCKED) -p plimsoll-tidy
+
+purity: ## the logic crates build with no operating system in them
+	$(CARGO) run --quiet $(LOCKED) -p plimsoll-tidy -- purity
+
+test: ## every test in the workspace
+	$(CARGO) test --workspace $(LOCKED) --quiet
+
+doc: ## the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(LOCKED) --quiet
+
+demo: build ## load, kill -9, restart, count: one table, one verdict
+	$(CARGO) run --release $(LOCKED) -p plimsoll-demo
+
+bench: build ## the table of limits, figures and ratios; then the pieces
+	$(CARGO) bench $(LOCKED) -p plimsoll-benches --bench limits
+	$(CARGO) bench $(LOCKED) -p plimsoll-benches --bench pieces
+
+fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
+	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tools/fuzz); do \
+		$(CARGO) +nightly fuzz run --fuzz-dir tools/fuzz $$target -- -max_total_time=60 || exit 1; \
+	done
+
+clean: ## remove what was built
+	$(CARGO) clean

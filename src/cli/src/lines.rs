@@ -1,0 +1,118 @@
+//! Records out of text: a record a line, from files or stdin, one line in memory at a time.
+//!
+//! The line feed is not part of the record; a carriage return before it is, because nothing is to
+//! be lost of what was given. A last line without a line feed counts.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// What is read in one system call.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Calls `take` with each line of the files, or of stdin where there are none (`-` is stdin as
+/// well), until it says to stop.
+pub(crate) fn each_line(
+    files: &[PathBuf],
+    mut take: impl FnMut(&[u8]) -> Result<Flow, Failure>,
+) -> Result<(), Failure> {
+    let stdin = [PathBuf::from("-")];
+    let files = if files.is_empty() { &stdin[..] } else { files };
+    for path in files {
+        let unreadable =
+            |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
+        let flow = if path == Path::new("-") {
+            lines_of(io::stdin().lock(), &mut take, unreadable)?
+        } else {
+            lines_of(File::open(path).map_err(unreadable)?, &mut take, unreadable)?
+        };
+        if flow == Flow::Stop {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    GoOn,
+    Stop,
+}
+
+fn lines_of(
+    input: impl Read,
+    take: &mut impl FnMut(&[u8]) -> Result<Flow, Failure>,
+    unreadable: impl Fn(io::Error) -> Failure,
+) -> Result<Flow, Failure> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line).map_err(&unreadable)? == 0 {
+            return Ok(Flow::GoOn);
+        }
+        let record = line.strip_suffix(b"\n").unwrap_or(&line);
+        if take(record)? == Flow::Stop {
+            return Ok(Flow::Stop);
+        }
+    }
+}
+
+/// Key and value of a line: what stands before the first separator, and what follows it. A line
+/// without one has no key.
+pub(crate) fn split_key<'a>(
+    line: &'a [u8],
+    separator: Option<&[u8]>,
+) -> (Option<&'a [u8]>, &'a [u8]) {
+    let found = separator.and_then(|separator| {
+        let at = line.windows(separator.len()).position(|window| window == separator)?;
+        Some((&line[..at], &line[at + separator.len()..]))
+    });
+    found.map_or((None, line), |(key, value)| (Some(key), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str, most: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut take = |line: &[u8]| {
+            found.push(String::from_utf8_lossy(line).into_owned());
+            Ok(if found.len() == most { Flow::Stop } else { Flow::GoOn })
+        };
+        lines_of(text.as_bytes(), &mut take, |error| panic!("{error}")).unwrap();
+        found
+    }
+
+    #[test]
+    fn a_record_a_line_and_the_last_needs_no_line_feed() {
+        assert_eq!(lines("one\n\ntwo\r\nthree", 9), ["one", "", "two\r", "three"]);
+        assert_eq!(lines("one\n", 9), ["one"]);
+        assert!(lines("", 9).is_empty());
+    }
+
+    #[test]
+    fn reading_stops_when_it_is_told_to() {
+        assert_eq!(lines("one\ntwo\nthree\n", 2), ["one", "two"]);
+    }
+
+    #[test]
+    fn the_first_separator_splits_key_and_value() {
+        assert_eq!(split_key(b"k=v=w", Some(b"=")), (Some(&b"k"[..]), &b"v=w"[..]));
+        assert_eq!(split_key(b"=v", Some(b"=")), (Some(&b""[..]), &b"v"[..]));
+        assert_eq!(split_key(b"line", Some(b"=")), (None, &b"line"[..]));
+        assert_eq!(split_key(b"k=v", None), (None, &b"k=v"[..]));
+        let arrow = "→".as_bytes();
+        assert_eq!(split_key("k→v".as_bytes(), Some(arrow)), (Some(&b"k"[..]), &b"v"[..]));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let failure = each_line(&["/nonexistent".into()], |_| Ok(Flow::GoOn)).unwrap_err();
+        assert!(failure.to_string().contains("/nonexistent"), "{failure}");
+    }
+}

@@ -1,0 +1,244 @@
+//! `plimsoll topic`: create, list, describe, delete.
+//!
+//! Text is for people and may change its spacing; `--json` is for scripts and keeps its names.
+
+use std::io::Write;
+
+use plimsoll_client_blocking::{
+    AckLevel, Client, NewTopic, PartitionDescription, PartitionState, Topic,
+};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::size::{parse_size, parse_size_u32};
+
+/// Create, list, describe and delete topics.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  plimsoll topic create logs --partitions 4 --durability disk
+  plimsoll topic describe logs --json")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Create a topic, durably.
+    #[command(after_help = "Example:\n  plimsoll topic create logs --partitions 4")]
+    Create(Create),
+    /// List all topics.
+    #[command(after_help = "Example:\n  plimsoll topic list --json")]
+    List {
+        /// A JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a topic and where each of its partitions stands.
+    #[command(after_help = "Example:\n  plimsoll topic describe logs")]
+    Describe {
+        /// The topic.
+        #[arg(value_name = "T")]
+        topic: String,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete a topic and its records, durably.
+    #[command(after_help = "Example:\n  plimsoll topic delete logs")]
+    Delete {
+        /// The topic.
+        #[arg(value_name = "T")]
+        topic: String,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// The topic: 1 to 249 of a-z A-Z 0-9 . _ -
+    #[arg(value_name = "T")]
+    topic: String,
+    /// How many partitions.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    partitions: u32,
+    /// The level of an ack where a producer does not ask for one: memory, page-cache or disk.
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<AckLevel>,
+    /// How soon what sits in the page cache is on disk.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    flush_interval_ms: Option<u32>,
+    /// The size of a segment, 1GiB say.
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    segment_bytes: Option<u64>,
+    /// The largest record batch, 1MiB say.
+    #[arg(long, value_name = "N", value_parser = parse_size_u32)]
+    max_batch_bytes: Option<u32>,
+    /// A JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out the command.
+pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Create(create) => self::create(client, create),
+        Command::List { json } => list(client, *json),
+        Command::Describe { topic, json } => describe(client, topic, *json),
+        Command::Delete { topic, json } => {
+            client.delete_topic(topic).map_err(Failure::new)?;
+            print(*json, &json!({ "topic": topic, "deleted": true }), || {
+                format!("deleted topic {topic}\n")
+            })
+        }
+    }
+}
+
+fn create(client: &Client, create: &Create) -> Result<(), Failure> {
+    let wanted = NewTopic {
+        name: &create.topic,
+        partitions: create.partitions,
+        durability: create.durability,
+        flush_interval_ms: create.flush_interval_ms.unwrap_or(0),
+        segment_bytes: create.segment_bytes.unwrap_or(0),
+        batch_bytes_max: create.max_batch_bytes.unwrap_or(0),
+    };
+    client.create_topic(&wanted).map_err(Failure::new)?;
+    let topic = client.topic(&create.topic).map_err(Failure::new)?;
+    print(create.json, &topic_json(&topic), || {
+        let (name, partitions, durability) = (&topic.name, topic.partitions(), topic.durability);
+        format!("created topic {name}, partitions {partitions}, durability {durability}\n")
+    })
+}
+
+fn list(client: &Client, json: bool) -> Result<(), Failure> {
+    let topics = client.topics().map_err(Failure::new)?;
+    print(json, &topics.iter().map(topic_json).collect(), || {
+        let mut table = vec![columns(&["TOPIC", "PARTITIONS", "DURABILITY"])];
+        for topic in &topics {
+            let (partitions, durability) = (topic.partitions(), topic.durability);
+            table.push(vec![topic.name.clone(), partitions.to_string(), durability.to_string()]);
+        }
+        aligned(&table)
+    })
+}
+
+fn describe(client: &Client, topic: &str, json: bool) -> Result<(), Failure> {
+    let found = client.topic(topic).map_err(Failure::new)?;
+    let partitions = client.describe(topic).map_err(Failure::new)?;
+    let mut value = topic_json(&found);
+    value["partition"] = partitions.iter().map(partition_json).collect();
+    print(json, &value, || {
+        let flush_interval_ms = found.flush_interval.as_millis();
+        let Topic { name, durability, segment_bytes, batch_bytes_max, .. } = &found;
+        let head = format!(
+            "topic {name}, durability {durability}, flush_interval_ms {flush_interval_ms}, \
+             segment_bytes {segment_bytes}, max_batch_bytes {batch_bytes_max}\n"
+        );
+        let names = [
+            "PARTITION",
+            "SHARD",
+            "STATE",
+            "START",
+            "MEMORY",
+            "PAGE-CACHE",
+            "DISK",
+            "BYTES",
+            "SEGMENTS",
+        ];
+        let rows = partitions.iter().map(partition_row);
+        let table: Vec<Vec<String>> = std::iter::once(columns(&names)).chain(rows).collect();
+        head + &aligned(&table)
+    })
+}
+
+fn topic_json(topic: &Topic) -> Value {
+    json!({
+        "topic": topic.name,
+        "id": topic.id,
+        "partitions": topic.partitions(),
+        "durability": topic.durability.name(),
+        "flush_interval_ms": topic.flush_interval.as_millis() as u64,
+        "segment_bytes": topic.segment_bytes,
+        "max_batch_bytes": topic.batch_bytes_max,
+    })
+}
+
+fn partition_json(partition: &PartitionDescription) -> Value {
+    let watermarks = &partition.watermarks;
+    json!({
+        "partition": partition.partition.0,
+        "shard": partition.shard.0,
+        "state": state_name(partition.state),
+        "start": watermarks.start.value(),
+        "memory": watermarks.memory.value(),
+        "page_cache": watermarks.page_cache.value(),
+        "disk": watermarks.disk.value(),
+        "bytes": partition.bytes,
+        "segments": partition.segments,
+    })
+}
+
+fn partition_row(partition: &PartitionDescription) -> Vec<String> {
+    let watermarks = &partition.watermarks;
+    vec![
+        partition.partition.0.to_string(),
+        partition.shard.0.to_string(),
+        state_name(partition.state).to_owned(),
+        watermarks.start.to_string(),
+        watermarks.memory.to_string(),
+        watermarks.page_cache.to_string(),
+        watermarks.disk.to_string(),
+        partition.bytes.to_string(),
+        partition.segments.to_string(),
+    ]
+}
+
+fn state_name(state: PartitionState) -> &'static str {
+    match state {
+        PartitionState::Healthy => "healthy",
+        PartitionState::Damaged => "damaged",
+        PartitionState::Failed => "failed",
+    }
+}
+
+fn columns(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// A table whose columns stand below each other.
+fn aligned(table: &[Vec<String>]) -> String {
+    let count = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        table.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for row in table {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<String>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn print(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    let output = if json { format!("{value}\n") } else { text() };
+    std::io::stdout().write_all(output.as_bytes()).map_err(|error| Failure::of_output(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other_without_trailing_blanks() {
+        let table = [columns(&["A", "LONG"]), columns(&["wide", "x"])];
+        assert_eq!(aligned(&table), "A     LONG\nwide  x\n");
+    }
+}

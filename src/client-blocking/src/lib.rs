@@ -1,0 +1,49 @@
+//! The Plimsoll client on `std::net`: threads, no runtime.
+//!
+//! A pipeline that embeds this gets the session of `plimsoll-client` and nothing else: no async
+//! runtime, no io_uring, no server code. Two threads for each connection, one connection for each
+//! shard in use. Memory is bounded: a producer waits when `buffer_bytes_max` is used up, a
+//! consumer gives the server credit.
+//!
+//! What a newcomer gets wrong: an append has three ends. *Unknown* is not *failed*: see
+//! [`AppendOutcome`].
+//!
+//! ```no_run
+//! use plimsoll_client_blocking::{Client, ConsumerOptions, NewRecord, ProducerOptions};
+//! use std::time::Duration;
+//!
+//! let client = Client::connect("127.0.0.1:7420")?;
+//! let producer = client.producer("orders", ProducerOptions::default())?;
+//! let ack = producer.send(&NewRecord::of_value(b"one").with_key(b"k"))?.wait()?;
+//! println!("at offset {} of partition {}, {}", ack.offset, ack.partition, ack.level);
+//! let mut consumer = client.consumer("orders", ConsumerOptions::default())?;
+//! while let Some(record) = consumer.next(Duration::from_secs(1))? {
+//!     println!("{record:?}");
+//! }
+//! assert_eq!(producer.close().acked, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod admin_connection;
+mod client;
+mod clock;
+mod consumer;
+mod dial;
+mod engine;
+mod producer;
+mod receipt;
+
+pub use client::{Client, ClientBuilder};
+pub use consumer::Consumer;
+pub use plimsoll_client::{
+    Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, BorrowedRecord,
+    Compression, ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch,
+    DeliveryError, Doubt, Durability, DurabilityWanted, ErrorCode, Fate, Header, LinkOptions,
+    NewRecord, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState,
+    ProducerOptions, Record, RecordError, Refusal, RequestError, SendError, ServerError,
+    ShardIndex, StartAt, Topic, Totals as Summary, Visible, Watermarks, partition_of_key,
+};
+pub use producer::Producer;
+pub use receipt::Receipt;

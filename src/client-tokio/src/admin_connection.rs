@@ -1,0 +1,68 @@
+//! One connection for questions, asked one at a time by whoever holds it.
+//!
+//! It knows nothing of topics. What a newcomer gets wrong: after a fault the connection is thrown
+//! away, because an answer to an old question may still arrive on it.
+
+use crate::engine::{dial, io_fault};
+use plimsoll_client::{
+    Admin, AdminReply, AdminRequest, ConnectionFault, IncomingFrames, RequestError,
+};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Debug)]
+pub(crate) struct AdminConnection {
+    stream: TcpStream,
+    admin: Admin,
+    incoming: IncomingFrames,
+    timeout: Duration,
+}
+
+impl AdminConnection {
+    pub(crate) async fn open(
+        address: &str,
+        client_name: &str,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Result<AdminConnection, RequestError> {
+        let stream = dial(address, connect_timeout).await.map_err(RequestError::Connection)?;
+        let (admin, incoming) = (Admin::new(client_name), IncomingFrames::new());
+        Ok(AdminConnection { stream, admin, incoming, timeout })
+    }
+
+    /// Asks and waits. After [`RequestError::Connection`] the connection is of no more use.
+    pub(crate) async fn ask(
+        &mut self,
+        request: &AdminRequest<'_>,
+    ) -> Result<AdminReply, RequestError> {
+        let timeout = self.timeout;
+        let silent = RequestError::Connection(ConnectionFault::Silent(timeout));
+        let asked = tokio::time::timeout(timeout, self.ask_and_wait(request)).await;
+        asked.unwrap_or(Err(silent))
+    }
+
+    async fn ask_and_wait(
+        &mut self,
+        request: &AdminRequest<'_>,
+    ) -> Result<AdminReply, RequestError> {
+        self.admin.ask(request);
+        loop {
+            while let Some(chunk) = self.admin.poll_transmit() {
+                let written = self.stream.write_all(&chunk).await;
+                written.map_err(|error| RequestError::Connection(io_fault(&error)))?;
+            }
+            while let Some(frame) = self.incoming.next_frame().map_err(RequestError::Connection)? {
+                self.admin.handle_frame(frame).map_err(RequestError::Connection)?;
+            }
+            if let Some(reply) = self.admin.poll_reply() {
+                return reply.map_err(RequestError::Server);
+            }
+            match self.stream.read(self.incoming.space()).await {
+                Ok(0) => return Err(RequestError::Connection(ConnectionFault::ClosedByServer)),
+                Ok(bytes) => self.incoming.filled(bytes),
+                Err(error) => return Err(RequestError::Connection(io_fault(&error))),
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Carries out what a session wants: two tasks for each connection, on one thread.
+//!
+//! The *keeper* of a link dials it and writes; its *reader* reads. They end when the producer or
+//! consumer is closed. The session is never borrowed across an await.
+
+use crate::clock::{Clock, WallClock};
+use bytes::Bytes;
+use plimsoll_client::{Chunk, ConnectionFault, IncomingFrames, Instant, LinkId, Session};
+use std::cell::{RefCell, RefMut};
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_uring::net::TcpStream;
+
+/// A session that tells what it has to tell to whoever waits, at once.
+pub(crate) trait Driven: Session + 'static {
+    fn tell(&mut self);
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine<S> {
+    state: RefCell<State<S>>,
+    keepers: Vec<Notify>,
+    /// Told to all who wait for room, for a flush, for records.
+    pub(crate) progress: Notify,
+    pub(crate) clock: Clock,
+    pub(crate) address: String,
+    connect_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct State<S> {
+    pub(crate) session: S,
+    pub(crate) wall: WallClock,
+    pub(crate) is_closed: bool,
+    has_keeper: Vec<bool>,
+    is_dial_due: Vec<bool>,
+    /// Why the reader of each link has stopped.
+    faults: Vec<Option<ConnectionFault>>,
+}
+
+impl<S: Driven> Engine<S> {
+    pub(crate) fn new(
+        session: S,
+        clock: Clock,
+        address: String,
+        connect_timeout: Duration,
+    ) -> Rc<Engine<S>> {
+        let count = usize::from(session.links());
+        Rc::new(Engine {
+            state: RefCell::new(State {
+                session,
+                wall: WallClock::default(),
+                is_closed: false,
+                has_keeper: vec![false; count],
+                is_dial_due: vec![false; count],
+                faults: vec![None; count],
+            }),
+            keepers: (0..count).map(|_| Notify::new()).collect(),
+            progress: Notify::new(),
+            clock,
+            address,
+            connect_timeout,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> RefMut<'_, State<S>> {
+        self.state.borrow_mut()
+    }
+
+    pub(crate) fn wake(&self, link: LinkId) {
+        self.keepers[usize::from(link.0)].notify_one();
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.keepers.iter().for_each(Notify::notify_one);
+    }
+
+    /// Sees to it that links which are to be dialled have a keeper who does it. Must be called
+    /// within a runtime.
+    pub(crate) fn dial_due(self: &Rc<Self>, state: &mut State<S>, now: Instant) {
+        while let Some(link) = state.session.poll_dial(now) {
+            let index = usize::from(link.0);
+            state.is_dial_due[index] = true;
+            if !state.has_keeper[index] {
+                state.has_keeper[index] = true;
+                let engine = Rc::clone(self);
+                tokio_uring::spawn(async move { engine.keep(link).await });
+            }
+            self.wake(link);
+        }
+    }
+
+    /// Ends all tasks at their next turn.
+    pub(crate) fn close(&self, state: &mut State<S>) {
+        state.is_closed = true;
+        self.wake_all();
+        self.progress.notify_waiters();
+    }
+
+    async fn keep(self: Rc<Self>, link: LinkId) {
+        while self.wait_for_dial(link).await {
+            let dialled = dial(&self.address, self.connect_timeout).await;
+            let fault = match dialled {
+                Ok(stream) => self.serve(link, stream).await,
+                Err(fault) => fault,
+            };
+            let mut state = self.lock();
+            if !state.is_closed {
+                state.session.handle_lost(link, fault, self.clock.now());
+                self.tell(&mut state);
+            }
+        }
+    }
+
+    /// False: the session is closed.
+    async fn wait_for_dial(self: &Rc<Self>, link: LinkId) -> bool {
+        let index = usize::from(link.0);
+        loop {
+            let timeout = {
+                let mut state = self.lock();
+                if state.is_closed {
+                    return false;
+                }
+                self.turn(&mut state);
+                if state.is_dial_due[index] {
+                    state.is_dial_due[index] = false;
+                    return true;
+                }
+                state.session.poll_timeout()
+            };
+            self.wait_as_keeper(link, timeout).await;
+        }
+    }
+
+    async fn serve(self: &Rc<Self>, link: LinkId, stream: TcpStream) -> ConnectionFault {
+        self.lock().session.handle_connected(link, self.clock.now());
+        let stream = Rc::new(stream);
+        let (engine, reading) = (Rc::clone(self), Rc::clone(&stream));
+        let reader = tokio_uring::spawn(async move {
+            let fault = engine.read(link, &reading).await;
+            engine.lock().faults[usize::from(link.0)] = Some(fault);
+            engine.wake(link);
+        });
+        let fault = self.write(link, &stream).await;
+        // It may be closed already; the reader ends either way.
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = reader.await;
+        self.lock().faults[usize::from(link.0)] = None;
+        fault
+    }
+
+    async fn read(&self, link: LinkId, stream: &TcpStream) -> ConnectionFault {
+        let mut incoming = IncomingFrames::new();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let read;
+            (read, buffer) = stream.read(buffer).await;
+            let bytes = match read {
+                Ok(0) => return ConnectionFault::ClosedByServer,
+                Ok(bytes) => bytes,
+                Err(error) => return io_fault(&error),
+            };
+            let mut taken = 0;
+            while taken < bytes {
+                taken += incoming.take_from(&buffer[taken..bytes]);
+                if let Err(fault) = self.handle_frames(link, &mut incoming) {
+                    return fault;
+                }
+            }
+        }
+    }
+
+    fn handle_frames(
+        &self,
+        link: LinkId,
+        incoming: &mut IncomingFrames,
+    ) -> Result<(), ConnectionFault> {
+        while let Some(frame) = incoming.next_frame()? {
+            let mut state = self.lock();
+            let handled = state.session.handle_frame(link, frame, self.clock.now());
+            self.tell(&mut state);
+            handled?;
+        }
+        self.wake(link);
+        Ok(())
+    }
+
+    async fn write(self: &Rc<Self>, link: LinkId, stream: &TcpStream) -> ConnectionFault {
+        loop {
+            let (chunk, timeout) = match self.next_chunk(link) {
+                Ok(next) => next,
+                Err(fault) => return fault,
+            };
+            match chunk {
+                Some(chunk) => {
+                    let (written, _) = stream.write_all(Bytes::from_owner(chunk)).await;
+                    if let Err(error) = written {
+                        return io_fault(&error);
+                    }
+                }
+                None => self.wait_as_keeper(link, timeout).await,
+            }
+        }
+    }
+
+    /// Bytes to write, or until when to wait for some.
+    fn next_chunk(
+        self: &Rc<Self>,
+        link: LinkId,
+    ) -> Result<(Option<Chunk>, Option<Instant>), ConnectionFault> {
+        let mut state = self.lock();
+        let now = self.turn(&mut state);
+        if state.is_closed {
+            return Err(ConnectionFault::ClosedByClient);
+        }
+        if let Some(fault) = state.faults[usize::from(link.0)].take() {
+            return Err(fault);
+        }
+        if let Some(fault) = state.session.poll_hang_up(link) {
+            return Err(fault);
+        }
+        let chunk = state.session.poll_transmit(link, now);
+        self.tell(&mut state);
+        Ok((chunk, state.session.poll_timeout()))
+    }
+
+    /// What is due by time.
+    fn turn(self: &Rc<Self>, state: &mut State<S>) -> Instant {
+        let now = self.clock.now();
+        state.session.handle_timeout(now);
+        self.dial_due(state, now);
+        self.tell(state);
+        now
+    }
+
+    fn tell(&self, state: &mut State<S>) {
+        state.session.tell();
+        self.progress.notify_waiters();
+    }
+
+    async fn wait_as_keeper(&self, link: LinkId, timeout: Option<Instant>) {
+        let woken = self.keepers[usize::from(link.0)].notified();
+        match timeout {
+            // What is due and was not done just now is another keeper's: look again, do not spin.
+            Some(at) => {
+                let left = at.since(self.clock.now()).max(Duration::from_millis(1));
+                // Both ends mean the same: look again.
+                let _ = tokio::time::timeout(left, woken).await;
+            }
+            None => woken.await,
+        }
+    }
+}
+
+/// How much one read may bring.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+
+/// Connects to the first address that answers.
+pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, ConnectionFault> {
+    let dialling = async {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in tokio::net::lookup_host(address).await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    match tokio::time::timeout(timeout, dialling).await {
+        Ok(dialled) => dialled.map_err(|error| io_fault(&error)),
+        Err(_) => Err(ConnectionFault::Silent(timeout)),
+    }
+}
+
+pub(crate) fn io_fault(error: &io::Error) -> ConnectionFault {
+    ConnectionFault::Io(Arc::from(error.to_string()))
+}

@@ -1,0 +1,114 @@
+//! What became of a record, as a future.
+//!
+//! All records of a batch share one [`SharedFate`]: a receipt costs no allocation.
+
+use crate::producer::ProducerEngine;
+use plimsoll_client::{Ack, AckLevel, AppendError, BatchEvent, BatchFate, BatchId};
+use std::cell::{OnceCell, RefCell};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use tokio::sync::Notify;
+
+/// A record that was taken; awaiting it gives the ack. Dropping it changes nothing.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub(crate) partition: u32,
+    pub(crate) batch: BatchId,
+    pub(crate) index: u32,
+    pub(crate) level: Option<AckLevel>,
+    pub(crate) fate: SharedFate,
+}
+
+impl Receipt {
+    /// The partition of the record.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Waits until the record has reached the producer's durability.
+    ///
+    /// # Errors
+    ///
+    /// It did not: refused, or of unknown fate. See [`AppendError`].
+    pub async fn wait(&self) -> Result<Ack, AppendError> {
+        match self.level {
+            Some(level) => self.wait_for(level).await,
+            None => Err(AppendError::NoAckAsked { partition: self.partition }),
+        }
+    }
+
+    /// Waits until the record has reached `level`, which is the producer's durability or its
+    /// `also`.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Receipt::wait); [`LevelNotAsked`](AppendError::LevelNotAsked) once the fate is
+    /// known and nothing was heard about this level.
+    pub async fn wait_for(&self, level: AckLevel) -> Result<Ack, AppendError> {
+        self.hurry();
+        loop {
+            let changed = self.fate.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(known) = self.known(level) {
+                return known;
+            }
+            changed.await;
+        }
+    }
+
+    /// What is known now about the record at `level`, without waiting.
+    #[must_use]
+    pub fn known(&self, level: AckLevel) -> Option<Result<Ack, AppendError>> {
+        self.fate.0.fate.borrow().of_record(self.partition, self.index, level)
+    }
+
+    /// Somebody waits: the batch is to linger no longer.
+    fn hurry(&self) {
+        let is_settled = self.fate.0.fate.borrow().is_settled();
+        if !is_settled && let Some(engine) = self.fate.0.engine.get().and_then(Weak::upgrade) {
+            engine.hurry(self.partition, self.batch);
+        }
+    }
+}
+
+impl IntoFuture for Receipt {
+    type Output = Result<Ack, AppendError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.wait().await })
+    }
+}
+
+/// What is attached to each batch.
+#[derive(Clone, Default)]
+pub(crate) struct SharedFate(Rc<Attachment>);
+
+#[derive(Default)]
+struct Attachment {
+    fate: RefCell<BatchFate>,
+    changed: Notify,
+    /// Whom to ask for haste; set with the first record.
+    engine: OnceCell<Weak<ProducerEngine>>,
+}
+
+impl SharedFate {
+    pub(crate) fn set_engine(&self, engine: &Rc<ProducerEngine>) {
+        self.0.engine.get_or_init(|| Rc::downgrade(engine));
+    }
+
+    pub(crate) fn tell(event: &BatchEvent<SharedFate>) {
+        event.attachment.0.fate.borrow_mut().note(event);
+        event.attachment.0.changed.notify_waiters();
+    }
+}
+
+impl fmt::Debug for SharedFate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("SharedFate").field(&*self.0.fate.borrow()).finish()
+    }
+}

@@ -1,0 +1,258 @@
+//! Requests that are asked one at a time: topics, offsets, counters.
+//!
+//! An [`Admin`] is one connection's worth of it. The driver asks, writes what
+//! [`poll_transmit`](Admin::poll_transmit) gives, feeds frames, and takes the reply. What a
+//! newcomer gets wrong: an offset is asked of a *handle*, so that request is a `bind`, the
+//! question and an `unbind` in one go.
+
+use crate::{Chunk, ConnectionFault, Incoming, ServerError, Topic};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+use core::{error, fmt, mem};
+use plimsoll_wire::{
+    AckLevel, Bind, CorrelationId, CreateTopic, DeleteTopic, Describe, ErrorResponse, Handle,
+    Hello, MetadataRequest, Offset, Offsets, OffsetsWhat, Opcode, PartitionDescription,
+    PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata, Unbind, Visible,
+};
+
+/// Something to ask.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AdminRequest<'a> {
+    /// Is the server there?
+    Ping,
+    /// These topics, or all.
+    Metadata {
+        /// Their names; none asks for all.
+        topics: Vec<&'a str>,
+    },
+    /// A new topic.
+    CreateTopic(NewTopic<'a>),
+    /// A topic and its records are to go.
+    DeleteTopic {
+        /// Its name.
+        topic: &'a str,
+    },
+    /// State and watermarks of partitions.
+    Describe {
+        /// The topic.
+        topic: &'a str,
+        /// The first partition.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// An offset of a partition.
+    Offsets {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: u32,
+        /// Which place.
+        what: OffsetsWhat,
+        /// As seen at this level.
+        visible: Visible,
+    },
+    /// The server's counters.
+    Stats,
+}
+
+/// A topic to create. Zero and `None` take the server's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewTopic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many partitions, at least 1.
+    pub partitions: u32,
+    /// The level of an ack where a producer does not ask for one.
+    pub durability: Option<AckLevel>,
+    /// How soon what sits in the page cache is on disk.
+    pub flush_interval_ms: u32,
+    /// The size of its segments.
+    pub segment_bytes: u64,
+    /// The largest batch that it takes.
+    pub batch_bytes_max: u32,
+}
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum AdminReply {
+    /// It is done: ping, delete.
+    Done,
+    /// The topics that exist of those asked for.
+    Topics(Vec<Topic>),
+    /// The number of the new topic.
+    Created {
+        /// The number.
+        topic_id: u32,
+    },
+    /// State and watermarks.
+    Partitions(Vec<PartitionDescription>),
+    /// The offset asked for.
+    Offset(Offset),
+    /// The counters, by name.
+    Stats(Vec<(String, u64)>),
+}
+
+/// The session of one connection for administration.
+#[derive(Debug)]
+pub struct Admin {
+    out: Vec<u8>,
+    correlation: CorrelationId,
+    reply: Option<Result<AdminReply, ServerError>>,
+}
+
+impl Admin {
+    /// For a new connection: greets the server.
+    #[must_use]
+    pub fn new(client_name: &str) -> Admin {
+        let mut admin = Admin { out: Vec::new(), correlation: CorrelationId(1), reply: None };
+        Hello::new(ShardIndex::ANY, client_name).encode(admin.correlation, &mut admin.out);
+        admin
+    }
+
+    /// Asks. The reply to what was asked before is forgotten.
+    pub fn ask(&mut self, request: &AdminRequest<'_>) {
+        self.reply = None;
+        self.correlation = self.correlation.advance(1);
+        let (correlation, out) = (self.correlation, &mut self.out);
+        match request {
+            AdminRequest::Ping => Ping.encode(correlation, out),
+            AdminRequest::Metadata { topics } => {
+                MetadataRequest { topics: topics.clone() }.encode(correlation, out);
+            }
+            AdminRequest::CreateTopic(topic) => CreateTopic {
+                name: topic.name,
+                partitions: topic.partitions,
+                default_durability: topic.durability,
+                flush_interval_ms: topic.flush_interval_ms,
+                segment_bytes: topic.segment_bytes,
+                max_batch_bytes: topic.batch_bytes_max,
+            }
+            .encode(correlation, out),
+            AdminRequest::DeleteTopic { topic } => {
+                DeleteTopic { name: topic }.encode(correlation, out);
+            }
+            &AdminRequest::Describe { topic, first, count } => {
+                Describe { topic, first: PartitionIndex(first), count }.encode(correlation, out);
+            }
+            &AdminRequest::Offsets { topic, partition, what, visible } => {
+                let (handle, partition) = (Handle(0), PartitionIndex(partition));
+                Bind { handle, partition, topic }.encode(correlation, out);
+                Offsets { handle, what, visible }.encode(correlation, out);
+                Unbind { handle }.encode(correlation, out);
+            }
+            AdminRequest::Stats => Stats.encode(correlation, out),
+        }
+    }
+
+    /// Whole frames to write.
+    pub fn poll_transmit(&mut self) -> Option<Chunk> {
+        (!self.out.is_empty()).then(|| Chunk::new(mem::take(&mut self.out)))
+    }
+
+    /// A frame arrived.
+    ///
+    /// # Errors
+    ///
+    /// The connection is to be closed.
+    pub fn handle_frame(&mut self, frame: Incoming<'_>) -> Result<(), ConnectionFault> {
+        let Incoming::Response { correlation, response } = frame else {
+            return Err(ConnectionFault::Unexpected("a delivery"));
+        };
+        if let Response::Error(error) = response {
+            return self.handle_error(correlation, &error);
+        }
+        if correlation != self.correlation {
+            // The answer to the hello, or to a question that nobody waits for any more.
+            return Ok(());
+        }
+        let reply = match response {
+            Response::Bind(_) | Response::Unbind | Response::Hello(_) => return Ok(()),
+            Response::Ping | Response::DeleteTopic => AdminReply::Done,
+            Response::Metadata(metadata) => {
+                AdminReply::Topics(metadata.topics.into_iter().map(owned).collect())
+            }
+            Response::CreateTopic(created) => AdminReply::Created { topic_id: created.id.0 },
+            Response::Describe(described) => AdminReply::Partitions(described.partitions),
+            Response::Offsets(offsets) => AdminReply::Offset(offsets.offset),
+            Response::Stats(stats) => {
+                let pair = |stat: plimsoll_wire::Stat<'_>| (String::from(stat.name), stat.value);
+                AdminReply::Stats(stats.stats.into_iter().map(pair).collect())
+            }
+            _ => return Err(ConnectionFault::Unexpected("a response of another kind")),
+        };
+        self.reply.get_or_insert(Ok(reply));
+        Ok(())
+    }
+
+    /// The reply to what was asked last, once it is there.
+    pub fn poll_reply(&mut self) -> Option<Result<AdminReply, ServerError>> {
+        self.reply.take()
+    }
+
+    /// Of a bind, a question and an unbind that all fail, the first error is the reason.
+    fn handle_error(
+        &mut self,
+        correlation: CorrelationId,
+        error: &ErrorResponse<'_>,
+    ) -> Result<(), ConnectionFault> {
+        let answer = ServerError::new(error);
+        if error.code.closes_connection() || error.opcode == Opcode::Hello {
+            return Err(ConnectionFault::Server(answer));
+        }
+        if correlation == self.correlation && error.opcode != Opcode::Unbind {
+            self.reply.get_or_insert(Err(answer));
+        }
+        Ok(())
+    }
+}
+
+fn owned(topic: TopicMetadata<'_>) -> Topic {
+    Topic {
+        name: String::from(topic.name),
+        id: topic.id.0,
+        durability: topic.default_durability,
+        flush_interval: Duration::from_millis(u64::from(topic.flush_interval_ms)),
+        segment_bytes: topic.segment_bytes,
+        batch_bytes_max: topic.max_batch_bytes,
+        shards: topic.shards,
+    }
+}
+
+/// Why a request was not answered as hoped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The server refused it.
+    Server(ServerError),
+    /// The connection failed; whether the request was carried out is not known.
+    Connection(ConnectionFault),
+    /// The topic does not exist.
+    TopicNotFound {
+        /// Its name.
+        topic: String,
+    },
+    /// The server answered something else.
+    UnexpectedReply,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Server(error) => error.fmt(formatter),
+            RequestError::Connection(fault) => fault.fmt(formatter),
+            RequestError::TopicNotFound { topic } => write!(
+                formatter,
+                "topic {topic} does not exist; create it with `plimsoll topic create {topic}`"
+            ),
+            RequestError::UnexpectedReply => {
+                formatter.write_str("the server answered another question")
+            }
+        }
+    }
+}
+
+impl error::Error for RequestError {}

@@ -1,0 +1,275 @@
+//! What a consumer gets: batches that were proven whole, and their records.
+//!
+//! A delivery keeps the memory that the frame was read into; records point into it. What a
+//! newcomer gets wrong: a record that is kept keeps its whole batch in memory.
+
+use crate::compression::decompress;
+use crate::{ConnectionFault, DecompressError};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::{error, fmt};
+use plimsoll_batch::{self as batch, BatchError, BatchHeader, Codec, HEADER_BYTES, RecordError};
+use plimsoll_wire::{self as wire, Handle, Offset, Watermarks};
+
+/// One `delivery` frame. Every batch in it matches its checksum.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub(crate) handle: Handle,
+    pub(crate) watermarks: Watermarks,
+    pub(crate) frame_bytes: usize,
+    /// After the last record.
+    pub(crate) next_offset: Offset,
+    bytes: Arc<Vec<u8>>,
+    batches_at: usize,
+}
+
+impl Delivery {
+    /// Checks the batches, which lie in `bytes` from `batches_at` to the end.
+    pub(crate) fn checked(
+        delivery: &wire::Delivery<'_>,
+        frame_bytes: usize,
+        bytes: Arc<Vec<u8>>,
+        batches_at: usize,
+    ) -> Result<Delivery, ConnectionFault> {
+        let mut next_offset = None;
+        for batch in batch::Batches::new(&bytes[batches_at..]) {
+            next_offset = Some(batch.map_err(ConnectionFault::Batch)?.header().next_offset());
+        }
+        let &wire::Delivery { handle, watermarks, .. } = delivery;
+        match next_offset {
+            Some(next_offset) => {
+                Ok(Delivery { handle, watermarks, frame_bytes, next_offset, bytes, batches_at })
+            }
+            None => Err(ConnectionFault::Unexpected("a delivery without batches")),
+        }
+    }
+}
+
+/// The batches of one delivery, each decompressed as it is taken.
+#[derive(Debug)]
+pub struct DeliveredBatches {
+    /// The partition of all of them.
+    pub partition: u32,
+    /// Its place among the consumer's subscriptions.
+    pub(super) subscription: usize,
+    delivery: Delivery,
+    position: usize,
+    skip_before: Offset,
+}
+
+impl DeliveredBatches {
+    pub(super) fn new(
+        partition: u32,
+        subscription: usize,
+        delivery: Delivery,
+        skip_before: Offset,
+    ) -> DeliveredBatches {
+        let position = delivery.batches_at;
+        DeliveredBatches { partition, subscription, delivery, position, skip_before }
+    }
+
+    /// The bytes of credit that the delivery used up.
+    #[must_use]
+    pub fn credit_bytes(&self) -> usize {
+        self.delivery.frame_bytes
+    }
+}
+
+impl Iterator for DeliveredBatches {
+    type Item = Result<DeliveredBatch, DeliveryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = &self.delivery.bytes[self.position..];
+            if rest.is_empty() {
+                return None;
+            }
+            let header = match BatchHeader::decode(rest) {
+                Ok(header) => header,
+                Err(error) => {
+                    self.position = self.delivery.bytes.len();
+                    return Some(Err(DeliveryError::Batch(error)));
+                }
+            };
+            let start = self.position;
+            self.position += header.length_bytes;
+            if header.next_offset() > self.skip_before {
+                return Some(self.batch(header, start));
+            }
+        }
+    }
+}
+
+impl DeliveredBatches {
+    fn batch(&self, header: BatchHeader, start: usize) -> Result<DeliveredBatch, DeliveryError> {
+        let stored = start + HEADER_BYTES..start + header.length_bytes;
+        let (bytes, records) = match header.codec().unwrap_or(Codec::None) {
+            Codec::None => (Arc::clone(&self.delivery.bytes), stored),
+            codec => {
+                let records = decompress(codec, &self.delivery.bytes[stored])?;
+                let length = records.len();
+                (Arc::new(records), 0..length)
+            }
+        };
+        Ok(DeliveredBatch {
+            partition: self.partition,
+            watermarks: self.delivery.watermarks,
+            header,
+            bytes,
+            records,
+            skip_before: self.skip_before,
+        })
+    }
+}
+
+/// One record batch: proven whole and, if it was compressed, decompressed.
+#[derive(Clone, Debug)]
+pub struct DeliveredBatch {
+    partition: u32,
+    watermarks: Watermarks,
+    header: BatchHeader,
+    bytes: Arc<Vec<u8>>,
+    records: Range<usize>,
+    skip_before: Offset,
+}
+
+impl DeliveredBatch {
+    /// The partition that it comes from.
+    #[must_use]
+    pub const fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Its header: offsets, timestamps, number of records.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Where the partition stood when the batch was sent.
+    #[must_use]
+    pub const fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    /// Its records, decoded one by one, borrowed: the fast way. Records before the offset that was
+    /// asked for are left out.
+    pub fn records(&self) -> impl Iterator<Item = Result<batch::Record<'_>, RecordError>> {
+        let skip_before = self.skip_before;
+        batch::Records::over(&self.header, &self.bytes[self.records.clone()])
+            .filter(move |record| !matches!(record, Ok(record) if record.offset < skip_before))
+    }
+
+    /// The same, each owned.
+    pub fn owned_records(&self) -> impl Iterator<Item = Result<Record, RecordError>> {
+        self.records().map(|record| record.map(|record| self.own(&record)))
+    }
+
+    fn own(&self, record: &batch::Record<'_>) -> Record {
+        let place = |slice: &[u8]| {
+            let start = slice.as_ptr().addr() - self.bytes.as_ptr().addr();
+            start..start + slice.len()
+        };
+        Record {
+            partition: self.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(place),
+            value: record.value.map(place),
+            headers: record
+                .headers
+                .clone()
+                .map(|header| (place(header.name), header.value.map(place)))
+                .collect(),
+            bytes: Arc::clone(&self.bytes),
+        }
+    }
+}
+
+/// One record, owned. It shares the memory of its batch.
+#[derive(Clone)]
+pub struct Record {
+    /// Its partition.
+    pub partition: u32,
+    /// Its place there.
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch, as its producer said.
+    pub timestamp_ms: i64,
+    bytes: Arc<Vec<u8>>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+}
+
+impl Record {
+    /// The key; null and empty are two things.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.clone().map(|place| &self.bytes[place])
+    }
+
+    /// The value; null and empty are two things.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.clone().map(|place| &self.bytes[place])
+    }
+
+    /// The headers, in the producer's order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = batch::Header<'_>> {
+        self.headers.iter().map(|(name, value)| batch::Header {
+            name: &self.bytes[name.clone()],
+            value: value.clone().map(|place| &self.bytes[place]),
+        })
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Record")
+            .field("partition", &self.partition)
+            .field("offset", &self.offset.value())
+            .field("timestamp_ms", &self.timestamp_ms)
+            .field("key", &self.key())
+            .field("value", &self.value())
+            .field("headers", &self.headers.len())
+            .finish()
+    }
+}
+
+/// Why a delivered batch cannot be read. Its checksum holds: what the producer wrote is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// It cannot be decompressed.
+    Decompress(DecompressError),
+    /// Its header makes no sense.
+    Batch(BatchError),
+    /// Its records do not decode.
+    Record(RecordError),
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeliveryError::Decompress(error) => error.fmt(formatter),
+            DeliveryError::Batch(error) => error.fmt(formatter),
+            DeliveryError::Record(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl error::Error for DeliveryError {}
+
+impl From<DecompressError> for DeliveryError {
+    fn from(error: DecompressError) -> DeliveryError {
+        DeliveryError::Decompress(error)
+    }
+}
+
+impl From<RecordError> for DeliveryError {
+    fn from(error: RecordError) -> DeliveryError {
+        DeliveryError::Record(error)
+    }
+}

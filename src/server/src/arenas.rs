@@ -1,0 +1,125 @@
+//! The directory of arenas: which a dead process left, what of them counts, where the new ones go.
+//!
+//! It decides which files count; what of their bytes counts is storage's business
+//! (`arena_image.rs`). What a newcomer gets wrong: after a kill these files hold records that are
+//! nowhere else. They go only when every shard has seeded.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use plimsoll_ring::{
+    ArenaError, ArenaImage as MappedArena, create_arena_directory, read_arena, remove_arena,
+};
+use plimsoll_storage::{ArenaHeader, ArenaHeaderError, ArenaImage, DataDirId};
+
+use crate::error::ServeError;
+
+/// Arenas of a data directory.
+pub(crate) struct Arenas {
+    directory: PathBuf,
+    /// Left by a dead process of this boot.
+    left: Vec<(PathBuf, MappedArena, ArenaHeader)>,
+}
+
+impl Arenas {
+    /// Looks at what is there. Arenas of another boot are removed: that was a power loss, and
+    /// memory does not outlive it.
+    pub(crate) fn find(
+        arena_dir: &Path,
+        data_dir: DataDirId,
+        boot_id: [u8; 16],
+    ) -> Result<Self, ServeError> {
+        // Half of the id names the directory; the whole of it stays secret.
+        let name: String = data_dir.0[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let directory = arena_dir.join(format!("plimsoll-{name}"));
+        create_arena_directory(&directory).map_err(ServeError::Arena)?;
+        let list = |source| ServeError::System { what: "listing the arena directory", source };
+        let mut left = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(list)? {
+            let path = entry.map_err(list)?.path();
+            if let Some(found) = look_at(&path, data_dir, boot_id)? {
+                left.push(found);
+            } else {
+                remove_arena(&path).map_err(ServeError::Arena)?;
+            }
+        }
+        left.sort_by_key(|(_, _, header)| (header.epoch, header.shard));
+        Ok(Self { directory, left })
+    }
+
+    /// What recovery may take from.
+    pub(crate) fn images(&self) -> Vec<ArenaImage<'_>> {
+        let images = self.left.iter();
+        images.map(|(_, arena, header)| ArenaImage { header: *header, bytes: arena }).collect()
+    }
+
+    /// Where a shard's new arena goes.
+    pub(crate) fn path(&self, shard: u16, epoch: u64) -> PathBuf {
+        self.directory.join(format!("{shard:05}-{epoch:010}.arena"))
+    }
+
+    /// Removes what the dead process left; everything in it is durable by now.
+    pub(crate) fn remove_left(&mut self) -> Result<(), ServeError> {
+        for (path, arena, _) in self.left.drain(..) {
+            drop(arena);
+            remove_arena(&path).map_err(ServeError::Arena)?;
+        }
+        Ok(())
+    }
+
+    /// After a clean stop: removes this server's arenas and their directory.
+    pub(crate) fn remove_all(&self, shards: u16, epoch: u64) -> Result<(), ServeError> {
+        for shard in 0..shards {
+            remove_arena(&self.path(shard, epoch)).map_err(ServeError::Arena)?;
+        }
+        // Not empty when something was kept on purpose: then it stays.
+        let _kept = std::fs::remove_dir(&self.directory);
+        Ok(())
+    }
+}
+
+/// A process died between the making of the file and the giving of its blocks.
+fn is_unfinished(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|file| {
+        let has_holes = file.blocks().saturating_mul(512) < file.len();
+        file.is_file() && (file.len() == 0 || has_holes)
+    })
+}
+
+type Found = (PathBuf, MappedArena, ArenaHeader);
+
+/// An arena that counts, or `None` for one that can go.
+fn look_at(
+    path: &Path,
+    data_dir: DataDirId,
+    boot_id: [u8; 16],
+) -> Result<Option<Found>, ServeError> {
+    let arena = match read_arena(path) {
+        Ok(arena) => arena,
+        // It was never finished: nothing was ever published in it.
+        Err(error @ ArenaError::Strange { .. }) if is_unfinished(path) => {
+            tracing::warn!("{error}: it is no arena; removed");
+            return Ok(None);
+        }
+        // What it holds may be all that there is of what was acked: it stays.
+        Err(error) => return Err(ServeError::Arena(error)),
+    };
+    match ArenaHeader::decode(&arena) {
+        Ok(header) if header.data_dir != data_dir => Err(ServeError::ForeignArena(format!(
+            "{} belongs to another data directory: move it away, or name another --arena-dir",
+            path.display()
+        ))),
+        Ok(header) if header.boot_id != boot_id => {
+            tracing::info!("{} is from before the last boot; removed", path.display());
+            Ok(None)
+        }
+        Ok(header) => Ok(Some((path.to_owned(), arena, header))),
+        // Made, but nothing was ever published in it.
+        Err(ArenaHeaderError::NotAnArena) => Ok(None),
+        Err(ArenaHeaderError::Version(version)) => Err(ServeError::ForeignArena(format!(
+            "{} has layout {version}: start the version of plimsoll that wrote it, stop it cleanly \
+             (SIGTERM), then start this one",
+            path.display()
+        ))),
+    }
+}

@@ -1,0 +1,89 @@
+//! Mail between shards: one bounded box for each ordered pair, so that it keeps its order.
+//!
+//! It never waits and never drops mail: what does not fit stays with its sender. What a newcomer
+//! gets wrong: order holds between two shards only. Letters of two senders may meet in any order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_queue::ArrayQueue;
+use plimsoll_ring::Doorbell;
+use plimsoll_shard::Mail;
+
+/// Mail in one box, at most.
+const BOX_MAIL_MAX: usize = 1024;
+
+/// All boxes and doorbells of a server; shared by its shards.
+pub(crate) struct Mailboxes {
+    shards: usize,
+    boxes: Vec<ArrayQueue<Mail>>,
+    doorbells: Vec<OnceLock<Doorbell>>,
+}
+
+impl Mailboxes {
+    pub(crate) fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            shards,
+            boxes: (0..shards * shards).map(|_| ArrayQueue::new(BOX_MAIL_MAX)).collect(),
+            doorbells: (0..shards).map(|_| OnceLock::new()).collect(),
+        })
+    }
+
+    /// Tells the others how to wake a shard; once, by its thread.
+    pub(crate) fn set_doorbell(&self, shard: usize, doorbell: Doorbell) {
+        // A second doorbell for a shard cannot come: each thread sets its own, once.
+        let _first = self.doorbells[shard].set(doorbell);
+    }
+
+    /// Wakes a shard that is waiting, if its thread has come so far.
+    pub(crate) fn wake(&self, shard: usize) {
+        if let Some(doorbell) = self.doorbells[shard].get() {
+            doorbell.ring();
+        }
+    }
+
+    fn between(&self, from: usize, to: usize) -> &ArrayQueue<Mail> {
+        &self.boxes[from * self.shards + to]
+    }
+
+    /// The next mail from `from` to `to`.
+    pub(crate) fn take(&self, from: usize, to: usize) -> Option<Mail> {
+        self.between(from, to).pop()
+    }
+
+    /// Whether `to` has mail from anybody.
+    pub(crate) fn has_mail(&self, to: usize) -> bool {
+        (0..self.shards).any(|from| !self.between(from, to).is_empty())
+    }
+}
+
+/// What one shard sends; keeps what did not fit.
+pub(crate) struct Outgoing {
+    from: usize,
+    boxes: Arc<Mailboxes>,
+    waiting: VecDeque<(usize, Mail)>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(from: usize, boxes: Arc<Mailboxes>) -> Self {
+        Self { from, boxes, waiting: VecDeque::new() }
+    }
+
+    /// Sends what waits, then what `next` gives, until a box is full. The shard is not asked for
+    /// more while something waits: its own outbox is bounded.
+    pub(crate) fn send(&mut self, mut next: impl FnMut() -> Option<(usize, Mail)>) {
+        while let Some((to, mail)) = self.waiting.pop_front().or_else(&mut next) {
+            let pushed = self.boxes.between(self.from, to).push(mail);
+            self.boxes.wake(to);
+            if let Err(mail) = pushed {
+                self.waiting.push_front((to, mail));
+                return;
+            }
+        }
+    }
+
+    /// Whether something waits for room.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,155 @@
+//! The topics that exist, known to every shard alike.
+//!
+//! Only shard 0 changes what it says, by letters to all; here is no I/O and no asking. What a
+//! newcomer gets wrong: a topic is its id. A name may be given to a new topic after a deletion, an
+//! id never is.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use plimsoll_device::BLOCK_BYTES;
+use plimsoll_storage::{PartitionConfig, PartitionId};
+use plimsoll_wire::{AckLevel, CreateTopic, TopicName};
+
+use crate::config::TopicSettings;
+
+/// A topic. Its id is never given out again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    pub(crate) partitions: u32,
+    pub(crate) settings: TopicSettings,
+}
+
+impl Topic {
+    pub(crate) fn partition(&self, partition: u32) -> Option<PartitionId> {
+        (partition < self.partitions).then_some(PartitionId { topic: self.id, partition })
+    }
+
+    pub(crate) fn partition_config(&self) -> PartitionConfig {
+        PartitionConfig {
+            segment_bytes: self.settings.segment_bytes,
+            batch_bytes_max: self.settings.batch_bytes_max as usize,
+            flush_interval: Duration::from_millis(u64::from(self.settings.flush_interval_ms)),
+        }
+    }
+}
+
+/// What a client wants of the topics; shard 0 carries it out.
+#[derive(Clone, Debug)]
+pub(crate) enum TopicRequest {
+    Create { name: TopicName, partitions: u32, settings: TopicSettings },
+    Delete { name: String },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    by_name: BTreeMap<String, Arc<Topic>>,
+    by_id: BTreeMap<u32, Arc<Topic>>,
+}
+
+impl Catalog {
+    pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
+        self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
+        self.by_id.insert(topic.id, topic);
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Arc<Topic>> {
+        let topic = self.by_id.remove(&id)?;
+        self.by_name.remove(&topic.name);
+        Some(topic)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn with_id(&self, id: u32) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// All topics, by name.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn partitions(&self) -> u64 {
+        self.by_id.values().map(|topic| u64::from(topic.partitions)).sum()
+    }
+}
+
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MAX: u64 = 64 << 30;
+const FLUSH_INTERVAL_MS_MAX: u32 = 60 * 60 * 1000;
+const BATCH_BYTES_MIN: u32 = 1 << 10;
+
+/// The settings of a new topic, or what is wrong with those that were asked for.
+pub(crate) fn settings_of(
+    request: &CreateTopic<'_>,
+    defaults: &TopicSettings,
+    batch_bytes_max: u32,
+) -> Result<TopicSettings, &'static str> {
+    let or = |wanted: u32, default: u32| if wanted == 0 { default } else { wanted };
+    let default_durability: AckLevel =
+        request.default_durability.unwrap_or(defaults.default_durability);
+    let wanted_bytes =
+        if request.segment_bytes == 0 { defaults.segment_bytes } else { request.segment_bytes };
+    let settings = TopicSettings {
+        default_durability,
+        flush_interval_ms: or(request.flush_interval_ms, defaults.flush_interval_ms),
+        segment_bytes: wanted_bytes.saturating_add(BLOCK_BYTES as u64 - 1)
+            & !(BLOCK_BYTES as u64 - 1),
+        batch_bytes_max: or(request.max_batch_bytes, defaults.batch_bytes_max),
+    };
+    if settings.flush_interval_ms > FLUSH_INTERVAL_MS_MAX {
+        Err("flush_interval_ms is at most one hour")
+    } else if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&settings.segment_bytes) {
+        Err("segment_bytes is from 1 MiB to 64 GiB")
+    } else if !(BATCH_BYTES_MIN..=batch_bytes_max).contains(&settings.batch_bytes_max) {
+        Err("max_batch_bytes is from 1 KiB to what the server's frames can carry")
+    } else {
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> CreateTopic<'static> {
+        CreateTopic {
+            name: "t",
+            partitions: 1,
+            default_durability: None,
+            flush_interval_ms: 0,
+            segment_bytes: 0,
+            max_batch_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn zero_is_the_servers_default_and_segments_are_whole_blocks() {
+        let defaults = TopicSettings::default();
+        assert_eq!(settings_of(&request(), &defaults, 16 << 20), Ok(defaults));
+        let odd = CreateTopic { segment_bytes: (2 << 20) + 1, ..request() };
+        let settings = settings_of(&odd, &defaults, 16 << 20).unwrap();
+        assert_eq!(settings.segment_bytes, (2 << 20) + 4096);
+    }
+
+    #[test]
+    fn settings_out_of_bounds_are_refused() {
+        let defaults = TopicSettings::default();
+        for wrong in [
+            CreateTopic { segment_bytes: 1, ..request() },
+            CreateTopic { segment_bytes: u64::MAX, ..request() },
+            CreateTopic { max_batch_bytes: u32::MAX, ..request() },
+            CreateTopic { max_batch_bytes: 1, ..request() },
+            CreateTopic { flush_interval_ms: u32::MAX, ..request() },
+        ] {
+            assert!(settings_of(&wrong, &defaults, 16 << 20).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What shards say to each other.
+//!
+//! Owned data only: a mail crosses threads. Mail from one shard to another arrives in the order in
+//! which it was sent; everything here relies on that. A client's request travels to the shard that
+//! owns the partition, and what comes back are finished frames for the client's connection.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use plimsoll_device::SocketId;
+use plimsoll_storage::PartitionId;
+use plimsoll_wire::{
+    CorrelationId, Credit, Fetch, Handle, Offsets, PartitionDescription, ShardIndex, Subscribe,
+};
+
+use crate::catalog::{Topic, TopicRequest};
+use crate::connection::ConnectionId;
+use crate::level::Wanted;
+
+/// A connection, as every shard can name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Client {
+    pub(crate) shard: ShardIndex,
+    pub(crate) connection: ConnectionId,
+}
+
+#[cfg(test)]
+impl Client {
+    pub(crate) const NOBODY: Self =
+        Self { shard: ShardIndex::ANY, connection: ConnectionId(crate::slab::Key::LOWEST) };
+}
+
+/// From one shard to another. The server carries it and does not look inside.
+#[derive(Debug)]
+pub struct Mail(pub(crate) Letter);
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// A connection that wants to be served here. Nothing is in flight on its socket.
+    Connection { socket: SocketId, correlation: CorrelationId, unread: Vec<u8> },
+    /// A request about a partition of this shard.
+    Request {
+        client: Client,
+        correlation: CorrelationId,
+        partition: PartitionId,
+        request: Forwarded,
+    },
+    /// Frames for a connection of this shard, and how many of its requests they end.
+    Frames { connection: ConnectionId, frames: Vec<u8>, ended: Ended, wants_pickup: bool },
+    /// The connection had room for the delivery before: the next one may come.
+    PickedUp { client: Client },
+    /// The connection is gone, and with it all that it asked for.
+    Closed { client: Client },
+    /// To shard 0: a topic is to be created or deleted.
+    TopicRequest { client: Client, correlation: CorrelationId, request: TopicRequest },
+    /// From shard 0, at the start: all topics.
+    Topics(Arc<Vec<Arc<Topic>>>),
+    /// From shard 0: the topic exists, durably.
+    TopicOpened(Arc<Topic>),
+    /// From shard 0: the topic is gone, durably.
+    TopicRemoved { topic: u32 },
+    /// To shard 0: the last `TopicOpened` or `TopicRemoved` of this topic has been carried out.
+    TopicSettled { topic: u32 },
+    /// To shard 0: recovery's findings are durable in this shard's journal.
+    Seeded,
+    /// From shard 0: every shard has seeded.
+    AllSeeded,
+    /// Asks for a share of an answer that all shards give together.
+    Gather { from: ShardIndex, gather: u64, what: Gathered },
+    /// The share.
+    Share { gather: u64, share: Share },
+}
+
+/// A request about one partition, on its way to the owner.
+#[derive(Debug)]
+pub(crate) enum Forwarded {
+    Produce { handle: Handle, wanted: Wanted, batch: Vec<u8> },
+    Bind { handle: Handle },
+    Fetch(Fetch),
+    Subscribe(Subscribe),
+    Credit(Credit),
+    Unsubscribe { handle: Handle, is_answered: bool },
+    Offsets(Offsets),
+}
+
+/// What came to an end for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Produce frames, by their last ack or an error.
+    pub(crate) produces: u32,
+    /// Other requests.
+    pub(crate) requests: u32,
+    /// Bytes of forwarded batches that were taken or refused.
+    pub(crate) taken_bytes: usize,
+}
+
+impl Ended {
+    pub(crate) const NOTHING: Self = Self { produces: 0, requests: 0, taken_bytes: 0 };
+    pub(crate) const PRODUCE: Self = Self { produces: 1, requests: 0, taken_bytes: 0 };
+    pub(crate) const REQUEST: Self = Self { produces: 0, requests: 1, taken_bytes: 0 };
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.produces += other.produces;
+        self.requests += other.requests;
+        self.taken_bytes += other.taken_bytes;
+    }
+}
+
+/// What a gathered answer is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Gathered {
+    /// Counters.
+    Stats,
+    /// The partitions `first .. first + count` of a topic, as far as this shard owns them.
+    Partitions { topic: u32, first: u32, count: u32 },
+}
+
+/// One shard's share of a gathered answer.
+#[derive(Debug)]
+pub(crate) enum Share {
+    Stats(Vec<(&'static str, u64)>),
+    Partitions(Vec<PartitionDescription>),
+}
+
+impl Mail {
+    /// One word for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match &self.0 {
+            Letter::Connection { .. } => "connection",
+            Letter::Request { .. } => "request",
+            Letter::Frames { .. } => "frames",
+            Letter::PickedUp { .. } => "picked up",
+            Letter::Closed { .. } => "closed",
+            Letter::TopicRequest { .. } => "topic request",
+            Letter::Topics(_) => "topics",
+            Letter::TopicOpened(_) => "topic opened",
+            Letter::TopicRemoved { .. } => "topic removed",
+            Letter::TopicSettled { .. } => "topic settled",
+            Letter::Seeded => "seeded",
+            Letter::AllSeeded => "all seeded",
+            Letter::Gather { .. } => "gather",
+            Letter::Share { .. } => "share",
+        }
+    }
+}
+
+const fn assert_send<T: Send>() {}
+const _: () = assert_send::<Mail>();

@@ -1,0 +1,89 @@
+//! What storage has to say.
+//!
+//! It passes each notice on to whom it concerns, and decides nothing. What a newcomer gets wrong:
+//! whoever waited may be gone by then. What a read has lent is still given back, or arena memory
+//! stays pinned.
+
+use plimsoll_storage::{AppendError, Notice, ReadId};
+use plimsoll_wire::{CorrelationId, Handle};
+
+use super::Shard;
+use crate::mail::{Client, Letter};
+use crate::readers::ReaderId;
+use crate::report::Report;
+
+/// Who waits for a read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PendingRead {
+    Reader { client: Client, reader: ReaderId },
+    Locate { client: Client, correlation: CorrelationId, handle: Handle },
+    Metadata,
+}
+
+impl Shard {
+    pub(super) fn take_notices(&mut self) -> bool {
+        let mut has_worked = false;
+        while let Some(notice) = self.storage.poll_notice() {
+            has_worked = true;
+            self.take_notice(notice);
+        }
+        has_worked
+    }
+
+    fn take_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Advanced(slot) => {
+                self.touch(slot);
+                self.metadata_advanced(slot);
+            }
+            Notice::Read(read, result) => match self.reads.remove(&read) {
+                Some(PendingRead::Reader { client, reader }) => {
+                    self.finish_read(client, reader, result);
+                }
+                Some(PendingRead::Metadata) => self.take_metadata(result),
+                Some(PendingRead::Locate { .. }) | None => {
+                    if let Ok(lent) = result {
+                        self.storage.release(lent);
+                    }
+                }
+            },
+            Notice::Located(read, result) => self.located(read, result),
+            Notice::Room => self.work.note_room(),
+            Notice::DiskHasRoom => self.reports.push_back(Report::DiskHasRoom),
+            Notice::Failed(failure) => {
+                self.fail_appends(&failure);
+                self.reports.push_back(Report::Failed(failure));
+            }
+            Notice::Seeded => {
+                self.reports.push_back(Report::Seeded);
+                if self.config.index.0 == 0 {
+                    self.one_has_seeded();
+                } else {
+                    self.post(plimsoll_wire::ShardIndex(0), Letter::Seeded);
+                }
+            }
+            Notice::Removed(_) => {}
+            Notice::Stopped => self.storage_has_stopped(),
+        }
+    }
+
+    fn located(
+        &mut self,
+        read: ReadId,
+        result: Result<plimsoll_batch::Offset, plimsoll_storage::ReadError>,
+    ) {
+        if let Some(PendingRead::Locate { client, correlation, handle }) = self.reads.remove(&read)
+        {
+            self.answer_offset(client, correlation, handle, result);
+        }
+    }
+
+    /// Reports a full disk once, not once an append.
+    pub(super) fn note_disk_full(&mut self, error: &AppendError) {
+        if matches!(error, AppendError::DiskFull)
+            && !self.reports.iter().any(|report| matches!(report, Report::DiskFull))
+        {
+            self.reports.push_back(Report::DiskFull);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Fetches and subscriptions: what is seen, when, and how much.
+
+mod world;
+
+use std::time::Duration;
+
+use plimsoll_device::SocketId;
+use plimsoll_wire::{
+    CorrelationId, Credit, DeleteTopic, Durability, ErrorCode, Fate, Fetch, Handle, Offset,
+    Offsets, OffsetsWhat, Unsubscribe, Visible,
+};
+use world::World;
+use world::client::{Answer, batch, encoded, fetch, records};
+
+fn seen(answers: &[(u32, Answer)]) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    for (_, answer) in answers {
+        match answer {
+            Answer::Delivery { batches, .. } | Answer::Fetched { batches, .. } => {
+                offsets.extend(records(batches).into_iter().map(|(offset, _)| offset));
+            }
+            other => panic!("no batches: {other:?}"),
+        }
+    }
+    offsets
+}
+
+fn error(answers: &[(u32, Answer)]) -> ErrorCode {
+    match answers {
+        [(_, Answer::Error { code, fate: Fate::NotAppend, .. })] => *code,
+        other => panic!("not one error: {other:?}"),
+    }
+}
+
+fn ask_fetch(world: &mut World, socket: SocketId, fetch: Fetch) {
+    world.send(socket, &encoded(|out| fetch.encode(CorrelationId(40), out)));
+}
+
+#[test]
+fn visible_hides_what_has_not_reached_the_level() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 1, Durability::Disk, None, &batch(2, b"a"));
+    world.disks_stand_still = true;
+    world.produce(socket, 2, Durability::Memory, None, &batch(3, b"b"));
+    world.take(socket);
+    for (visible, expected) in [(Visible::Disk, 0..2), (Visible::Memory, 0..5)] {
+        ask_fetch(&mut world, socket, Fetch { visible, ..fetch(0, 1, 0) });
+        let answers = world.answers(socket);
+        assert_eq!(seen(&answers), expected.collect::<Vec<u64>>(), "{visible}");
+    }
+    ask_fetch(&mut world, socket, Fetch { visible: Visible::Disk, ..fetch(2, 1, 5_000) });
+    assert_eq!(world.answers(socket), [], "between the watermarks a reader waits");
+}
+
+#[test]
+fn a_long_poll_is_answered_by_the_record_that_it_waits_for() {
+    let mut world = World::new(1);
+    let (producer, consumer) = (world.bound(), world.hello(0));
+    world.bind(consumer, 0, "t", 0);
+    ask_fetch(&mut world, consumer, fetch(0, 1, 60_000));
+    assert_eq!(world.answers(consumer), []);
+    world.produce(producer, 1, Durability::Memory, None, &batch(1, b"a"));
+    assert_eq!(seen(&world.answers(consumer)), [0]);
+}
+
+#[test]
+fn a_long_poll_waits_for_enough_bytes_or_its_time() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    ask_fetch(&mut world, socket, fetch(0, 1_000, 5_000));
+    world.produce(socket, 1, Durability::None, None, &batch(1, &[1; 600]));
+    assert_eq!(world.answers(socket), [], "600 bytes are too few");
+    world.produce(socket, 2, Durability::None, None, &batch(1, &[1; 600]));
+    assert_eq!(seen(&world.answers(socket)), [0, 1]);
+
+    ask_fetch(&mut world, socket, fetch(2, 1_000, 5_000));
+    world.produce(socket, 3, Durability::None, None, &batch(1, &[1; 600]));
+    world.advance(Duration::from_millis(4_900));
+    assert_eq!(world.answers(socket), []);
+    world.advance(Duration::from_millis(200));
+    assert_eq!(seen(&world.answers(socket)), [2], "what there is when the time is up");
+
+    ask_fetch(&mut world, socket, fetch(3, 1, 1_000));
+    world.advance(Duration::from_millis(1_100));
+    assert_eq!(seen(&world.answers(socket)), [0; 0], "nothing is an answer, too");
+}
+
+#[test]
+fn an_offset_beyond_the_end_is_out_of_range() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 1, Durability::None, None, &batch(2, b"a"));
+    ask_fetch(&mut world, socket, fetch(3, 1, 0));
+    let [(40, Answer::Error { code: ErrorCode::OffsetOutOfRange, detail_a, detail_b, .. })] =
+        world.answers(socket)[..]
+    else {
+        panic!("out of range");
+    };
+    assert_eq!((detail_a, detail_b), (0, 2));
+    ask_fetch(&mut world, socket, fetch(0, 1, 60_001));
+    assert_eq!(error(&world.answers(socket)), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_subscription_delivers_everything_in_order_and_without_holes() {
+    let mut world = World::new(1);
+    let (producer, consumer) = (world.bound(), world.hello(0));
+    world.bind(consumer, 0, "t", 0);
+    world.produce(producer, 0, Durability::None, None, &batch(10, b"before"));
+    world.subscribe(consumer, Visible::Memory, 1 << 30);
+    let mut answers = world.answers(consumer);
+    assert!(matches!(answers.remove(0), (50, Answer::Subscribed(_))));
+    for correlation in 1..100 {
+        let value = vec![7; 100 * correlation as usize];
+        world.produce(producer, correlation, Durability::None, None, &batch(3, &value));
+        answers.extend(world.answers(consumer));
+    }
+    assert_eq!(seen(&answers), (0..10 + 3 * 99).collect::<Vec<u64>>());
+    assert!(answers.iter().all(|(correlation, _)| *correlation == 50));
+}
+
+#[test]
+fn without_credit_nothing_is_delivered_and_credit_pays_for_whole_frames() {
+    let mut world = World::new(1);
+    let (producer, consumer) = (world.bound(), world.hello(0));
+    world.bind(consumer, 0, "t", 0);
+    world.subscribe(consumer, Visible::Memory, 0);
+    for correlation in 0..10 {
+        world.produce(producer, correlation, Durability::None, None, &batch(1, &[1; 1000]));
+    }
+    assert_eq!(world.answers(consumer).len(), 1, "only that it is subscribed");
+    let credit =
+        |bytes| encoded(|out| Credit { handle: Handle(0), bytes }.encode(CorrelationId(0), out));
+    world.send(consumer, &credit(1));
+    let [(50, Answer::Delivery { frame_bytes, .. })] = world.answers(consumer)[..] else {
+        panic!("one delivery for one byte of credit");
+    };
+    world.send(consumer, &credit(frame_bytes as u32 - 1));
+    assert_eq!(world.answers(consumer), [], "zero is not above zero");
+    world.send(consumer, &credit(1));
+    assert_eq!(world.answers(consumer).len(), 1);
+}
+
+#[test]
+fn one_handle_has_one_subscription_and_nothing_follows_its_end() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    let unsubscribe =
+        encoded(|out| Unsubscribe { handle: Handle(0) }.encode(CorrelationId(9), out));
+    world.send(socket, &unsubscribe);
+    assert_eq!(error(&world.answers(socket)), ErrorCode::NotSubscribed);
+    world.subscribe(socket, Visible::Memory, 1 << 20);
+    assert_eq!(world.answers(socket).len(), 1);
+    world.subscribe(socket, Visible::Memory, 1 << 20);
+    assert_eq!(error(&world.answers(socket)), ErrorCode::AlreadySubscribed);
+    world.send(socket, &unsubscribe);
+    assert_eq!(world.answers(socket), [(9, Answer::Empty)]);
+    world.produce(socket, 1, Durability::None, None, &batch(1, b"a"));
+    assert_eq!(world.answers(socket), []);
+}
+
+#[test]
+fn a_subscription_ends_with_an_error_when_its_topic_is_deleted() {
+    let mut world = World::new(1);
+    let (other, consumer) = (world.bound(), world.hello(0));
+    world.bind(consumer, 0, "t", 0);
+    world.subscribe(consumer, Visible::Memory, 1 << 20);
+    world.take(consumer);
+    world.ask(other, |out| DeleteTopic { name: "t" }.encode(CorrelationId(1), out));
+    assert_eq!(error(&world.answers(consumer)), ErrorCode::TopicNotFound);
+}
+
+#[test]
+fn a_consumer_that_never_reads_holds_up_nobody_and_costs_a_bounded_amount() {
+    let mut world = World::new(1);
+    let (producer, deaf) = (world.bound(), world.hello(0));
+    world.bind(deaf, 0, "t", 0);
+    world.subscribe(deaf, Visible::Memory, u32::MAX);
+    world.take(deaf);
+    world.stall(deaf, true);
+    for correlation in 0..64 {
+        world.produce(producer, correlation, Durability::Disk, None, &batch(1, &[1; 100_000]));
+        assert_eq!(world.acks(producer).len(), 1);
+    }
+    assert!(world.stat("delivered_bytes") < 3 << 20, "{}", world.stat("delivered_bytes"));
+    world.stall(deaf, false);
+    assert_eq!(seen(&world.answers(deaf)), (0..64).collect::<Vec<u64>>());
+}
+
+#[test]
+fn offsets_name_the_beginning_the_end_and_a_time() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 1, Durability::Disk, None, &batch(2, b"a"));
+    world.disks_stand_still = true;
+    world.produce(socket, 2, Durability::None, None, &batch(3, b"b"));
+    world.disks_stand_still = false;
+    world.take(socket);
+    let mut ask = |what, visible| {
+        let offsets = Offsets { handle: Handle(0), what, visible };
+        world.ask(socket, |out| offsets.encode(CorrelationId(5), out))
+    };
+    let at = |offset| Answer::Offset(Offset::new(offset));
+    assert_eq!(ask(OffsetsWhat::Beginning, Visible::Disk), at(0));
+    assert_eq!(ask(OffsetsWhat::End, Visible::Memory), at(5));
+    // How far before the record the place lies is the index's business; never behind it.
+    let Answer::Offset(place) = ask(OffsetsWhat::Timestamp { unix_ms: 1_002 }, Visible::Disk)
+    else {
+        panic!("a time has a place");
+    };
+    assert!(place <= Offset::new(2), "{place}");
+}

@@ -1,0 +1,335 @@
+//! The simulated disk: one data directory on one device, in memory.
+//!
+//! # The crash model
+//!
+//! **An operation takes effect when it completes**, at once and whole, and operations in flight
+//! complete in any order. The bytes of a write are those of the moment of its submission; the
+//! memory of an operation in flight belongs to the disk, and a write whose arena bytes were
+//! changed before its completion is a broken contract: the disk panics. So it does at other broken
+//! rules: an unknown file, a position, length or address that is not a whole block, a file shrunk
+//! by `Allocate`.
+//!
+//! **The process dies** ([`Disk::kill`]). Each operation in flight takes effect, or does not; a
+//! write may also take effect in part, sector by sector (512 bytes). Nothing is reported, all
+//! files are closed. What had completed is there: the operating system has it, flushed or not.
+//! Writes that land later than the kill, while the next process runs, are not simulated: the lock
+//! prevents them.
+//!
+//! **Power fails** ([`Disk::power_loss`]). First everything of a kill happens. Then of all changes
+//! that are not durable any subset is lost:
+//! - A write is durable by a `SyncData` of *its own file* (or a `SyncAll`) that was submitted
+//!   after the write's completion was delivered and that succeeded; a write asked to be `durable`,
+//!   by its completion. A flush of another file never counts, since the write may lie in blocks
+//!   that were allocated but never written, and only a flush of the file makes them readable. A
+//!   write that is not durable survives whole, in part by sectors, or not. Where writes overlap,
+//!   one that survives covers those completed before it.
+//! - A file's length (by `Allocate` or a write past the end) becomes durable like a write, and is
+//!   lost or kept independently of the bytes: bytes beyond the length that survived are gone, and
+//!   length without bytes reads as zeros. A `durable` write takes the length with it.
+//! - A name (created, renamed, removed) is durable by a `SyncDirectory` of each directory that the
+//!   change touched, or by a `SyncAll`. Before that, each change is kept or lost, whole: a rename
+//!   leaves the old or the new file under the name, never neither. A change depends on earlier
+//!   ones of the same names and is lost with them. A file whose name is lost is lost, flushed or
+//!   not, and so is all that is in a lost directory.
+//!
+//! **A failed flush** makes nothing durable. With `flush_drops_on_failure` the device has thrown
+//! away the writes in question: reads no longer show them, and the next flush succeeds without
+//! them.
+
+mod content;
+mod crash;
+mod faults;
+mod inode;
+mod names;
+mod perform;
+mod survival;
+
+use std::collections::BTreeMap;
+
+use plimsoll_device::{
+    Arena, ArenaRange, BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, FileId, Memory,
+};
+
+use self::faults::Fault;
+use self::inode::Inode;
+use self::names::{InodeId, Names};
+use crate::random::Random;
+use crate::trace::Trace;
+
+pub use self::faults::{Counts, Faults};
+pub use self::survival::Survival;
+
+/// One data directory. It outlives the process that uses it; see the crash model above.
+#[derive(Debug)]
+pub struct Disk {
+    /// What shall go wrong from now on.
+    pub faults: Faults,
+    counts: Counts,
+    names: Names,
+    inodes: BTreeMap<InodeId, Inode>,
+    inodes_created: u64,
+    open: BTreeMap<FileId, OpenFile>,
+    pending: Vec<Pending>,
+    /// How many operations took effect: the stamp of the last one.
+    completed: u64,
+    order: Random,
+    fates: Random,
+    damage: Random,
+    trace: Trace,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    inode: InodeId,
+    closing: bool,
+}
+
+/// An operation in flight.
+#[derive(Debug)]
+struct Pending {
+    op: DiskOp,
+    /// The file that the operation names, if it names an open one.
+    inode: Option<InodeId>,
+    /// A write's bytes when it was submitted.
+    bytes: Vec<u8>,
+    /// The last completion when it was submitted.
+    submitted_at: u64,
+    fault: Option<Fault>,
+}
+
+impl Disk {
+    /// An empty data directory, with its fate drawn from streams of `random`.
+    pub fn new(random: &Random) -> Self {
+        Self {
+            faults: Faults::default(),
+            counts: Counts::default(),
+            names: Names::default(),
+            inodes: BTreeMap::new(),
+            inodes_created: 0,
+            open: BTreeMap::new(),
+            pending: Vec::new(),
+            completed: 0,
+            order: random.stream("disk order"),
+            fates: random.stream("disk crash"),
+            damage: random.stream("disk damage"),
+            trace: Trace::new(),
+        }
+    }
+
+    /// Takes on an operation; it is in flight until [`Self::complete_one`] gives its completion.
+    /// `arena` is the one whose ranges the operations name.
+    ///
+    /// # Panics
+    /// When the operation breaks the contract of `plimsoll_device`.
+    pub fn submit(&mut self, op: DiskOp, arena: &Arena) {
+        let fault = self.counts.count(&op.action, &self.faults);
+        let inode = self.admit(&op.action);
+        let bytes = match &op.action {
+            DiskAction::Write { source, .. } => bytes_of(source, arena).to_vec(),
+            _ => Vec::new(),
+        };
+        self.trace.note(format!("{op:?}").as_bytes());
+        self.trace.note(&bytes);
+        self.pending.push(Pending { op, inode, bytes, submitted_at: self.completed, fault });
+    }
+
+    /// Completes one of the operations in flight, any of them; without one there is no completion.
+    ///
+    /// # Panics
+    /// When the arena bytes of a write were changed while it was in flight.
+    pub fn complete_one(&mut self, arena: &mut Arena) -> Option<DiskCompletion> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let pending = self.pending.remove(self.order.index(self.pending.len()));
+        if let DiskAction::Write { source, .. } = &pending.op.action {
+            let unchanged = bytes_of(source, arena) == pending.bytes;
+            assert!(unchanged, "the memory of a write in flight was changed: {:?}", pending.op);
+        }
+        let token = pending.op.token;
+        let result = self.perform(pending, arena);
+        let completion = DiskCompletion { token, result };
+        self.trace.note(format!("{completion:?}").as_bytes());
+        Some(completion)
+    }
+
+    /// How many operations are in flight.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many operations of each kind were submitted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A hash of all that happened so far: the same for the same seed and the same operations.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The content of a file as the operating system shows it.
+    pub fn read_file(&self, path: &str) -> Option<Vec<u8>> {
+        let (_, inode) = self.names.files().find(|(name, _)| *name == path)?;
+        self.inodes.get(&inode).map(|inode| inode.visible().to_vec())
+    }
+
+    /// The content of a file after a power loss that takes all it may.
+    pub fn durable_file(&self, path: &str) -> Option<Vec<u8>> {
+        let inode = self.names.durable_file(path)?;
+        self.inodes.get(&inode).map(|inode| inode.durable_content().to_vec())
+    }
+
+    /// Plants a durable file, in place of any of that name; directories above it are created.
+    ///
+    /// # Panics
+    /// When a part of the path is a file.
+    pub fn write_file(&mut self, path: &str, bytes: &[u8]) {
+        assert_is_path(path);
+        assert!(!self.names.is_directory(path), "{path} is a directory");
+        let inode = self.create_inode(Inode::durable(bytes));
+        self.names.plant(path, inode);
+    }
+
+    /// Flips bit `bit` (0 to 7) of the byte at `position_bytes` of a file, for good.
+    ///
+    /// # Panics
+    /// When there is no such file or byte.
+    pub fn flip_bit(&mut self, path: &str, position_bytes: u64, bit: u8) {
+        let found = self.names.files().find(|(name, _)| *name == path).map(|(_, inode)| inode);
+        match found.and_then(|inode| self.inodes.get_mut(&inode)) {
+            Some(inode) => inode.flip_bit(position_bytes, bit),
+            None => panic!("there is no file {path}"),
+        }
+    }
+
+    /// The paths of all files, sorted.
+    pub fn files(&self) -> Vec<String> {
+        self.names.files().map(|(path, _)| path.to_owned()).collect()
+    }
+
+    /// Checks an operation against the contract; gives the open file that it names.
+    fn admit(&mut self, action: &DiskAction) -> Option<InodeId> {
+        match action {
+            DiskAction::Open { file, path, .. } => {
+                assert_is_path(path);
+                let is_opening = self.pending.iter().any(|pending| match pending.op.action {
+                    DiskAction::Open { file: other, .. } => other == *file,
+                    _ => false,
+                });
+                let is_open = self.open.contains_key(file);
+                assert!(!is_open && !is_opening, "{file:?} is in use, cannot open {path}");
+                None
+            }
+            DiskAction::Close { file } => {
+                let inode = self.opened(*file);
+                self.open.insert(*file, OpenFile { inode, closing: true });
+                Some(inode)
+            }
+            DiskAction::Write { file, position_bytes, source, .. } => {
+                assert_is_direct(*position_bytes, source);
+                self.assert_not_filled(source);
+                Some(self.opened(*file))
+            }
+            DiskAction::Read { file, position_bytes, target } => {
+                assert_is_direct(*position_bytes, target);
+                self.assert_unused(target);
+                Some(self.opened(*file))
+            }
+            DiskAction::Allocate { file, .. } | DiskAction::SyncData { file } => {
+                Some(self.opened(*file))
+            }
+            DiskAction::SyncAll => None,
+            DiskAction::SyncDirectory { path } | DiskAction::List { path } => {
+                assert!(path.is_empty() || is_path(path), "{path:?} is not a path");
+                None
+            }
+            DiskAction::CreateDirectory { path }
+            | DiskAction::Remove { path }
+            | DiskAction::RemoveDirectory { path } => {
+                assert_is_path(path);
+                None
+            }
+            DiskAction::Rename { from, to } => {
+                assert_is_path(from);
+                assert_is_path(to);
+                None
+            }
+        }
+    }
+
+    fn opened(&self, file: FileId) -> InodeId {
+        match self.open.get(&file) {
+            Some(open) if !open.closing => open.inode,
+            _ => panic!("{file:?} is not open"),
+        }
+    }
+
+    fn create_inode(&mut self, inode: Inode) -> InodeId {
+        self.inodes_created += 1;
+        let id = InodeId(self.inodes_created);
+        self.inodes.insert(id, inode);
+        id
+    }
+
+    /// Nothing in flight uses the memory that a read will fill.
+    fn assert_unused(&self, target: &Memory) {
+        for pending in &self.pending {
+            let (DiskAction::Write { source: used, .. } | DiskAction::Read { target: used, .. }) =
+                &pending.op.action
+            else {
+                continue;
+            };
+            assert!(!overlap(target, used), "{target:?} is in flight with {:?}", pending.op);
+        }
+    }
+
+    /// No read in flight fills the memory that a write takes.
+    fn assert_not_filled(&self, source: &Memory) {
+        for pending in &self.pending {
+            if let DiskAction::Read { target, .. } = &pending.op.action {
+                assert!(!overlap(source, target), "{source:?} is filled by {:?}", pending.op);
+            }
+        }
+    }
+}
+
+fn bytes_of<'a>(memory: &'a Memory, arena: &'a Arena) -> &'a [u8] {
+    match memory {
+        Memory::Arena(range) => arena.bytes(*range),
+        Memory::Buffer(buffer) => buffer,
+        Memory::None => &[],
+    }
+}
+
+fn overlap(one: &Memory, other: &Memory) -> bool {
+    match (one, other) {
+        (Memory::Arena(one), Memory::Arena(other)) => {
+            one.start_bytes < other.end_bytes() && other.start_bytes < one.end_bytes()
+        }
+        _ => false,
+    }
+}
+
+fn assert_is_direct(position_bytes: u64, memory: &Memory) {
+    let length_bytes = memory.length_bytes();
+    let start_bytes = match memory {
+        Memory::Arena(ArenaRange { start_bytes, .. }) => *start_bytes,
+        Memory::Buffer(_) | Memory::None => 0,
+    };
+    assert!(
+        position_bytes.is_multiple_of(BLOCK_BYTES as u64)
+            && length_bytes.is_multiple_of(BLOCK_BYTES)
+            && start_bytes.is_multiple_of(BLOCK_BYTES)
+            && length_bytes > 0,
+        "not whole blocks: {memory:?} at {position_bytes}"
+    );
+}
+
+fn assert_is_path(path: &str) {
+    assert!(is_path(path), "{path:?} is not a path in the data directory");
+}
+
+fn is_path(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}

@@ -1,0 +1,33 @@
+//! A running hash of everything that the machine did: two runs of one seed must agree on it.
+//!
+//! For tests of the simulator itself, never for decisions of a run. What a newcomer gets wrong:
+//! equal hashes of two seeds mean nothing; the same seed with two hashes means that something took
+//! order or bytes from outside.
+
+/// The hash so far. It is neither fast nor secret: it only has to differ when the runs do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace(u64);
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Adds `bytes` and their length, so that two notes are not one longer note.
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
+        self.fold(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.fold(u64::from_le_bytes(word));
+        }
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        self.0
+    }
+
+    fn fold(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}

@@ -1,0 +1,109 @@
+//! The arenas of a process that died: what only they hold of each partition.
+//!
+//! An image is believed as far as it proves itself: this boot, this data directory, a place in the
+//! table that checks, and batches that check and have the very offset that comes next.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use plimsoll_batch::{Batch, BatchLimits, Offset};
+use plimsoll_device::BLOCK_BYTES;
+
+use crate::arena_layout::{ArenaHeader, ArenaLayout, SpanHeader};
+use crate::identity::PartitionId;
+use crate::recovered::RecoveredPartition;
+
+/// An arena that another process left, with its header.
+#[derive(Clone, Copy)]
+pub struct ArenaImage<'a> {
+    /// What it says of itself.
+    pub header: ArenaHeader,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+struct FoundSpan<'a> {
+    header: SpanHeader,
+    /// From the span's start to the mark.
+    bytes: &'a [u8],
+}
+
+/// Adds to the partitions what the arenas hold beyond the journal, and decides where something
+/// that was shown may be lost. Gives the number of bytes taken.
+///
+/// `images` are those of this boot and this data directory, of whichever starts.
+pub fn adopt_arenas(
+    partitions: &mut BTreeMap<PartitionId, RecoveredPartition>,
+    images: &[ArenaImage<'_>],
+) -> u64 {
+    let mut found: BTreeMap<PartitionId, Vec<FoundSpan<'_>>> = BTreeMap::new();
+    for image in images {
+        collect(image, &mut found);
+    }
+    let mut taken = 0;
+    for (id, partition) in partitions {
+        let spans = found.remove(id).unwrap_or_default();
+        let next = adopt(partition, &spans);
+        taken += partition.from_arena.len() as u64;
+        let place = partition.lease_place;
+        let intact = images
+            .iter()
+            .any(|image| image.header.epoch == place.epoch && image.header.shard == place.journal);
+        partition.jumps = partition.lease > next && !intact;
+    }
+    taken
+}
+
+fn collect<'a>(image: &ArenaImage<'a>, found: &mut BTreeMap<PartitionId, Vec<FoundSpan<'a>>>) {
+    let layout = ArenaLayout::of(image.bytes.len());
+    for page in 0..layout.pages {
+        let place = layout.place(page);
+        let place = &image.bytes[place.start_bytes..place.end_bytes()];
+        let Some((header, published)) = SpanHeader::decode(place) else { continue };
+        let start = layout.page_start(page);
+        let length = usize::try_from(published).unwrap_or(usize::MAX);
+        let fits = header.pages <= layout.pages - page
+            && length <= header.pages as usize * BLOCK_BYTES
+            && header.carried as usize <= length;
+        if fits {
+            let bytes = &image.bytes[start..start + length];
+            found.entry(header.partition).or_default().push(FoundSpan { header, bytes });
+        }
+    }
+}
+
+/// Takes batch after batch for as long as one follows. Gives the offset after the last.
+fn adopt(partition: &mut RecoveredPartition, spans: &[FoundSpan<'_>]) -> Offset {
+    let mut next = partition.next_offset;
+    let (mut segment, mut position) = (partition.active, partition.end());
+    loop {
+        let batch = batch_at(spans, segment, position, next);
+        let batch = batch.or_else(|| {
+            // The dead process may have begun a new segment here.
+            let rolled = batch_at(spans, next, 0, next)?;
+            (segment, position) = (next, 0);
+            Some(rolled)
+        });
+        let Some(batch) = batch else { return next };
+        partition.from_arena.extend_from_slice(batch.bytes());
+        position += batch.bytes().len() as u64;
+        next = batch.header().next_offset();
+    }
+}
+
+fn batch_at<'a>(
+    spans: &[FoundSpan<'a>],
+    segment: Offset,
+    position: u64,
+    offset: Offset,
+) -> Option<Batch<'a>> {
+    spans.iter().find_map(|span| {
+        let within = position.checked_sub(span.header.position)?;
+        if span.header.segment != segment {
+            return None;
+        }
+        let bytes = span.bytes.get(usize::try_from(within).ok()?..)?;
+        let batch = Batch::validate_first(bytes, &BatchLimits::default()).ok()?;
+        (batch.header().base_offset == offset).then_some(batch)
+    })
+}

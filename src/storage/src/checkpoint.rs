@@ -1,0 +1,144 @@
+//! Making room in the journal: what is still needed is logged anew, then the head moves on.
+//!
+//! A checkpoint is not a moment but a walk over the partitions, oldest first, a few with each
+//! commit. What a newcomer gets wrong: the head may move only when the snapshots are durable
+//! **and** an anchor that names the new head is; until then the old frames are all there is.
+
+use plimsoll_device::{ArenaRange, BLOCK_BYTES, DiskAction, IoError};
+
+use crate::flight::{Purpose, WritePart};
+use crate::frame::Sequence;
+use crate::frame_draft::FrameDraft;
+use crate::identity::Slot;
+use crate::journal::Mark;
+use crate::limits::{FRAME_BYTES_MAX, SPILLS_MAX};
+use crate::storage::{AnchorState, Seeding, StopState, Storage};
+
+/// Snapshots that one commit takes along, in bytes.
+const SNAPSHOT_BYTES_A_COMMIT: usize = 128 << 10;
+
+/// Data of one partition that a snapshot carries along; with more, it is moved to its segment
+/// first.
+const TAIL_BYTES_MAX: u64 = 64 << 10;
+
+/// Partitions that are told to move their data before one commit looks no further.
+const WAITING_MAX: usize = 2 * SPILLS_MAX;
+
+impl Storage {
+    /// Whether commits are to be made for the checkpoint's sake alone.
+    pub(crate) fn checkpoint_has_work(&self) -> bool {
+        let Some(to) = self.checkpoint_to else { return false };
+        self.commits.is_empty()
+            && self
+                .by_oldest
+                .first()
+                .is_some_and(|(oldest, slot)| *oldest < to && !self.partition(*slot).spilling)
+    }
+
+    /// Takes snapshots of the partitions that need the oldest frames.
+    pub(crate) fn plan_checkpoint(&mut self, draft: &mut FrameDraft) {
+        let Some(to) = self.checkpoint_to else { return };
+        let start = draft.body_bytes;
+        let mut waiting = 0;
+        let mut after = (Sequence(0), Slot(0));
+        while draft.body_bytes - start < SNAPSHOT_BYTES_A_COMMIT
+            && waiting < WAITING_MAX
+            && self.journal.fits(FRAME_BYTES_MAX as u64, 0)
+        {
+            let range = (core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded);
+            let Some(&(oldest, slot)) = self.by_oldest.range(range).next() else { return };
+            if oldest >= to {
+                return;
+            }
+            after = (oldest, slot);
+            if !self.ready_for_snapshot(slot) {
+                waiting += 1;
+                self.want_spill(slot);
+            } else if !self.put_snapshot(slot, draft) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a snapshot of the partition is possible, and small enough.
+    pub(crate) fn ready_for_snapshot(&self, slot: Slot) -> bool {
+        let partition = self.partition(slot);
+        if partition.spilling || partition.snapshot_planned || partition.closing {
+            return false;
+        }
+        let logged = self.logged_part(slot);
+        let before_stored = partition.spans.iter().all(|id| {
+            let span = self.memory.span(*id);
+            span.segment >= logged.end.segment || span.closed == Some(span.stored)
+        });
+        before_stored && logged.end.position.saturating_sub(logged.stored) <= TAIL_BYTES_MAX
+    }
+
+    /// After commits: begins a checkpoint, ends it, moves the head.
+    pub(crate) fn advance_checkpoint(&mut self) {
+        if self.seeding != Seeding::Done || self.failure.is_some() {
+            return;
+        }
+        let full = self.journal.used_bytes() > self.journal.area_bytes / 2;
+        if self.checkpoint_to.is_none() && full && self.stop <= StopState::Flushing {
+            self.checkpoint_to = Some(self.journal.next.sequence);
+        }
+        let oldest = self.by_oldest.first().map(|(oldest, _)| *oldest);
+        if let Some(to) = self.checkpoint_to
+            && oldest.is_none_or(|oldest| oldest >= to)
+        {
+            self.checkpoint_to = None;
+            self.counters.checkpoints += 1;
+        }
+        // Frames in flight are not yet what recovery can begin with.
+        let needed = oldest.unwrap_or(self.durable_frame.next()).min(self.durable_frame.next());
+        let Some(head) = self.journal.mark_before(needed) else { return };
+        let far = head.position - self.journal.head.position >= self.journal.area_bytes / 16;
+        if self.anchor == AnchorState::Idle && far && head.sequence <= needed {
+            self.write_anchor(head);
+        }
+    }
+
+    fn write_anchor(&mut self, head: Mark) {
+        let anchor = self.journal.anchor(self.data_dir, head);
+        let range: ArenaRange = self.memory.range(self.anchor_run, 0, BLOCK_BYTES as u32);
+        anchor.encode(self.memory.arena_mut().bytes_mut(range));
+        self.anchor = AnchorState::Writing(head);
+        let part = WritePart {
+            file: self.journal_file,
+            position: anchor.file_position(),
+            range,
+            durable: false,
+        };
+        self.submit_on(part.file, Purpose::AnchorWrite(part), Self::write_action(&part));
+    }
+
+    pub(crate) fn handle_anchor_write(&mut self, part: WritePart, result: Result<usize, IoError>) {
+        match Self::rest_of_write(part, result) {
+            Ok(Some(rest)) => {
+                let purpose = Purpose::AnchorWrite(rest);
+                self.submit_on(rest.file, purpose, Self::write_action(&rest));
+            }
+            Ok(None) => {
+                let action = DiskAction::SyncData { file: part.file };
+                self.submit_on(part.file, Purpose::AnchorSync, action);
+            }
+            Err(error) => {
+                let place = (part.position, part.range.length_bytes as u64);
+                self.fail_on("write", part.file, place, error);
+            }
+        }
+    }
+
+    pub(crate) fn handle_anchor_sync(&mut self, result: Result<(), IoError>) {
+        let AnchorState::Writing(head) = self.anchor else { return };
+        self.anchor = AnchorState::Idle;
+        match result {
+            Ok(()) => {
+                self.journal.set_head(head);
+                self.advance_checkpoint();
+            }
+            Err(error) => self.fail_on("flush", self.journal_file, (0, 0), error),
+        }
+    }
+}

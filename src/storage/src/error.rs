@@ -1,0 +1,132 @@
+//! How storage fails: one enum an operation.
+//!
+//! None of them is logged here: whoever handles one says it once. What a newcomer gets wrong: every
+//! `AppendError` means surely not written; what may have been written is never an error of
+//! `append`.
+
+use alloc::string::String;
+use core::fmt;
+
+use plimsoll_batch::{BatchError, Offset};
+use plimsoll_device::IoError;
+
+use crate::identity::PartitionId;
+
+/// Stored bytes that do not match their check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, relative to the data directory.
+    pub path: String,
+    /// Where in the file, in bytes.
+    pub position_bytes: u64,
+    /// The partition, if the damage lies within one.
+    pub partition: Option<PartitionId>,
+    /// What does not match.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.path, self.position_bytes, self.what)?;
+        match self.partition {
+            Some(partition) => write!(f, " (partition {partition})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Damage {}
+
+/// A write, flush or other operation that failed, after which the shard acks nothing more at
+/// `disk`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What was tried: `write`, `flush`, `sync of a directory`, ...
+    pub operation: &'static str,
+    /// On which file, relative to the data directory.
+    pub path: String,
+    /// Where in the file, in bytes.
+    pub position_bytes: u64,
+    /// How many bytes.
+    pub length_bytes: u64,
+    /// How it failed.
+    pub error: IoError,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, path, position_bytes, length_bytes, error } = self;
+        write!(f, "{operation} of {length_bytes} bytes at {position_bytes} of {path}: {error}")
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// Why a batch was not appended. In every case it surely was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The batch is not one that this partition takes.
+    Batch(BatchError),
+    /// All append memory is in use. Not for the client: the caller waits for
+    /// [`Notice::Room`](crate::Notice::Room) and tries again.
+    NoRoom,
+    /// The disk is full. Appends are taken again by themselves when there is room.
+    DiskFull,
+    /// A write or a flush failed on this shard; a restart recovers what was acked.
+    Failed(Failure),
+    /// The shard's journal or this partition is damaged: it can be read, not written.
+    Damaged(Damage),
+    /// The shard is stopping.
+    Stopping,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch(error) => error.fmt(f),
+            Self::NoRoom => f.write_str("all append memory is in use"),
+            Self::DiskFull => f.write_str("the disk is full; appends resume when there is room"),
+            Self::Failed(failure) => write!(f, "the shard's disk failed ({failure}); restart it"),
+            Self::Damaged(damage) => write!(f, "damaged, reads only: {damage}"),
+            Self::Stopping => f.write_str("the server is stopping"),
+        }
+    }
+}
+
+impl core::error::Error for AppendError {}
+
+/// Why nothing was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The offset is below the start or beyond the memory watermark.
+    OutOfRange {
+        /// First offset that can be read.
+        start: Offset,
+        /// The memory watermark.
+        end: Offset,
+    },
+    /// The stored bytes do not match their check. They are not delivered.
+    Damaged(Damage),
+    /// The disk could not be read.
+    Failed(Failure),
+    /// Too many reads are in flight; the caller tries again after
+    /// [`Notice::Room`](crate::Notice::Room).
+    NoRoom,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { start, end } => {
+                write!(f, "the offset is out of range; there is {start} to {end}")
+            }
+            Self::Damaged(damage) => write!(f, "damaged: {damage}"),
+            Self::Failed(failure) => failure.fmt(f),
+            Self::NoRoom => f.write_str("all read memory is in use"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}

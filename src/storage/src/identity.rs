@@ -1,0 +1,50 @@
+//! The names by which storage knows its partitions.
+//!
+//! A `PartitionId` is for ever, a `Slot` for as long as the partition is open: slots are used
+//! again, so they never reach the disk.
+
+use core::fmt;
+use core::time::Duration;
+
+/// A partition of a topic, for ever: topic ids are never given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId {
+    /// The topic's id.
+    pub topic: u32,
+    /// The partition within the topic, from 0.
+    pub partition: u32,
+}
+
+impl PartitionId {
+    /// The partition of the internal metadata topic.
+    pub const METADATA: Self = Self { topic: 0, partition: 0 };
+
+    /// The shard, of `shards`, that owns this partition. Neighbouring partitions of a topic lie on
+    /// different shards, and small topics do not all begin on the first.
+    pub fn owner(self, shards: u16) -> u16 {
+        assert!(shards > 0, "there is at least one shard");
+        let place = (u64::from(self.topic) + u64::from(self.partition)) % u64::from(shards);
+        u16::try_from(place).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A partition that is open on this shard; an index, valid until the partition is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// What may differ from partition to partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// A segment holds at most this many bytes (a single larger batch excepted).
+    pub segment_bytes: u64,
+    /// The largest batch that is taken, in bytes.
+    pub batch_bytes_max: usize,
+    /// How long a record of a weaker level than `disk` may wait for its flush.
+    pub flush_interval: Duration,
+}

@@ -1,0 +1,83 @@
+//! The log of one shard, without I/O: append, group commit, journal, segments, recovery, reads.
+//!
+//! [`Storage`] owns every partition of its shard, the arena and the journal. It takes in
+//! completions and gives out disk operations; it never waits, reads no clock and knows nothing of
+//! connections. What a newcomer gets wrong: the journal, and only the journal, says what exists. A
+//! segment's bytes beyond what the journal names are nothing, however well they check.
+#![doc = include_str!("../FORMAT.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod anchor;
+mod append;
+mod arena_image;
+mod arena_layout;
+mod checkpoint;
+mod commit;
+mod encoding;
+mod entry;
+mod error;
+mod files;
+mod flight;
+#[cfg(test)]
+mod format_tests;
+mod frame;
+mod frame_draft;
+mod grow;
+mod identity;
+mod index;
+mod index_job;
+mod inspect;
+mod journal;
+mod level;
+mod limits;
+mod manifest;
+mod notice;
+mod pages;
+mod partition;
+mod read;
+mod read_job;
+mod recovered;
+mod remove;
+mod replay;
+mod seed;
+mod span;
+mod spill;
+mod startup;
+mod storage;
+mod verify;
+mod verify_journal;
+mod verify_segment;
+#[cfg(test)]
+mod verify_tests;
+
+pub use anchor::Anchor;
+pub use append::Appended;
+pub use arena_image::{ArenaImage, adopt_arenas};
+pub use arena_layout::{ARENA_VERSION, ArenaHeader, ArenaHeaderError};
+pub use entry::{AppendEntry, Entries, Entry, EntryError, Extent, Sealed, SnapshotEntry};
+pub use error::{AppendError, Damage, Failure, ReadError};
+pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
+pub use identity::{PartitionConfig, PartitionId, Slot};
+pub use index::{IndexEntry, SparseIndex};
+pub use inspect::{FileKind, InspectError, inspect};
+pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
+pub use level::{Level, Watermarks};
+pub use limits::{ARENA_BYTES_MIN, FRAME_BYTES_MAX, journal_bytes_min};
+pub use manifest::{DataDirId, FORMAT_VERSION, Manifest, ManifestError};
+pub use notice::Notice;
+pub use partition::{
+    TOPICS_DIRECTORY, index_path, partition_directory, segment_path, topic_directory,
+};
+pub use read::{Cursor, Lent, ReadId, ReadOutcome};
+pub use recovered::{LeasePlace, RecoveredPartition, Run};
+pub use seed::arena_bytes_needed;
+pub use startup::{Started, StartedJournal, Startup, StartupConfig, StartupError};
+pub use storage::{PartitionDescription, PartitionState, Storage, StorageConfig, StorageCounters};
+// What `DataFiles` speaks; its implementors need no other crate of ours.
+pub use plimsoll_device::{IoError, IoErrorKind};
+pub use verify::{DataFiles, Finding, VerifyError, VerifySummary, verify};

@@ -1,0 +1,126 @@
+//! The manifest: what this data directory is, and how often it was started.
+//!
+//! It is replaced as a whole, never written in place. What a newcomer gets wrong: the epoch is
+//! raised and durable before anything else of a start is written.
+
+use plimsoll_device::BLOCK_BYTES;
+
+use crate::encoding::{Reader, Writer, crc};
+
+/// The format that this version of Plimsoll writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"PLIMSOLL";
+const LENGTH: usize = 48;
+
+/// Which data directory this is. Random, and not shown to clients: it guards the journal against
+/// records that imitate its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataDirId(pub [u8; 16]);
+
+/// The content of the file `MANIFEST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Which data directory this is.
+    pub data_dir: DataDirId,
+    /// One more at each start; durable before anything else of that start is written.
+    pub epoch: u64,
+    /// Number of shards of the last start.
+    pub shards: u16,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not a manifest at all.
+    Magic,
+    /// Written by a newer Plimsoll.
+    NewerFormat {
+        /// The version found.
+        version: u32,
+    },
+    /// It does not match its check.
+    Damaged,
+}
+
+impl core::fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Magic => f.write_str("MANIFEST is not one of Plimsoll's"),
+            Self::NewerFormat { version } => write!(
+                f,
+                "the data directory has format {version}, this version reads up to \
+                 {FORMAT_VERSION}: use the version of plimsoll that wrote it, or a newer one"
+            ),
+            Self::Damaged => f.write_str("MANIFEST does not match its check: restore it"),
+        }
+    }
+}
+
+impl core::error::Error for ManifestError {}
+
+impl Manifest {
+    /// Writes the manifest into the first block of `out`.
+    pub fn encode(&self, out: &mut [u8]) {
+        out[..BLOCK_BYTES].fill(0);
+        let mut writer = Writer::new(out);
+        writer.bytes(MAGIC).u32(FORMAT_VERSION).u32(0).bytes(&self.data_dir.0);
+        writer.u64(self.epoch).u16(self.shards);
+        let check = crc(&out[16..LENGTH]);
+        Writer::new(&mut out[12..16]).u32(check);
+    }
+
+    /// Reads the manifest from the front of `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let mut reader = Reader::new(bytes);
+        if reader.array::<8>().as_ref() != Some(MAGIC) {
+            return Err(ManifestError::Magic);
+        }
+        let version = reader.u32().ok_or(ManifestError::Damaged)?;
+        if version > FORMAT_VERSION {
+            return Err(ManifestError::NewerFormat { version });
+        }
+        let check = reader.u32().ok_or(ManifestError::Damaged)?;
+        let covered = bytes.get(16..LENGTH).ok_or(ManifestError::Damaged)?;
+        if crc(covered) != check {
+            return Err(ManifestError::Damaged);
+        }
+        Self::decode_fields(&mut reader).ok_or(ManifestError::Damaged)
+    }
+
+    fn decode_fields(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            data_dir: DataDirId(reader.array()?),
+            epoch: reader.u64()?,
+            shards: reader.u16()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: Manifest = Manifest { data_dir: DataDirId([7; 16]), epoch: 9, shards: 2 };
+
+    #[test]
+    fn a_manifest_reads_back() {
+        let mut block = [0xff; BLOCK_BYTES];
+        MANIFEST.encode(&mut block);
+        assert_eq!(Manifest::decode(&block), Ok(MANIFEST));
+    }
+
+    #[test]
+    fn a_newer_format_is_named_and_a_flipped_bit_is_damage() {
+        let mut block = [0; BLOCK_BYTES];
+        MANIFEST.encode(&mut block);
+        block[30] ^= 1;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::Damaged));
+        block[8] = 2;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::NewerFormat { version: 2 }));
+        block[0] = 0;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::Magic));
+        assert_eq!(Manifest::decode(&[]), Err(ManifestError::Magic));
+    }
+}

@@ -1,0 +1,221 @@
+//! One partition's state: its segments, its spans, its marks.
+//!
+//! Plain state and what can be read off it; what changes it is in the file that is named after the
+//! change. What a newcomer gets wrong: `published`, `shown` and `durable` are three different ends.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use plimsoll_batch::Offset;
+use plimsoll_device::Instant;
+
+use crate::entry::Sealed;
+use crate::error::Damage;
+use crate::frame::Sequence;
+use crate::identity::{PartitionConfig, PartitionId};
+use crate::index::SparseIndex;
+use crate::level::Watermarks;
+use crate::span::SpanId;
+
+/// A place between two batches of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    /// Offset of the batch after it.
+    pub(crate) offset: Offset,
+    /// The segment that it lies in, by base offset.
+    pub(crate) segment: Offset,
+    /// Bytes from the segment's start.
+    pub(crate) position: u64,
+}
+
+/// The file of a segment that takes data, or did until lately.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) segment: Offset,
+    /// There is a file, durably.
+    pub(crate) exists: bool,
+    /// It has blocks up to here, durably: it may be written up to here.
+    pub(crate) allocated: u64,
+}
+
+/// What is known of one partition that is open here.
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    pub(crate) config: PartitionConfig,
+    pub(crate) start: Offset,
+    /// End of what is published in the arena.
+    pub(crate) published: Point,
+    /// End of what may be shown: published, and below the lease.
+    pub(crate) shown: Point,
+    /// End of what is durable.
+    pub(crate) durable: Point,
+    /// Offsets below this may be shown; durable.
+    pub(crate) lease: Offset,
+    /// The lease that a frame in flight asks for.
+    pub(crate) lease_planned: Offset,
+    /// In the list of partitions that wait for a lease.
+    pub(crate) lease_wanted: bool,
+    /// A snapshot is in a frame in flight, or listed for the next.
+    pub(crate) snapshot_planned: bool,
+    pub(crate) sealed: Vec<Sealed>,
+    /// Base of the segment that takes data.
+    pub(crate) active: Offset,
+    /// Sealed bytes, all segments.
+    pub(crate) sealed_bytes: u64,
+    /// Spans in order; the front ones may be settled, the last one takes data.
+    pub(crate) spans: VecDeque<SpanId>,
+    /// Files of segments that still take data: the active one, and sealed ones not yet stored.
+    pub(crate) files: Vec<SegmentFile>,
+    /// A segment of an earlier start that has data: its file exists with these blocks.
+    pub(crate) directory_ready: bool,
+    pub(crate) index: SparseIndex,
+    /// The oldest frame that is needed to recover the partition; none: it is nowhere in the
+    /// journal.
+    pub(crate) oldest_frame: Option<Sequence>,
+    /// When data of a weaker level must be on its way to the disk.
+    pub(crate) due: Option<Instant>,
+    /// In the list of partitions for the next commit.
+    pub(crate) urgent: bool,
+    /// A background move to the segment is under way.
+    pub(crate) spilling: bool,
+    /// In the line of partitions that hold memory.
+    pub(crate) in_memory_order: bool,
+    /// Jobs on the partition's files that are under way: it is not forgotten before they end.
+    pub(crate) jobs: u32,
+    /// To be logged whole here before anything else of it is.
+    pub(crate) relog: bool,
+    /// In the list of partitions to spill.
+    pub(crate) spill_wanted: bool,
+    /// Memory is short: what it has is to move to the disk as soon as that is possible.
+    pub(crate) relieve: bool,
+    /// A watermark moved, and the shard was not told yet.
+    pub(crate) advanced: bool,
+    /// Size of the last span, in bytes: the next one is larger if it filled quickly.
+    pub(crate) span_bytes: usize,
+    pub(crate) damage: Option<Damage>,
+    /// Being removed: no new work begins.
+    pub(crate) closing: bool,
+}
+
+impl Partition {
+    pub(crate) fn new(id: PartitionId, config: PartitionConfig, start: Offset) -> Self {
+        let origin = Point { offset: start, segment: start, position: 0 };
+        Self {
+            id,
+            config,
+            start,
+            published: origin,
+            shown: origin,
+            durable: origin,
+            lease: start,
+            lease_planned: start,
+            lease_wanted: false,
+            snapshot_planned: false,
+            sealed: Vec::new(),
+            active: start,
+            sealed_bytes: 0,
+            spans: VecDeque::new(),
+            files: Vec::new(),
+            directory_ready: false,
+            index: SparseIndex::new(),
+            oldest_frame: None,
+            due: None,
+            urgent: false,
+            spilling: false,
+            in_memory_order: false,
+            jobs: 0,
+            relog: false,
+            spill_wanted: false,
+            relieve: false,
+            advanced: false,
+            span_bytes: 0,
+            damage: None,
+            closing: false,
+        }
+    }
+
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        Watermarks {
+            start: self.start,
+            memory: self.shown.offset,
+            page_cache: self.shown.offset,
+            disk: self.durable.offset,
+        }
+    }
+
+    /// Shows what is published as far as the lease allows. True if the mark moved.
+    pub(crate) fn show(&mut self) -> bool {
+        let before = self.shown.offset;
+        if self.published.offset <= self.lease {
+            self.shown = self.published;
+        } else if self.durable.offset > self.shown.offset {
+            self.shown = self.durable;
+        }
+        self.shown.offset > before
+    }
+
+    /// Bytes that no durable frame holds yet; the sum over segments.
+    pub(crate) fn file(&mut self, segment: Offset) -> Option<&mut SegmentFile> {
+        self.files.iter_mut().find(|file| file.segment == segment)
+    }
+
+    /// Path of a segment.
+    pub(crate) fn segment_path(&self, segment: Offset) -> String {
+        segment_path(self.id, segment)
+    }
+
+    /// Length of the data of `segment` as published.
+    pub(crate) fn segment_length(&self, segment: Offset) -> Option<u64> {
+        if segment == self.active {
+            return Some(self.published.position);
+        }
+        let at = self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok()?;
+        Some(self.sealed[at].length_bytes)
+    }
+
+    /// The segment in which `offset` lies, or would lie.
+    pub(crate) fn segment_of(&self, offset: Offset) -> Offset {
+        if offset >= self.active {
+            return self.active;
+        }
+        let after = self.sealed.partition_point(|sealed| sealed.base <= offset);
+        match after.checked_sub(1) {
+            Some(at) => self.sealed[at].base,
+            None => self.sealed.first().map_or(self.active, |first| first.base),
+        }
+    }
+
+    /// The segment after `segment`.
+    pub(crate) fn segment_after(&self, segment: Offset) -> Option<Offset> {
+        let after = self.sealed.partition_point(|sealed| sealed.base <= segment);
+        match self.sealed.get(after) {
+            Some(sealed) => Some(sealed.base),
+            None => (segment < self.active).then_some(self.active),
+        }
+    }
+}
+
+/// Directory of a partition's files, relative to the data directory.
+pub fn partition_directory(id: PartitionId) -> String {
+    format!("{}/{}", topic_directory(id.topic), id.partition)
+}
+
+/// Directory of a topic's partitions, relative to the data directory.
+pub fn topic_directory(topic: u32) -> String {
+    format!("{TOPICS_DIRECTORY}/{topic}")
+}
+
+/// Directory of all topics, relative to the data directory.
+pub const TOPICS_DIRECTORY: &str = "topics";
+
+/// Path of a segment, relative to the data directory.
+pub fn segment_path(id: PartitionId, segment: Offset) -> String {
+    format!("{}/{:020}.segment", partition_directory(id), segment.value())
+}
+
+/// Path of a sealed segment's index, relative to the data directory.
+pub fn index_path(id: PartitionId, segment: Offset) -> String {
+    format!("{}/{:020}.index", partition_directory(id), segment.value())
+}

@@ -1,0 +1,312 @@
+//! What the journal says of a partition, put together entry by entry.
+//!
+//! Entries are applied in the journal's order, and one that does not follow is damage. What a
+//! newcomer gets wrong: the bytes kept here may begin within a batch, at the end of what is stored.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use plimsoll_batch::Offset;
+
+use crate::encoding::block_ceil;
+use crate::entry::{AppendEntry, Sealed, SnapshotEntry};
+use crate::error::Damage;
+use crate::frame::Sequence;
+
+/// Data of a segment that is not in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The segment.
+    pub segment: Offset,
+    /// Up to where the file holds the segment; whole blocks. The bytes follow from there.
+    pub stored: u64,
+    /// The data after that.
+    pub bytes: Vec<u8>,
+    /// Where the data ends. The last block of a segment that is full is filled up with zeros
+    /// and stored: then the file holds more than the data.
+    pub end: u64,
+}
+
+/// Where a lease was logged: whether it can still matter depends on that start's arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasePlace {
+    /// The start of the server.
+    pub epoch: u64,
+    /// The journal.
+    pub journal: u16,
+}
+
+/// A partition as recovery found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredPartition {
+    /// First offset that can be read.
+    pub start: Offset,
+    /// Next offset to be given out, if nothing was lost.
+    pub next_offset: Offset,
+    /// Offsets below this may have been shown.
+    pub lease: Offset,
+    /// Where that was logged.
+    pub lease_place: LeasePlace,
+    /// The latest start of the server that logged anything of it.
+    pub epoch: u64,
+    /// The journal that logged it then.
+    pub journal: u16,
+    /// The oldest frame of that journal that is needed.
+    pub oldest: Sequence,
+    /// Segments that take no more data.
+    pub sealed: Vec<Sealed>,
+    /// The segment that takes data.
+    pub active: Offset,
+    /// Data that is not in the segments' files; the last is the active segment's.
+    pub runs: VecDeque<Run>,
+    /// Whole batches that only an arena held, next in order.
+    pub from_arena: Vec<u8>,
+    /// Something may be lost: offsets go on at the lease.
+    pub jumps: bool,
+    /// The journal has a part of it only, and not its beginning. So it is with what is left of
+    /// a removed partition; if the partition exists, it is damage.
+    pub headless: bool,
+    /// It was found in a damaged journal: there may have been more of it.
+    pub damage: Option<Damage>,
+}
+
+/// The frame in which an entry stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) epoch: u64,
+    pub(crate) journal: u16,
+    pub(crate) sequence: Sequence,
+}
+
+impl RecoveredPartition {
+    /// Where the data of the active segment ends, in bytes.
+    pub fn end(&self) -> u64 {
+        self.runs.back().map_or(0, |run| run.end)
+    }
+
+    fn empty(start: Offset, place: Place) -> Self {
+        let run = Run { segment: start, stored: 0, bytes: Vec::new(), end: 0 };
+        Self {
+            start,
+            next_offset: start,
+            lease: start,
+            lease_place: LeasePlace { epoch: place.epoch, journal: place.journal },
+            epoch: place.epoch,
+            journal: place.journal,
+            oldest: place.sequence,
+            sealed: Vec::new(),
+            active: start,
+            runs: VecDeque::from([run]),
+            from_arena: Vec::new(),
+            jumps: false,
+            headless: false,
+            damage: None,
+        }
+    }
+
+    /// A partition of which the journal knows a lease only, or the first data.
+    pub(crate) fn begin(start: Offset, place: Place) -> Self {
+        Self::empty(start, place)
+    }
+
+    /// Whether the journal said nothing of it so far but a lease: then its data may have begun in
+    /// frames that are gone, and a snapshot of it follows.
+    pub(crate) fn is_lease_only(&self) -> bool {
+        self.next_offset == self.start && self.sealed.is_empty() && self.end() == 0
+    }
+
+    pub(crate) fn from_snapshot(entry: &SnapshotEntry<'_>, place: Place) -> Self {
+        let mut partition = Self::empty(entry.start, place);
+        partition.next_offset = entry.next_offset;
+        partition.set_lease(entry.lease, place);
+        partition.sealed = entry.sealed().collect();
+        partition.active = entry.active;
+        let run = Run {
+            segment: entry.active,
+            stored: entry.stored,
+            bytes: entry.tail.to_vec(),
+            end: entry.end,
+        };
+        partition.runs = VecDeque::from([run]);
+        partition
+    }
+
+    pub(crate) fn set_lease(&mut self, lease: Offset, place: Place) {
+        self.lease = lease;
+        self.lease_place = LeasePlace { epoch: place.epoch, journal: place.journal };
+        self.touch(place);
+    }
+
+    fn touch(&mut self, place: Place) {
+        self.epoch = place.epoch;
+        self.journal = place.journal;
+    }
+
+    /// Applies new data, or the news that data has moved.
+    ///
+    /// An entry that does not follow on what is known says that a frame is missing, or was written
+    /// wrongly; the text says what does not fit.
+    pub(crate) fn append(
+        &mut self,
+        entry: &AppendEntry<'_>,
+        place: Place,
+    ) -> Result<(), &'static str> {
+        self.touch(place);
+        if self.headless {
+            return Ok(());
+        }
+        let is_new = entry.end > entry.position;
+        if is_new && entry.segment != self.active {
+            self.roll(entry)?;
+        }
+        if is_new && entry.position != self.end() {
+            return Err("data does not begin where the segment ends");
+        }
+        if is_new && entry.next_offset < self.next_offset {
+            return Err("offsets go back");
+        }
+        let runs = self.runs.iter_mut().rev();
+        let Some(run) = runs.into_iter().find(|run| run.segment == entry.segment) else {
+            return Err("data is moved of a segment that is stored already");
+        };
+        if let Some(extent) = entry.extent {
+            if extent.position != run.stored {
+                return Err("an extent does not begin where the segment is stored to");
+            }
+            let taken = usize::try_from(extent.length_bytes).unwrap_or(usize::MAX);
+            run.bytes.drain(..taken.min(run.bytes.len()));
+            run.stored = extent.end();
+        }
+        if is_new {
+            let held = run.stored.max(entry.position);
+            if held.checked_add(entry.inline.len() as u64) != Some(entry.end.max(held)) {
+                return Err("inline data does not end where the entry ends");
+            }
+            if run.stored + run.bytes.len() as u64 != held {
+                return Err("inline data does not follow on the segment");
+            }
+            run.bytes.extend_from_slice(entry.inline);
+            run.end = entry.end;
+            self.next_offset = entry.next_offset;
+        }
+        self.forget_stored_runs();
+        Ok(())
+    }
+
+    fn roll(&mut self, entry: &AppendEntry<'_>) -> Result<(), &'static str> {
+        if entry.segment != self.next_offset || entry.position != 0 {
+            return Err("a segment does not begin where the one before it ends");
+        }
+        let length_bytes = self.end();
+        self.sealed.push(Sealed { base: self.active, length_bytes });
+        self.active = entry.segment;
+        self.runs.push_back(Run { segment: entry.segment, stored: 0, bytes: Vec::new(), end: 0 });
+        Ok(())
+    }
+
+    /// A segment that is filled up takes no more data, although no frame names the next one yet.
+    pub(crate) fn seal_if_filled_up(&mut self) {
+        let filled_up = self.runs.back().is_some_and(|run| run.stored > run.end);
+        if filled_up {
+            self.sealed.push(Sealed { base: self.active, length_bytes: self.end() });
+            self.active = self.next_offset;
+            let segment = self.active;
+            self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
+            self.forget_stored_runs();
+        }
+    }
+
+    /// Runs of sealed segments that are in their files need not be kept.
+    fn forget_stored_runs(&mut self) {
+        let active = self.active;
+        let sealed = &self.sealed;
+        self.runs.retain(|run| {
+            let at = sealed.binary_search_by_key(&run.segment, |sealed| sealed.base);
+            let is_stored = at.is_ok_and(|at| run.stored >= block_ceil(sealed[at].length_bytes));
+            run.segment == active || !is_stored
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Extent;
+    use crate::identity::PartitionId;
+
+    const PLACE: Place = Place { epoch: 1, journal: 0, sequence: Sequence(1) };
+
+    fn entry<'a>(position: u64, inline: &'a [u8], next: u64) -> AppendEntry<'a> {
+        AppendEntry {
+            partition: PartitionId { topic: 1, partition: 0 },
+            segment: Offset::ZERO,
+            position,
+            end: position + inline.len() as u64,
+            next_offset: Offset::new(next),
+            extent: None,
+            inline,
+        }
+    }
+
+    #[test]
+    fn inline_data_gathers_and_an_extent_takes_it_over() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 3000], 10), PLACE).unwrap();
+        partition.append(&entry(3000, &[2; 3000], 20), PLACE).unwrap();
+        assert_eq!(partition.end(), 6000);
+        let moved = AppendEntry {
+            end: 6000,
+            extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),
+            ..entry(6000, &[], 0)
+        };
+        partition.append(&moved, PLACE).unwrap();
+        let run = partition.runs.back().unwrap();
+        assert_eq!((run.stored, run.bytes.len()), (4096, 6000 - 4096));
+        assert_eq!(partition.next_offset, Offset::new(20));
+    }
+
+    #[test]
+    fn an_extent_with_new_data_leaves_its_partial_block_inline() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        let direct = AppendEntry {
+            end: 5000,
+            extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),
+            inline: &[7; 904],
+            ..entry(0, &[], 5)
+        };
+        partition.append(&direct, PLACE).unwrap();
+        assert_eq!(partition.end(), 5000);
+    }
+
+    #[test]
+    fn what_does_not_follow_is_refused() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 10], 10), PLACE).unwrap();
+        assert!(partition.append(&entry(11, &[1; 10], 20), PLACE).is_err());
+        assert!(partition.append(&entry(10, &[1; 10], 9), PLACE).is_err());
+        let wrong = AppendEntry { end: 30, ..entry(10, &[1; 10], 20) };
+        assert!(partition.append(&wrong, PLACE).is_err());
+        let gap = AppendEntry {
+            extent: Some(Extent { position: 4096, length_bytes: 4096, crc: 0 }),
+            ..entry(10, &[], 20)
+        };
+        assert!(partition.append(&gap, PLACE).is_err());
+    }
+
+    #[test]
+    fn a_new_segment_begins_at_the_next_offset() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 10], 10), PLACE).unwrap();
+        let rolled = AppendEntry { segment: Offset::new(10), ..entry(0, &[2; 5], 11) };
+        partition.append(&rolled, PLACE).unwrap();
+        assert_eq!(partition.sealed, [Sealed { base: Offset::ZERO, length_bytes: 10 }]);
+        assert_eq!(partition.runs.len(), 2);
+        let stored = AppendEntry {
+            extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),
+            ..entry(10, &[], 0)
+        };
+        partition.append(&stored, PLACE).unwrap();
+        assert_eq!(partition.runs.len(), 1);
+        assert_eq!(partition.active, Offset::new(10));
+    }
+}

@@ -1,0 +1,643 @@
+//! The log of one shard as its shard sees it.
+//!
+//! It holds the state and carries completions to the files that handle them; the work is there.
+//! What a newcomer gets wrong: commits and spills begin in `poll_op`, so that one turn's appends
+//! share one.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use plimsoll_batch::Offset;
+use plimsoll_device::{
+    Arena, ArenaRange, BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, DiskResult, FileId,
+    Instant, IoError, IoErrorKind, Memory, Now, OpenMode,
+};
+
+use crate::arena_layout::ArenaHeader;
+use crate::commit::Commit;
+use crate::error::{Damage, Failure};
+use crate::files::{Admitted, Files, Opening};
+use crate::flight::{Flight, Purpose};
+use crate::frame::Sequence;
+use crate::grow::Grow;
+use crate::identity::{PartitionConfig, PartitionId, Slot};
+use crate::index_job::IndexJob;
+use crate::journal::{Journal, journal_path};
+use crate::level::Watermarks;
+use crate::limits::{COMMITS_MAX, DISK_FULL_RETRY, FRAME_BYTES_MAX, READ_BYTES_MAX};
+use crate::manifest::DataDirId;
+use crate::notice::Notice;
+use crate::partition::Partition;
+use crate::read_job::ReadJob;
+use crate::recovered::RecoveredPartition;
+use crate::remove::Removal;
+use crate::seed::Feed;
+use crate::span::{SpanId, SpanMemory};
+use crate::spill::Stored;
+
+/// One shard's log.
+///
+/// Three kinds of method: `handle_*` and `handle` take in what the machine says, `poll_*` give out
+/// what the machine should do and what the shard should know (poll them until they are empty after
+/// every input), the others are the shard's commands and questions.
+pub struct Storage {
+    pub(crate) data_dir: DataDirId,
+    pub(crate) epoch: u64,
+    pub(crate) durable_writes: bool,
+    pub(crate) memory: SpanMemory,
+    pub(crate) partitions: Vec<Option<Box<Partition>>>,
+    pub(crate) has_free_slot: bool,
+    pub(crate) by_id: BTreeMap<PartitionId, Slot>,
+    pub(crate) recovered: BTreeMap<PartitionId, RecoveredPartition>,
+    pub(crate) seeding: Seeding,
+    /// What only memory held, and is not in this start's yet.
+    pub(crate) feeds: VecDeque<Feed>,
+    pub(crate) files: Files,
+    pub(crate) flight: Flight,
+    pub(crate) ops: VecDeque<DiskOp>,
+    /// Ends of operations that were never given out.
+    pub(crate) refused: VecDeque<DiskCompletion>,
+    /// What the clock last said.
+    pub(crate) clock: Instant,
+    pub(crate) notices: VecDeque<Notice>,
+    pub(crate) counters: StorageCounters,
+
+    pub(crate) journal: Journal,
+    pub(crate) journal_file: FileId,
+    pub(crate) frame_runs: Vec<SpanId>,
+    pub(crate) commits: VecDeque<Commit>,
+    /// The last frame known to be durable.
+    pub(crate) durable_frame: Sequence,
+    /// Partitions whose data the next commit takes.
+    pub(crate) urgent: VecDeque<Slot>,
+    /// Bytes that wait in `urgent` partitions.
+    pub(crate) urgent_bytes: u64,
+    /// Partitions that need a longer lease before they may show what they have.
+    pub(crate) leases_wanted: VecDeque<Slot>,
+    /// Partitions that must be logged whole in a new place.
+    pub(crate) snapshots_wanted: VecDeque<Slot>,
+    /// How many of them there still are.
+    pub(crate) relogs: usize,
+    /// Partitions whose leases of an earlier start are to end.
+    pub(crate) leases_void: VecDeque<Slot>,
+    pub(crate) due: BTreeSet<(Instant, Slot)>,
+    /// Oldest frame needed, by partition.
+    pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
+    /// Partitions older than this are being logged anew.
+    pub(crate) checkpoint_to: Option<Sequence>,
+    pub(crate) anchor: AnchorState,
+    pub(crate) anchor_run: SpanId,
+
+    pub(crate) spill_queue: VecDeque<Slot>,
+    pub(crate) spills: usize,
+    pub(crate) spilling: BTreeMap<Slot, Stored>,
+    /// Data that has moved to its segment, durably, and is to be logged as such.
+    pub(crate) stored: VecDeque<Stored>,
+    /// Partitions in the order in which they took memory; for when it runs short.
+    pub(crate) memory_order: VecDeque<Slot>,
+    /// Somebody was told `NoRoom`.
+    pub(crate) room_wanted: bool,
+    /// A reader was.
+    pub(crate) read_room_wanted: bool,
+    /// Kept for one read, so that reads go on when appends have taken all other memory.
+    pub(crate) read_run: SpanId,
+    pub(crate) grows: BTreeMap<Slot, Grow>,
+    pub(crate) topics_ready: BTreeSet<u32>,
+    /// Partitions whose files wait for room on the disk.
+    pub(crate) full_slots: BTreeSet<Slot>,
+    /// The disk was full; when to try again.
+    pub(crate) disk_full: Option<Instant>,
+
+    pub(crate) reads: BTreeMap<u64, ReadJob>,
+    pub(crate) index_jobs: BTreeMap<u64, IndexJob>,
+    pub(crate) indexes: crate::index_job::IndexCache,
+    pub(crate) removals: BTreeMap<u64, Removal>,
+    /// Partitions whose files go when the frame is durable.
+    pub(crate) removals_waiting: VecDeque<(Sequence, PartitionId)>,
+    /// A frame is wanted although there may be nothing to put into it.
+    pub(crate) marker_wanted: bool,
+    pub(crate) next_job: u64,
+
+    pub(crate) failure: Option<Failure>,
+    pub(crate) journal_damage: Option<Damage>,
+    pub(crate) stop: StopState,
+}
+
+/// How far a start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seeding {
+    /// Partitions are being opened.
+    Opening,
+    /// What recovery found is being made durable here.
+    Logging,
+    /// It is; other shards may not be as far: nothing old may be written over.
+    Waiting,
+    /// All shards are.
+    Done,
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StopState {
+    Running,
+    /// Appends are refused, data is made durable.
+    Flushing,
+    /// The last frame is on its way.
+    LastFrame,
+    Stopped,
+}
+
+/// Whether an anchor is being written, and which head it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnchorState {
+    Idle,
+    Writing(crate::journal::Mark),
+}
+
+/// Whether a partition takes appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartitionState {
+    /// Reads and appends.
+    Healthy,
+    /// Stored bytes are damaged: reads only.
+    Damaged(Damage),
+    /// A write or flush of the shard failed: reads only, until a restart.
+    Failed,
+}
+
+/// What `describe` shows of a partition.
+#[derive(Clone, Debug)]
+pub struct PartitionDescription {
+    /// Its marks.
+    pub watermarks: Watermarks,
+    /// Bytes of all its batches.
+    pub bytes: u64,
+    /// Number of segments.
+    pub segments: u32,
+    /// Whether it takes appends.
+    pub state: PartitionState,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageCounters {
+    /// Batches appended.
+    pub appended_batches: u64,
+    /// Records appended.
+    pub appended_records: u64,
+    /// Bytes appended.
+    pub appended_bytes: u64,
+    /// Group commits that became durable.
+    pub commits: u64,
+    /// Bytes that they made durable: journal frames and segment extents.
+    pub commit_bytes: u64,
+    /// Bytes of batches written straight to segments.
+    pub extent_bytes: u64,
+    /// Bytes moved from the arena to segments in the background.
+    pub spilled_bytes: u64,
+    /// Bytes read from segments.
+    pub read_bytes: u64,
+    /// Reads answered from the arena.
+    pub tail_reads: u64,
+    /// Checkpoints of the journal that were completed.
+    pub checkpoints: u64,
+}
+
+/// What a shard's storage is made from.
+pub struct StorageConfig {
+    /// From the manifest.
+    pub data_dir: DataDirId,
+    /// From the manifest: the number of this start.
+    pub epoch: u64,
+    /// The boot of the machine, for the arena's header.
+    pub boot_id: [u8; 16],
+    /// Writes that are durable by themselves (RWF_DSYNC), or writes and then a flush.
+    pub durable_writes: bool,
+    /// The journal as recovery left it; its number is the shard's.
+    pub journal: Journal,
+    /// Damage that recovery found in the journal: nothing is appended then.
+    pub journal_damage: Option<Damage>,
+    /// What recovery found of the partitions that this shard owns.
+    pub recovered: BTreeMap<PartitionId, RecoveredPartition>,
+}
+
+impl Storage {
+    /// The log of a shard, before its partitions are opened. `arena` is new and zeroed.
+    ///
+    /// # Panics
+    /// When the arena is smaller than [`ARENA_BYTES_MIN`](crate::ARENA_BYTES_MIN).
+    pub fn new(config: StorageConfig, arena: Arena) -> Self {
+        assert!(arena.length_bytes() >= crate::limits::ARENA_BYTES_MIN, "the arena is too small");
+        let header = arena_header(&config, arena.length_bytes() as u64);
+        let mut memory = SpanMemory::new(arena, &header);
+        let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
+        let durable_frame = Sequence(config.journal.next.sequence.0 - 1);
+        let mut storage = Self {
+            data_dir: config.data_dir,
+            epoch: config.epoch,
+            durable_writes: config.durable_writes,
+            memory,
+            partitions: Vec::new(),
+            has_free_slot: false,
+            by_id: BTreeMap::new(),
+            recovered: config.recovered,
+            seeding: Seeding::Opening,
+            feeds: VecDeque::new(),
+            files: Files::new(),
+            flight: Flight::new(),
+            ops: VecDeque::new(),
+            refused: VecDeque::new(),
+            clock: Instant::ORIGIN,
+            notices: VecDeque::new(),
+            counters: StorageCounters::default(),
+            journal_file: FileId(0),
+            journal: config.journal,
+            frame_runs,
+            commits: VecDeque::new(),
+            durable_frame,
+            urgent: VecDeque::new(),
+            urgent_bytes: 0,
+            leases_wanted: VecDeque::new(),
+            snapshots_wanted: VecDeque::new(),
+            relogs: 0,
+            leases_void: VecDeque::new(),
+            due: BTreeSet::new(),
+            by_oldest: BTreeSet::new(),
+            checkpoint_to: None,
+            anchor: AnchorState::Idle,
+            anchor_run,
+            spill_queue: VecDeque::new(),
+            spills: 0,
+            spilling: BTreeMap::new(),
+            stored: VecDeque::new(),
+            memory_order: VecDeque::new(),
+            room_wanted: false,
+            read_room_wanted: false,
+            read_run,
+            grows: BTreeMap::new(),
+            topics_ready: BTreeSet::new(),
+            full_slots: BTreeSet::new(),
+            disk_full: None,
+            reads: BTreeMap::new(),
+            index_jobs: BTreeMap::new(),
+            indexes: crate::index_job::IndexCache::new(),
+            removals: BTreeMap::new(),
+            removals_waiting: VecDeque::new(),
+            marker_wanted: false,
+            next_job: 0,
+            failure: None,
+            journal_damage: config.journal_damage,
+            stop: StopState::Running,
+        };
+        let path = journal_path(storage.journal.index);
+        storage.journal_file = storage.hold_file(&path, OpenMode::Existing);
+        storage
+    }
+
+    /// The open partition's slot.
+    pub fn slot(&self, id: PartitionId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The partition's watermarks.
+    pub fn watermarks(&self, slot: Slot) -> Watermarks {
+        self.partition(slot).watermarks()
+    }
+
+    /// The partition's settings.
+    pub fn config(&self, slot: Slot) -> PartitionConfig {
+        self.partition(slot).config
+    }
+
+    /// Whether the partition takes appends.
+    pub fn state(&self, slot: Slot) -> PartitionState {
+        let damage = self.partition(slot).damage.as_ref().or(self.journal_damage.as_ref());
+        match (damage, &self.failure) {
+            (Some(damage), _) => PartitionState::Damaged(damage.clone()),
+            (None, Some(_)) => PartitionState::Failed,
+            (None, None) => PartitionState::Healthy,
+        }
+    }
+
+    /// What `describe` shows.
+    pub fn describe(&self, slot: Slot) -> PartitionDescription {
+        let partition = self.partition(slot);
+        let segments = partition.sealed.len() + usize::from(partition.published.position > 0);
+        PartitionDescription {
+            watermarks: partition.watermarks(),
+            bytes: partition.sealed_bytes + partition.published.position,
+            segments: u32::try_from(segments).unwrap_or(u32::MAX),
+            state: self.state(slot),
+        }
+    }
+
+    /// The arena, for the machine that registers it or reads what is written from it.
+    pub fn arena(&self) -> &Arena {
+        self.memory.arena()
+    }
+
+    /// The arena, for a simulated machine that fills what is read into it.
+    pub fn arena_mut(&mut self) -> &mut Arena {
+        self.memory.arena_mut()
+    }
+
+    /// Bytes of the arena, for the CRC of what is sent from it.
+    pub fn bytes(&self, range: ArenaRange) -> &[u8] {
+        self.memory.arena().bytes(range)
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> StorageCounters {
+        self.counters
+    }
+
+    /// Why the shard acks nothing more at `disk`, if it does not.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Damage in the shard's journal, if recovery found any.
+    pub fn journal_damage(&self) -> Option<&Damage> {
+        self.journal_damage.as_ref()
+    }
+
+    /// Begins a clean stop: appends are refused, everything is made durable, then
+    /// [`Notice::Stopped`].
+    pub fn stop(&mut self, _now: Now) {
+        if self.stop != StopState::Running {
+            return;
+        }
+        self.stop = StopState::Flushing;
+        while let Some((_, slot)) = self.due.pop_first() {
+            self.partition_mut(slot).due = None;
+            self.want_commit(slot);
+        }
+    }
+
+    /// Takes in the end of a disk operation.
+    pub fn handle(&mut self, completion: DiskCompletion, now: Now) {
+        self.clock = now.monotonic;
+        self.handle_one(completion);
+        self.handle_refused();
+    }
+
+    /// Operations on files that could not be opened end without having been given out.
+    fn handle_refused(&mut self) {
+        while let Some(completion) = self.refused.pop_front() {
+            self.handle_one(completion);
+        }
+    }
+
+    fn handle_one(&mut self, completion: DiskCompletion) {
+        let purpose = self.flight.finish(completion.token);
+        match (purpose, completion.result) {
+            (Purpose::Open(file), DiskResult::Opened(result)) => self.handle_opened(file, result),
+            (Purpose::Close(file), _) => self.files.closed(file),
+            (Purpose::CommitWrite(commit, part), DiskResult::Written(_, result)) => {
+                self.handle_commit_write(commit, part, result);
+            }
+            (Purpose::CommitSync(commit, file), DiskResult::Done(result)) => {
+                self.handle_commit_sync(commit, file, result);
+            }
+            (Purpose::SpillWrite(slot, part), DiskResult::Written(_, result)) => {
+                self.handle_spill_write(slot, part, result);
+            }
+            (Purpose::SpillSync(slot, file), DiskResult::Done(result)) => {
+                self.handle_spill_sync(slot, file, result);
+            }
+            (Purpose::Grow(slot), result) => self.handle_grow(slot, &result),
+            (Purpose::AnchorWrite(part), DiskResult::Written(_, result)) => {
+                self.handle_anchor_write(part, result);
+            }
+            (Purpose::AnchorSync, DiskResult::Done(result)) => self.handle_anchor_sync(result),
+            (Purpose::ReadPiece(read, run), DiskResult::Read(memory, result)) => {
+                self.handle_read_piece(read, run, &memory, result);
+            }
+            (Purpose::Index(job), result) => self.handle_index(job, result),
+            (Purpose::Remove(job), result) => self.handle_remove(job, result),
+            (purpose, result) => panic!("{result:?} does not answer {purpose:?}"),
+        }
+    }
+
+    /// Takes in that the instant of `poll_timeout` has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.clock = now.monotonic;
+        while let Some(&(due, slot)) = self.due.first()
+            && due <= now.monotonic
+        {
+            self.due.pop_first();
+            self.partition_mut(slot).due = None;
+            self.want_commit(slot);
+        }
+        if self.disk_full.is_some_and(|retry| retry <= now.monotonic) {
+            self.disk_full = Some(now.monotonic + DISK_FULL_RETRY);
+            self.retry_full_disk();
+        }
+    }
+
+    /// When `handle_timeout` is wanted next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.due.first().map(|(due, _)| *due);
+        [due, self.disk_full].into_iter().flatten().min()
+    }
+
+    /// The next operation for the machine.
+    pub fn poll_op(&mut self) -> Option<DiskOp> {
+        if self.ops.is_empty() {
+            self.feed();
+            self.handle_refused();
+            self.start_spills();
+            self.start_commits();
+            // A checkpoint may have to move data before it can go on.
+            self.start_spills();
+            self.check_stopped();
+        }
+        self.ops.pop_front()
+    }
+
+    /// The next news for the shard.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        let notice = self.notices.pop_front();
+        if let Some(Notice::Advanced(slot)) = &notice
+            && let Some(Some(partition)) = self.partitions.get_mut(slot.0 as usize)
+        {
+            partition.advanced = false;
+        }
+        notice
+    }
+
+    pub(crate) fn partition(&self, slot: Slot) -> &Partition {
+        match self.partitions.get(slot.0 as usize) {
+            Some(Some(partition)) => partition,
+            _ => panic!("{slot:?} is open"),
+        }
+    }
+
+    pub(crate) fn partition_mut(&mut self, slot: Slot) -> &mut Partition {
+        match self.partitions.get_mut(slot.0 as usize) {
+            Some(Some(partition)) => partition,
+            _ => panic!("{slot:?} is open"),
+        }
+    }
+
+    /// Partitions come and go; jobs that end later look before they touch one.
+    pub(crate) fn is_open(&self, slot: Slot) -> bool {
+        matches!(self.partitions.get(slot.0 as usize), Some(Some(_)))
+    }
+
+    pub(crate) fn notify_advanced(&mut self, slot: Slot) {
+        let partition = self.partition_mut(slot);
+        if !partition.advanced {
+            partition.advanced = true;
+            self.notices.push_back(Notice::Advanced(slot));
+        }
+    }
+
+    pub(crate) fn job(&mut self) -> u64 {
+        self.next_job += 1;
+        self.next_job
+    }
+
+    /// Queues an operation on anything but an open file.
+    pub(crate) fn submit(&mut self, purpose: Purpose, action: DiskAction) {
+        let token = self.flight.start(purpose);
+        self.ops.push_back(DiskOp { token, action });
+    }
+
+    /// Queues an operation on a held file; it waits if the file is being opened.
+    pub(crate) fn submit_on(&mut self, file: FileId, purpose: Purpose, action: DiskAction) {
+        let token = self.flight.start(purpose);
+        match self.files.admit(file, DiskOp { token, action }) {
+            Admitted::Go(op) => self.ops.push_back(op),
+            Admitted::Waits => {}
+            Admitted::Failed(op, error) => self.refused.push_back(refused(op, error)),
+        }
+    }
+
+    /// Holds a file until `files.release`.
+    pub(crate) fn hold_file(&mut self, path: &str, mode: OpenMode) -> FileId {
+        match self.files.hold(path, mode) {
+            Opening::Known(file) => file,
+            Opening::Submit(file, action) => {
+                if let Some((idle, close)) = self.files.close_idle() {
+                    self.submit(Purpose::Close(idle), close);
+                }
+                self.submit(Purpose::Open(file), action);
+                file
+            }
+        }
+    }
+
+    fn handle_opened(&mut self, file: FileId, result: Result<u64, IoError>) {
+        match result {
+            Ok(length_bytes) => self.ops.extend(self.files.opened(file, length_bytes)),
+            Err(error) => {
+                let waiting = self.files.not_opened(file, error).into_iter();
+                self.refused.extend(waiting.map(|op| refused(op, error)));
+            }
+        }
+    }
+
+    /// Latches a failed write or flush: from now on nothing is acked at `disk`.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        if self.failure.is_none() {
+            self.failure = Some(failure.clone());
+            self.notices.push_back(Notice::Failed(failure));
+        }
+    }
+
+    /// As `fail`, for an operation on `file`.
+    pub(crate) fn fail_on(
+        &mut self,
+        operation: &'static str,
+        file: FileId,
+        (position_bytes, length_bytes): (u64, u64),
+        error: IoError,
+    ) {
+        let path = self.files.path(file).into();
+        self.fail(Failure { operation, path, position_bytes, length_bytes, error });
+    }
+
+    /// Submits what a short write left out. `None` when all is written; an error when nothing was.
+    pub(crate) fn rest_of_write(
+        part: crate::flight::WritePart,
+        written: Result<usize, IoError>,
+    ) -> Result<Option<crate::flight::WritePart>, IoError> {
+        let written = written?;
+        if written >= part.range.length_bytes {
+            return Ok(None);
+        }
+        // Direct I/O is in whole blocks; a write that ends within one is repeated from its start.
+        let whole = written - written % BLOCK_BYTES;
+        if written == 0 {
+            return Err(IoError::new(IoErrorKind::Other, 0));
+        }
+        let range = ArenaRange {
+            start_bytes: part.range.start_bytes + whole,
+            length_bytes: part.range.length_bytes - whole,
+        };
+        Ok(Some(crate::flight::WritePart { position: part.position + whole as u64, range, ..part }))
+    }
+
+    pub(crate) fn write_action(part: &crate::flight::WritePart) -> DiskAction {
+        DiskAction::Write {
+            file: part.file,
+            position_bytes: part.position,
+            source: Memory::Arena(part.range),
+            durable: part.durable,
+        }
+    }
+
+    fn check_stopped(&mut self) {
+        if self.stop == StopState::LastFrame && self.commits.is_empty() {
+            self.stop = StopState::Stopped;
+            self.notices.push_back(Notice::Stopped);
+        }
+        // A commit that failed stays; when nothing is on its way, nothing more will come.
+        let stuck = self.failure.is_some() || self.journal_damage.is_some();
+        if self.stop < StopState::Stopped
+            && self.stop > StopState::Running
+            && stuck
+            && self.flight.count() == 0
+        {
+            self.stop = StopState::Stopped;
+            self.notices.push_back(Notice::Stopped);
+        }
+    }
+
+    /// The offset after every offset that was ever given out here.
+    pub(crate) fn end_of(&self, slot: Slot) -> Offset {
+        self.partition(slot).published.offset
+    }
+}
+
+/// How an operation on a file that could not be opened ends.
+fn refused(op: DiskOp, error: IoError) -> DiskCompletion {
+    let result = match op.action {
+        DiskAction::Write { source, .. } => DiskResult::Written(source, Err(error)),
+        DiskAction::Read { target, .. } => DiskResult::Read(target, Err(error)),
+        _ => DiskResult::Done(Err(error)),
+    };
+    DiskCompletion { token: op.token, result }
+}
+
+/// Memory that is never given back: for frames, for the anchor, for one read at least.
+fn take_runs(memory: &mut SpanMemory) -> (Vec<SpanId>, SpanId, SpanId) {
+    let read_bytes = (READ_BYTES_MAX + BLOCK_BYTES).min(memory.arena().length_bytes() / 8);
+    let mut run = |bytes| {
+        memory.take_run(bytes).unwrap_or_else(|| panic!("the least arena has room for frames"))
+    };
+    let frames = (0..COMMITS_MAX).map(|_| run(FRAME_BYTES_MAX)).collect();
+    (frames, run(BLOCK_BYTES), run(read_bytes))
+}
+
+fn arena_header(config: &StorageConfig, length_bytes: u64) -> ArenaHeader {
+    ArenaHeader {
+        boot_id: config.boot_id,
+        data_dir: config.data_dir,
+        epoch: config.epoch,
+        shard: config.journal.index,
+        length_bytes,
+    }
+}

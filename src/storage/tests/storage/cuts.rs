@@ -1,0 +1,84 @@
+//! One scripted life, ended after each of its disk operations in turn.
+
+use plimsoll_sim::Survival;
+use plimsoll_storage::{Level, PartitionConfig};
+
+use crate::model::batch_of;
+use crate::world::{CONFIG, Crash, Cut, Settings, World, id};
+
+const SMALL: PartitionConfig = PartitionConfig { segment_bytes: 200_000, ..CONFIG };
+
+/// Small and large batches of all levels, a roll, a spill, a removal, a change of the number of
+/// shards, a clean stop.
+fn script(world: &mut World) -> Result<(), Cut> {
+    world.start(2)?;
+    for turn in 0..12 {
+        let sizes = [300, 6_000, 90_000];
+        let bytes = batch_of(sizes[turn % 3], 2, turn as i64, turn as u64);
+        let level = [Level::Disk, Level::Memory, Level::PageCache][turn % 3];
+        let which = id(1, turn as u32 % 2);
+        world.append(which, &bytes, level)?;
+        if turn % 4 == 3 {
+            for _ in 0..5 {
+                world.step()?;
+            }
+        }
+    }
+    world.settle()?;
+    if world.model.contains_key(&id(2, 0)) {
+        world.append(id(2, 0), &batch_of(70_000, 1, 0, 9), Level::Disk)?;
+        world.step()?;
+        world.remove(id(2, 0));
+    }
+    world.append(id(1, 1), &batch_of(50, 1, 0, 10), Level::Memory)?;
+    world.stop()?;
+    world.start(1)?;
+    world.append(id(1, 0), &batch_of(4_000, 1, 0, 11), Level::Disk)?;
+    world.settle()
+}
+
+fn cut_everywhere(crash: Crash, durable_writes: bool) {
+    let settings = Settings { durable_writes, journal_bytes: 4 << 20, ..Settings::default() };
+    let world_of = |cut| {
+        let mut world = World::new(77, settings);
+        for which in [id(1, 0), id(1, 1), id(2, 0)] {
+            world.create(which, SMALL);
+        }
+        world.cut_at = cut;
+        world
+    };
+    let mut whole = world_of(None);
+    script(&mut whole).expect("nothing cuts it");
+    for cut in 1..whole.steps {
+        let mut world = world_of(Some(cut));
+        script(&mut world).expect_err("it is cut");
+        world.cut_at = None;
+        world.crash(crash);
+        // The next start is killed as well, a little further on each time.
+        world.cut_at = Some(world.steps + 1 + cut % 40);
+        if world.start(1 + (cut % 3) as u16).is_err() {
+            world.cut_at = None;
+            world.crash(Crash::Kill);
+            world.start(2).expect("nothing cuts it");
+        }
+        world.cut_at = None;
+        let goes_on = world.append(id(1, 1), &batch_of(700, 1, 0, 1), Level::Disk);
+        goes_on.expect("nothing cuts it");
+        world.settle().expect("nothing cuts it");
+    }
+}
+
+#[test]
+fn a_kill_after_any_operation_loses_nothing_that_was_shown() {
+    cut_everywhere(Crash::Kill, false);
+}
+
+#[test]
+fn a_power_loss_after_any_operation_loses_nothing_that_was_flushed() {
+    cut_everywhere(Crash::Power(Survival::Nothing), false);
+}
+
+#[test]
+fn a_power_loss_that_tears_what_it_likes_loses_nothing_that_was_flushed() {
+    cut_everywhere(Crash::Power(Survival::Random), true);
+}

@@ -1,0 +1,86 @@
+//! Damaged bytes: found, named, fenced, and never skipped in silence.
+
+use plimsoll_batch::Offset;
+use plimsoll_sim::Survival;
+use plimsoll_storage::{AppendError, Level, PartitionState, ReadError, journal_path, segment_path};
+
+use crate::model::batch_of;
+use crate::world::{CONFIG, Crash, Settings, World, id};
+
+const FINE: &str = "nothing cuts it";
+
+/// Ten commits of one block each; gives the world after a stop.
+fn ten_commits() -> World {
+    let mut world = World::new(1, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..10 {
+        world.append(id(1, 0), &batch_of(1_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world
+}
+
+#[test]
+fn damage_below_a_durable_frame_fences_appends_and_not_reads() {
+    let mut world = ten_commits();
+    world.stop().expect(FINE);
+    // Frames begin behind the anchors; the fifth holds the fifth batch.
+    world.machine.disk.flip_bit(&journal_path(0), 8_192 + 4 * 4_096 + 300, 1);
+    world.start_unchecked(1).expect(FINE);
+    let (shard, slot) = world.life().slots[&id(1, 0)];
+    assert!(matches!(world.life().shards[shard].state(slot), PartitionState::Damaged(_)));
+    let refused = world.try_append(id(1, 0), batch_of(100, 1, 0, 0), Level::Disk);
+    assert!(matches!(refused, Err(AppendError::Damaged(_))), "{refused:?}");
+    let read = world.read_from(id(1, 0), Offset::ZERO, Level::Memory, 1 << 20, true);
+    assert!(read.expect(FINE).expect("what is sound can be read") >= 4);
+    world.crash(Crash::Kill);
+    // Nothing of it was written over: the next start finds the same.
+    world.start_unchecked(2).expect(FINE);
+    let (shard, slot) = world.life().slots[&id(1, 0)];
+    assert!(matches!(world.life().shards[shard].state(slot), PartitionState::Damaged(_)));
+}
+
+#[test]
+fn a_torn_last_frame_is_cut_and_the_log_goes_on() {
+    let mut world = ten_commits();
+    let disk = world.model[&id(1, 0)].disk;
+    world.append(id(1, 0), &batch_of(900, 1, 0, 77), Level::Disk).expect(FINE);
+    world.pump();
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    assert_eq!(world.model[&id(1, 0)].end(), disk);
+    world.append(id(1, 0), &batch_of(900, 1, 0, 78), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+}
+
+#[test]
+fn a_damaged_batch_is_named_and_never_delivered() {
+    let mut world = World::new(2, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..40 {
+        world.append(id(1, 0), &batch_of(20_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    let path = segment_path(id(1, 0), Offset::ZERO);
+    for position in [5, 9, 20, 60, 5_000] {
+        world.machine.disk.flip_bit(&path, 2 * 19_991 + position, 2);
+        world.start_unchecked(1).expect(FINE);
+        for bytes_max in [1, 1 << 20] {
+            let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, bytes_max, true);
+            match read.expect(FINE) {
+                Err(ReadError::Damaged(damage)) => {
+                    assert_eq!(damage.path, path);
+                    assert_eq!(damage.partition, Some(id(1, 0)));
+                }
+                other => panic!("position {position}: {other:?}"),
+            }
+        }
+        let behind = world.read_from(id(1, 0), Offset::new(30), Level::Disk, 1 << 20, true);
+        behind.expect(FINE).expect("what is sound can be read");
+        world.crash(Crash::Kill);
+        world.machine.disk.flip_bit(&path, 2 * 19_991 + position, 2);
+    }
+}

@@ -1,0 +1,72 @@
+//! Which journals a start makes, and which it misses. A start that made a missing journal anew
+//! would forget, without a word, everything that only that journal named.
+
+use plimsoll_sim::{Disk, Random, heap_arena};
+use plimsoll_storage::{DataDirId, Started, Startup, StartupConfig, StartupError, journal_path};
+
+const JOURNAL_BYTES: u64 = 8 << 20;
+
+fn start(disk: &mut Disk, shards: u16) -> Result<Started, StartupError> {
+    let new_data_dir = DataDirId([4; 16]);
+    let mut startup =
+        Startup::new(StartupConfig { shards, journal_bytes: JOURNAL_BYTES, new_data_dir });
+    let mut arena = heap_arena(4096);
+    loop {
+        while let Some(op) = startup.poll_op() {
+            disk.submit(op, &arena);
+        }
+        if let Some(outcome) = startup.outcome() {
+            disk.kill();
+            return outcome;
+        }
+        let completion = disk.complete_one(&mut arena).expect("the start waits for something");
+        startup.handle(completion);
+    }
+}
+
+#[test]
+fn a_journal_that_is_gone_stops_the_start_and_is_named() {
+    let mut disk = Disk::new(&Random::new(1));
+    assert_eq!(start(&mut disk, 2).unwrap().journals.len(), 2);
+    let journal = disk.read_file(&journal_path(1)).expect("the journal is there");
+
+    let mut without = Disk::new(&Random::new(2));
+    for path in disk.files() {
+        if path != journal_path(1) {
+            without.write_file(&path, &disk.read_file(&path).expect("a file has content"));
+        }
+    }
+    match start(&mut without, 2) {
+        Err(StartupError::MissingJournal(path)) => assert_eq!(path, journal_path(1)),
+        Err(error) => panic!("another error: {error}"),
+        Ok(_) => panic!("the start went on without the journal"),
+    }
+    without.write_file(&journal_path(1), &journal);
+    assert!(start(&mut without, 2).is_ok(), "put back, it is as before");
+}
+
+#[test]
+fn a_start_that_is_cut_off_while_it_adds_a_shard_can_be_repeated() {
+    for cut in 0..40 {
+        let mut disk = Disk::new(&Random::new(3));
+        start(&mut disk, 1).unwrap();
+        let mut startup = Startup::new(StartupConfig {
+            shards: 2,
+            journal_bytes: JOURNAL_BYTES,
+            new_data_dir: DataDirId([4; 16]),
+        });
+        let mut arena = heap_arena(4096);
+        for _ in 0..cut {
+            while let Some(op) = startup.poll_op() {
+                disk.submit(op, &arena);
+            }
+            if let Some(completion) = disk.complete_one(&mut arena) {
+                startup.handle(completion);
+            }
+        }
+        disk.power_loss();
+        let started = start(&mut disk, 2).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        assert_eq!(started.journals.len(), 2, "cut {cut}");
+        assert_eq!(start(&mut disk, 2).unwrap().manifest.shards, 2, "cut {cut}");
+    }
+}

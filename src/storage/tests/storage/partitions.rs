@@ -1,0 +1,241 @@
+//! Many partitions, partitions that move between shards, leases, removal.
+
+use plimsoll_batch::Offset;
+use plimsoll_sim::Survival;
+use plimsoll_storage::{AppendError, Level, PartitionConfig, PartitionState};
+
+use crate::model::batch_of;
+use crate::world::{CONFIG, Crash, Settings, World, id};
+
+const FINE: &str = "nothing cuts it";
+
+fn large() -> Settings {
+    Settings { arena_bytes: 16 << 20, journal_bytes: 32 << 20, ..Settings::default() }
+}
+
+#[test]
+fn two_thousand_partitions_with_small_appends_survive() {
+    let mut world = World::new(1, large());
+    for number in 0..2_000 {
+        world.create(id(1, number), CONFIG);
+    }
+    world.start(2).expect(FINE);
+    for turn in 0..3 {
+        for number in 0..2_000 {
+            let bytes = batch_of(300, 1, turn, u64::from(number));
+            world.append(id(1, number), &bytes, Level::Disk).expect(FINE);
+        }
+    }
+    world.settle().expect(FINE);
+    let commits: u64 = world.life().shards.iter().map(|it| it.counters().commits).sum();
+    assert!(commits < 200, "{commits} commits for 6,000 appends: they are gathered");
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    world.stop().expect(FINE);
+}
+
+#[test]
+fn partitions_move_to_other_shards_and_back() {
+    let mut world = World::new(2, Settings::default());
+    for number in 0..5 {
+        world.create(id(3, number), PartitionConfig { segment_bytes: 100_000, ..CONFIG });
+    }
+    for (life, shards) in [1, 3, 2, 1, 3, 1, 2, 2].into_iter().enumerate() {
+        world.start(shards).expect(FINE);
+        for turn in 0..20 {
+            let bytes = batch_of(500 + turn * 700, 1, 0, life as u64);
+            world.append(id(3, turn as u32 % 5), &bytes, Level::Disk).expect(FINE);
+        }
+        world.settle().expect(FINE);
+        match life % 3 {
+            0 => world.crash(Crash::Power(Survival::Random)),
+            1 => world.crash(Crash::Kill),
+            _ => world.stop().expect(FINE),
+        }
+    }
+    world.start(1).expect(FINE);
+}
+
+#[test]
+fn offsets_jump_only_when_the_arena_was_lost() {
+    let mut world = World::new(3, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    let first = world.append(id(1, 0), &batch_of(100, 1, 0, 0), Level::Disk).expect(FINE);
+    assert_eq!(first.base, Offset::ZERO);
+    world.settle().expect(FINE);
+    world.stop().expect(FINE);
+    world.start(1).expect(FINE);
+    let second = world.append(id(1, 0), &batch_of(100, 1, 0, 1), Level::Disk).expect(FINE);
+    assert_eq!(second.base, first.next, "a clean stop leaves no gap");
+    world.settle().expect(FINE);
+    world.crash(Crash::Kill);
+    world.start(1).expect(FINE);
+    let third = world.append(id(1, 0), &batch_of(100, 1, 0, 2), Level::Disk).expect(FINE);
+    assert_eq!(third.base, second.next, "a kill leaves no gap");
+    world.settle().expect(FINE);
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    let fourth = world.append(id(1, 0), &batch_of(100, 1, 0, 3), Level::Disk).expect(FINE);
+    assert!(fourth.base > third.next, "records that were shown may be gone");
+}
+
+#[test]
+fn a_reader_whose_offset_was_never_given_out_goes_on_behind_the_gap() {
+    let mut world = World::new(4, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    world.append(id(1, 0), &batch_of(5_000, 1, 0, 0), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    let read = |world: &mut World| {
+        for level in [Level::Memory, Level::Disk] {
+            let read = world.read_from(id(1, 0), Offset::new(1), level, 1 << 20, true);
+            read.expect(FINE).expect("a gap is no damage");
+        }
+    };
+    read(&mut world);
+    world.append(id(1, 0), &batch_of(5_000, 1, 0, 1), Level::Memory).expect(FINE);
+    read(&mut world);
+    world.settle().expect(FINE);
+    read(&mut world);
+    world.stop().expect(FINE);
+    world.start(1).expect(FINE);
+    read(&mut world);
+}
+
+#[test]
+fn a_partition_that_is_busy_is_removed_and_another_takes_its_place() {
+    for seed in 0..60 {
+        let mut world = World::new(seed, Settings::default());
+        world.create(id(1, 0), PartitionConfig { segment_bytes: 150_000, ..CONFIG });
+        world.create(id(2, 0), CONFIG);
+        world.start(1).expect(FINE);
+        for turn in 0..14 {
+            let bytes = batch_of(40_000, 1, 0, turn);
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+            world.step().expect(FINE);
+        }
+        for _ in 0..seed {
+            world.step().expect(FINE);
+        }
+        let (shard, slot) = world.life().slots[&id(1, 0)];
+        let cursor = plimsoll_storage::Cursor::at(Offset::ZERO);
+        let read = world.life().shards[shard].read(slot, cursor, Level::Memory, 1 << 20);
+        if let Ok(plimsoll_storage::ReadOutcome::Ready(lent)) = read {
+            world.life().shards[shard].release(lent);
+        }
+        world.remove(id(1, 0));
+        world.create(id(9, 0), CONFIG);
+        world.append(id(9, 0), &batch_of(90_000, 1, 0, 1), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+        assert!(world.life().removing.is_empty(), "seed {seed}: the removal never ended");
+        assert!(!world.machine.disk.files().iter().any(|path| path.starts_with("topics/1/")));
+        world.crash(if seed % 2 == 0 { Crash::Kill } else { Crash::Power(Survival::Nothing) });
+        world.start(1).expect(FINE);
+    }
+}
+
+#[test]
+fn a_removed_partition_does_not_damage_the_journal_that_goes_on() {
+    let settings = Settings { journal_bytes: 8 << 20, ..Settings::default() };
+    let mut world = World::new(5, settings);
+    world.create(id(1, 0), CONFIG);
+    world.create(id(2, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..400 {
+        if turn == 60 {
+            world.remove(id(1, 0));
+        }
+        let which = if turn < 60 && turn % 2 == 0 { id(1, 0) } else { id(2, 0) };
+        world.append(which, &batch_of(20_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.step().expect(FINE);
+        if turn % 50 == 49 {
+            world.settle().expect(FINE);
+        }
+    }
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    let (shard, slot) = world.life().slots[&id(2, 0)];
+    assert_eq!(world.life().shards[shard].state(slot), PartitionState::Healthy);
+}
+
+#[test]
+fn a_lease_is_longer_before_it_ends() {
+    let mut world = World::new(6, large());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..14 {
+        let records = 90_000;
+        let bytes = batch_of(records * 10, records, 0, turn);
+        world.append(id(1, 0), &bytes, Level::Memory).expect(FINE);
+        for _ in 0..12 {
+            world.step().expect(FINE);
+        }
+    }
+    world.settle().expect(FINE);
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_lets_readers_go_on_until_there_is_room() {
+    let mut world = World::new(7, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    world.append(id(1, 0), &batch_of(90_000, 1, 0, 0), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+    world.machine.disk.faults.no_space = true;
+    let mut refused = false;
+    for turn in 0..200 {
+        match world.try_append(id(1, 0), batch_of(60_000, 1, 0, turn), Level::Disk) {
+            Ok(_) => {}
+            Err(AppendError::DiskFull) => {
+                refused = true;
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        for _ in 0..10 {
+            world.step().expect(FINE);
+        }
+    }
+    assert!(refused, "a full disk is told");
+    let all = world.read_from(id(1, 0), Offset::ZERO, Level::Memory, 1 << 20, true);
+    all.expect(FINE).expect("reads go on");
+    world.machine.disk.faults.no_space = false;
+    world.settle().expect(FINE);
+    assert!(world.life().disk_rooms > 0, "the notice came");
+    world.append(id(1, 0), &batch_of(60_000, 1, 0, 1), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+}
+
+#[test]
+fn after_a_failed_flush_nothing_is_acked_and_reads_go_on() {
+    for nth in 1..25 {
+        let mut world = World::new(nth, Settings::default());
+        world.create(id(1, 0), PartitionConfig { segment_bytes: 100_000, ..CONFIG });
+        world.start(1).expect(FINE);
+        let counts = world.machine.disk.counts();
+        world.machine.disk.faults.fail_sync_nth = Some(counts.syncs + nth);
+        world.machine.disk.faults.flush_drops_on_failure = true;
+        for turn in 0..60 {
+            let size = [200, 30_000, 80_000][turn as usize % 3];
+            match world.try_append(id(1, 0), batch_of(size, 1, 0, turn), Level::Disk) {
+                Ok(_) | Err(AppendError::Failed(_) | AppendError::NoRoom) => {}
+                Err(error) => panic!("{error}"),
+            }
+            world.step().expect(FINE);
+            world.step().expect(FINE);
+        }
+        assert!(!world.life().failed.is_empty(), "flush {nth} failed, and a notice told it");
+        world.check_marks();
+        let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, 1 << 20, true);
+        read.expect(FINE).expect("reads below the watermark go on");
+        world.stop().expect(FINE);
+        world.boot += 1;
+        world.machine.disk.power_loss();
+        world.start(1).expect(FINE);
+    }
+}

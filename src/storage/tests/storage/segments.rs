@@ -1,0 +1,139 @@
+//! Segments and their indexes: rolls, spills, wraps of the journal, reads from the disk.
+
+use plimsoll_batch::Offset;
+use plimsoll_sim::{Random, Survival};
+use plimsoll_storage::{Level, PartitionConfig};
+
+use crate::model::batch_of;
+use crate::world::{CONFIG, Crash, Settings, World, id};
+
+const FINE: &str = "nothing cuts it";
+const ROLLING: PartitionConfig = PartitionConfig { segment_bytes: 300_000, ..CONFIG };
+
+fn read_all_ways(world: &mut World) {
+    let end = world.model[&id(1, 0)].end().value();
+    for bytes_max in [1, 10_000, 1 << 20] {
+        for hints in [true, false] {
+            let from = Offset::new(end / 3);
+            let read = world.read_from(id(1, 0), from, Level::Disk, bytes_max, hints);
+            read.expect(FINE).expect("it is sound");
+        }
+    }
+    let all = world.read_from(id(1, 0), Offset::ZERO, Level::Memory, 100_000, true);
+    all.expect(FINE).expect("it is sound");
+}
+
+#[test]
+fn the_journal_goes_round_many_times_and_loses_nothing() {
+    let mut world = World::new(1, Settings::default());
+    for number in 0..4 {
+        world.create(id(1, number), PartitionConfig { segment_bytes: 4 << 20, ..CONFIG });
+    }
+    world.start(1).expect(FINE);
+    let mut random = Random::new(1);
+    for turn in 0..4_000_u64 {
+        let bytes = batch_of(2_000 + random.below(30_000) as usize, 1, 0, turn);
+        let which = id(1, random.below(4) as u32);
+        world.append(which, &bytes, Level::Disk).expect(FINE);
+        world.step().expect(FINE);
+    }
+    world.settle().expect(FINE);
+    let counters = world.life().shards[0].counters();
+    assert!(counters.checkpoints >= 3, "{counters:?}");
+    assert!(counters.commit_bytes > 4 * world.settings.journal_bytes, "{counters:?}");
+    assert!(counters.spilled_bytes > 0 && counters.extent_bytes > 0, "{counters:?}");
+    read_all_ways(&mut world);
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    world.stop().expect(FINE);
+}
+
+#[test]
+fn data_that_left_the_arena_is_read_from_the_segments() {
+    let mut world = World::new(2, Settings::default());
+    world.create(id(1, 0), ROLLING);
+    world.start(1).expect(FINE);
+    for turn in 0..600 {
+        world.append(id(1, 0), &batch_of(17_000, 2, 0, turn), Level::Disk).expect(FINE);
+    }
+    world.settle().expect(FINE);
+    let before = world.life().shards[0].counters().read_bytes;
+    read_all_ways(&mut world);
+    assert!(world.life().shards[0].counters().read_bytes > before + 5_000_000);
+}
+
+#[test]
+fn an_index_that_is_missing_damaged_or_of_other_data_is_made_anew() {
+    let mut world = World::new(3, Settings::default());
+    world.create(id(1, 0), ROLLING);
+    world.start(1).expect(FINE);
+    for turn in 0..200 {
+        world.append(id(1, 0), &batch_of(17_000, 1, turn, 5), Level::Disk).expect(FINE);
+    }
+    world.settle().expect(FINE);
+    world.stop().expect(FINE);
+    let indexes: Vec<String> =
+        world.machine.disk.files().into_iter().filter(|it| it.ends_with(".index")).collect();
+    assert!(indexes.len() > 5, "sealed segments have indexes: {indexes:?}");
+
+    let other = world.machine.disk.read_file(&indexes[1]).expect("it is there");
+    world.machine.disk.flip_bit(&indexes[0], 100, 3);
+    world.machine.disk.write_file(&indexes[2], &other);
+    world.machine.disk.write_file(&indexes[3], &[]);
+    world.start(1).expect(FINE);
+    read_all_ways(&mut world);
+    for timestamp in (0..200).step_by(13) {
+        let found = world.locate(id(1, 0), timestamp).expect(FINE);
+        assert!(found.value() <= timestamp as u64, "{found} skips records of {timestamp} and on");
+        assert!(found.value() + 40 > timestamp as u64, "{found} is far before {timestamp}");
+    }
+    let behind = world.locate(id(1, 0), 1_000).expect(FINE);
+    assert_eq!(behind, Offset::new(200), "nothing is as late as that");
+}
+
+#[test]
+fn an_extent_that_did_not_land_takes_its_frame_with_it() {
+    // The disk completes in any order, so that some seeds lose the extent and keep the frame.
+    let mut extents = 0;
+    for seed in 0..60 {
+        let mut world = World::new(seed, Settings::default());
+        world.create(id(1, 0), PartitionConfig { segment_bytes: 1 << 20, ..CONFIG });
+        world.start(1).expect(FINE);
+        for turn in 0..3 {
+            world.append(id(1, 0), &batch_of(100_000, 1, 0, turn), Level::Disk).expect(FINE);
+            world.settle().expect(FINE);
+        }
+        let before = world.life().shards[0].counters().extent_bytes;
+        world.append(id(1, 0), &batch_of(150_000, 1, 0, 9), Level::Disk).expect(FINE);
+        for _ in 0..seed % 5 {
+            world.step().expect(FINE);
+        }
+        extents += world.life().shards[0].counters().extent_bytes - before;
+        let only = Survival::Only(seed as usize % 4);
+        let ends = [Survival::Random, only, Survival::Nothing, Survival::Random];
+        world.crash(Crash::Power(ends[seed as usize % 4]));
+        world.start(1).expect(FINE);
+    }
+    assert!(extents > 30 * 150_000, "most of the last batches are extents");
+}
+
+#[test]
+fn what_is_left_in_a_segment_behind_its_end_is_never_believed() {
+    let mut world = World::new(4, Settings::default());
+    world.create(id(1, 0), PartitionConfig { segment_bytes: 1 << 20, ..CONFIG });
+    world.start(1).expect(FINE);
+    for turn in 0..5 {
+        world.append(id(1, 0), &batch_of(70_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    let path = plimsoll_storage::segment_path(id(1, 0), Offset::ZERO);
+    let mut content = world.machine.disk.read_file(&path).expect("it is there");
+    let end: usize = world.model[&id(1, 0)].batches.iter().map(|batch| batch.bytes.len()).sum();
+    let mut ghost = batch_of(9_000, 1, 0, 99);
+    plimsoll_batch::assign(&mut ghost, Offset::new(5), 1);
+    content[end..end + ghost.len()].copy_from_slice(&ghost);
+    world.machine.disk.write_file(&path, &content);
+    world.start(1).expect(FINE);
+    assert_eq!(world.model[&id(1, 0)].batches.len(), 5);
+}

@@ -1,0 +1,14 @@
+//! What is bounded stays bounded: memory, connections, partitions, the disk.
+//!
+//! Bounds are what the server documents; what was measured is printed beside them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+mod disk_full;
+mod idle;
+mod partitions;
+mod slow;

@@ -1,0 +1,73 @@
+//! Someone who behaves well while others do not, and must not notice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use plimsoll_client_blocking::{
+    ConsumerOptions, Durability, DurabilityWanted, NewRecord, NewTopic, ProducerOptions,
+};
+
+use crate::Server;
+
+const TOPIC: &str = "bystander";
+
+/// A producer and a consumer of their own topic: each record is acked at disk and read back before
+/// the next one is sent.
+#[derive(Debug)]
+pub struct Bystander {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, Duration)>,
+}
+
+impl Bystander {
+    /// Begins.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses. What goes wrong later is told by [`end`](Bystander::end).
+    #[must_use]
+    pub fn begin(server: &Server) -> Bystander {
+        let client = server.client();
+        let topic = NewTopic { name: TOPIC, partitions: 1, ..NewTopic::default() };
+        client.create_topic(&topic).expect("the server creates the topic");
+        let mut options = ProducerOptions::default();
+        options.durability = DurabilityWanted::Level(Durability::Disk);
+        let producer = client.producer(TOPIC, options).expect("the topic is there");
+        let consumer = client.consumer(TOPIC, ConsumerOptions::default());
+        let mut consumer = consumer.expect("the topic is there");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (mut number, mut slowest) = (0_u64, Duration::ZERO);
+            while !stopped.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                let value = number.to_le_bytes();
+                let receipt = producer.send(&NewRecord::of_value(&value)).expect("it is taken");
+                let ack = receipt.wait().expect("it is acked");
+                assert_eq!(ack.offset.value(), number);
+                let record = consumer.next(Duration::from_secs(10)).expect("reading goes on");
+                let record = record.expect("what is acked is delivered");
+                assert_eq!(record.value(), Some(&value[..]));
+                number += 1;
+                slowest = slowest.max(begun.elapsed());
+            }
+            (number, slowest)
+        });
+        Bystander { stop, thread }
+    }
+
+    /// Ends; how many records went through, and how long the slowest took.
+    ///
+    /// # Panics
+    ///
+    /// If it noticed anything.
+    pub fn end(self) -> (u64, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (records, slowest) = self.thread.join().expect("the bystander noticed nothing");
+        assert!(records > 0, "the bystander got nothing done");
+        assert!(slowest < Duration::from_secs(5), "a record of the bystander took {slowest:?}");
+        (records, slowest)
+    }
+}

@@ -1,0 +1,155 @@
+//! What the server said, over all its lives, and whether it kept its word.
+//!
+//! Each partition has a map from offset to the number of the record there, for every offset that
+//! was ever shown to anyone: by an ack at any level, or to a consumer. What a newcomer gets wrong: an
+//! offset whose record was lost stays in the map, because it must never be given to another.
+
+use std::collections::BTreeMap;
+
+use plimsoll_wire::AckLevel;
+
+/// A batch that was acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Its partition.
+    pub partition: u32,
+    /// The deepest level that was acked.
+    pub level: AckLevel,
+    /// The offset of its first record.
+    pub base_offset: u64,
+    /// The number of its first record.
+    pub first_id: u64,
+    /// How many records.
+    pub records: u32,
+}
+
+/// Everything that was acked or seen.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    partitions: Vec<Partition>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Partition {
+    /// By offset: who is there, and up to which level that was promised.
+    records: BTreeMap<u64, Entry>,
+    /// What is issued in this life of the server lies at or beyond.
+    floor: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    id: u64,
+    promised: AckLevel,
+    lost: bool,
+}
+
+impl Ledger {
+    /// Nothing acked, nothing seen.
+    #[must_use]
+    pub fn new(partitions: u32) -> Ledger {
+        Ledger { partitions: vec![Partition::default(); partitions as usize] }
+    }
+
+    /// How many partitions.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    /// A batch was acked.
+    ///
+    /// # Panics
+    ///
+    /// If one of its offsets was given to another record, or belongs to an earlier life.
+    pub fn acked(&mut self, ack: &Ack) {
+        for index in 0..u64::from(ack.records) {
+            self.shown(ack.partition, ack.base_offset + index, ack.first_id + index, ack.level);
+        }
+    }
+
+    /// A consumer at this level saw a record, or a producer was told.
+    ///
+    /// # Panics
+    ///
+    /// If its offset was given to another record, or belongs to an earlier life.
+    pub fn shown(&mut self, partition: u32, offset: u64, id: u64, level: AckLevel) {
+        let Partition { records, floor } = &mut self.partitions[partition as usize];
+        let is_known = records.contains_key(&offset);
+        let entry = records.entry(offset).or_insert(Entry { id, promised: level, lost: false });
+        assert_eq!(
+            entry.id, id,
+            "partition {partition}: offset {offset} was given to record {:#x} and to {id:#x}",
+            entry.id
+        );
+        assert!(
+            is_known || offset >= *floor,
+            "partition {partition}: offset {offset} is given out after a restart, and {floor} is \
+             the next that nobody can have seen"
+        );
+        assert!(
+            !entry.lost,
+            "partition {partition}: record {id:#x} at {offset} was gone, and is back"
+        );
+        entry.promised = entry.promised.max(level);
+    }
+
+    /// How many records are there, and how many are gone that were not promised to stay.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let records = self.partitions.iter().flat_map(|partition| partition.records.values());
+        let (lost, there): (Vec<&Entry>, Vec<&Entry>) = records.partition(|entry| entry.lost);
+        (there.len(), lost.len())
+    }
+
+    /// The server has died and lives again; `survived` is the level that its death leaves. What
+    /// `found` gives of a partition, from the offset `from` on, is all that is there.
+    ///
+    /// # Panics
+    ///
+    /// If something promised is missing, changed, out of order, or not a prefix.
+    pub fn check_after_restart(
+        &mut self,
+        partition: u32,
+        from: u64,
+        survived: AckLevel,
+        found: &[(u64, u64)],
+    ) {
+        let Partition { records, floor } = &mut self.partitions[partition as usize];
+        for pair in found.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "partition {partition}: out of order at {pair:?}");
+        }
+        let mut there = found.iter().copied().peekable();
+        let mut gone = None;
+        for (&offset, entry) in records.range_mut(from..) {
+            while there.next_if(|(place, _)| *place < offset).is_some() {}
+            let Some((_, id)) = there.next_if(|(place, _)| *place == offset) else {
+                assert!(
+                    entry.promised < survived || entry.lost,
+                    "partition {partition}: record {:#x} at {offset} was promised at {} and is \
+                     gone",
+                    entry.id,
+                    entry.promised
+                );
+                if !entry.lost {
+                    gone = gone.or(Some(offset));
+                }
+                entry.lost = true;
+                continue;
+            };
+            assert_eq!(entry.id, id, "partition {partition}: another record is at {offset}");
+            assert!(!entry.lost, "partition {partition}: {offset} was gone and is back");
+            assert_eq!(
+                gone, None,
+                "partition {partition}: {offset} is there, and before it a hole"
+            );
+        }
+        for (offset, id) in found {
+            // What nobody was told of may be there; from now on it may not change either.
+            let entry = Entry { id: *id, promised: AckLevel::Disk, lost: false };
+            records.entry(*offset).or_insert(entry).promised = AckLevel::Disk;
+        }
+        let end = records.last_key_value().map_or(0, |(offset, _)| offset + 1);
+        *floor = (*floor).max(end);
+    }
+}

@@ -1,0 +1,51 @@
+//! Tests of the whole: real processes, real sockets, real disks, seen from outside.
+//!
+//! The library is the harness: servers as child processes ([`Place`], [`Server`]), a connection that
+//! speaks frames and nothing else ([`Connection`]), records that can be checked without being kept
+//! ([`value_of`], [`Ledger`]). The suites beside it are named after what they prove. What a newcomer
+//! gets wrong: `plimsoll-under-test` is the `plimsoll` binary, built from the same `main`.
+//!
+//! What bad input and bad luck get, and the test that says so:
+//!
+//! | what | test |
+//! |---|---|
+//! | frame with bad length, opcode, checksum, version; random bytes | `protocol::frames` |
+//! | half a frame, or a hello, and then silence | `protocol::silence` |
+//! | batch with bad CRC, count, size, codec, magic | `protocol::batches` |
+//! | topic or partition that does not exist; offset out of range | `protocol::names` |
+//! | client that never reads its acks; consumer that stops reading | `limits::slow` |
+//! | thousands of idle connections | `limits::idle` |
+//! | 10,000 partitions | `limits::partitions` |
+//! | disk full on append | `limits::disk_full` |
+//! | data directory not writable, no O_DIRECT, locked, newer format | `refusals::directory` |
+//! | no io_uring, no room for the arena, foreign arena, port in use | `refusals::host` |
+//! | write or flush fails | on the simulated disk, in the crates of storage and shard |
+//! | SIGKILL at any moment | `crash::kills`, `crash::starts` |
+//! | power loss of what is volatile | `crash::power` |
+//! | another number of cores | `crash::cores` |
+//! | SIGTERM | `crash::stops` |
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+mod bystander;
+mod connection;
+mod ledger;
+mod place;
+mod process;
+mod random;
+mod server;
+mod value;
+
+pub use bystander::Bystander;
+pub use connection::{Connection, ServerFrame, produce_frame};
+pub use ledger::{Ack, Ledger};
+pub use place::Place;
+pub use process::{open_files_limit_raised, rss_bytes};
+pub use random::Random;
+pub use server::{Refusal, Server, Start, plimsoll};
+pub use value::{batch_of, value_id, value_of};
