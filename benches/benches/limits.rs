@@ -25,9 +25,13 @@ const FRAME_BYTES: usize = 64 << 10;
 const SMALL_FRAME_BYTES: usize = 10 << 10;
 const FILE_BYTES: u64 = 512 << 20;
 
-const BATCH_1_MIB: [&str; 4] = ["--record-bytes", "1024", "--batch-records", "1000"];
-const BATCH_64_KB: [&str; 4] = ["--record-bytes", "1000", "--batch-records", "64"];
-const BATCH_SMALL: [&str; 4] = ["--record-bytes", "100", "--batch-records", "100"];
+// Throughput wants a window that the commits in flight do not use up: about 10 MB of each.
+const BATCH_1_MIB: [&str; 6] =
+    ["--record-bytes", "1024", "--batch-records", "1000", "--in-flight", "10"];
+const BATCH_64_KB: [&str; 6] =
+    ["--record-bytes", "1000", "--batch-records", "64", "--in-flight", "160"];
+const BATCH_SMALL: [&str; 6] =
+    ["--record-bytes", "100", "--batch-records", "100", "--in-flight", "1000"];
 const ONE_RECORD: [&str; 6] = ["--record-bytes", "100", "--batch-records", "1", "--in-flight", "1"];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,1 +1,13 @@
-//! x
+//! The command line is a contract: names, flags, outputs, exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+mod offline;
+mod pipes;
+mod program;
+mod topics;
+mod wrong_use;

@@ -24,7 +24,9 @@ fn a_directory_that_this_user_may_not_write_is_refused_with_its_name() {
     let around = tempfile::tempdir().unwrap();
     fs::set_permissions(around.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (binary, closed) = (around.path().join("plimsoll"), around.path().join("closed"));
-    fs::copy(plimsoll(), &binary).unwrap();
+    // By another process: a file that this one has open for writing cannot be run, and the children
+    // of other tests inherit that for a moment.
+    assert!(Command::new("cp").args([&plimsoll(), &binary]).status().unwrap().success());
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
     let mut command = Command::new(binary);
@@ -64,7 +66,10 @@ fn a_file_system_without_direct_io_is_refused_with_its_name() {
     let ram = place.file("ram");
     fs::create_dir(&ram).unwrap();
     let mounted = Command::new("mount").args(["-t", "ramfs", "ramfs"]).arg(&ram).status().unwrap();
-    assert!(mounted.success());
+    if !mounted.success() {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a ramfs");
+        return eprintln!("not tested: this root may not mount a ramfs");
+    }
     let refusal = place.server().with(&["--data-dir", ram.to_str().unwrap()]).refusal();
     let unmounted = Command::new("umount").arg(&ram).status().unwrap();
     refusal.assert_says(&[ram.to_str().unwrap(), "direct I/O", "ext4"]);

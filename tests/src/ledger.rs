@@ -1,8 +1,8 @@
 //! What the server said, over all its lives, and whether it kept its word.
 //!
 //! Each partition has a map from offset to the number of the record there, for every offset that
-//! was ever shown to anyone: by an ack at any level, or to a consumer. What a newcomer gets wrong: an
-//! offset whose record was lost stays in the map, because it must never be given to another.
+//! was ever shown to anyone: by an ack at any level, or to a consumer. What a newcomer gets wrong:
+//! an offset whose record was lost stays in the map, because it must never be given to another.
 
 use std::collections::BTreeMap;
 
@@ -151,5 +151,73 @@ impl Ledger {
         }
         let end = records.last_key_value().map_or(0, |(offset, _)| offset + 1);
         *floor = (*floor).max(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records 70, 71, 72 at 0, 1, 2: at disk, page_cache, memory.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(1);
+        for (base_offset, level) in
+            (0..).zip([AckLevel::Disk, AckLevel::PageCache, AckLevel::Memory])
+        {
+            let first_id = 70 + base_offset;
+            ledger.acked(&Ack { partition: 0, level, base_offset, first_id, records: 1 });
+        }
+        ledger
+    }
+
+    fn check(survived: AckLevel, found: &[(u64, u64)]) -> Ledger {
+        let mut ledger = ledger();
+        ledger.check_after_restart(0, 0, survived, found);
+        ledger
+    }
+
+    #[test]
+    fn what_a_death_may_take_is_counted_as_lost() {
+        assert_eq!(check(AckLevel::PageCache, &[(0, 70), (1, 71)]).counts(), (2, 1));
+        assert_eq!(check(AckLevel::Disk, &[(0, 70)]).counts(), (1, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "promised at page-cache and is gone")]
+    fn a_missing_record_is_found() {
+        check(AckLevel::PageCache, &[(0, 70)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "another record is at 0")]
+    fn a_changed_record_is_found() {
+        check(AckLevel::Disk, &[(0, 71)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "before it a hole")]
+    fn a_hole_is_found() {
+        check(AckLevel::Disk, &[(0, 70), (2, 72)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of order")]
+    fn records_out_of_order_are_found() {
+        check(AckLevel::Disk, &[(1, 71), (0, 70)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 is the next that nobody can have seen")]
+    fn the_offset_of_a_lost_record_that_is_given_out_again_is_found() {
+        let mut ledger = Ledger::new(1);
+        ledger.shown(0, 2, 72, AckLevel::Memory);
+        ledger.check_after_restart(0, 0, AckLevel::Disk, &[]);
+        ledger.shown(0, 1, 99, AckLevel::Memory);
+    }
+
+    #[test]
+    #[should_panic(expected = "was given to record")]
+    fn an_offset_with_two_records_is_found() {
+        ledger().shown(0, 2, 99, AckLevel::Memory);
     }
 }

@@ -1,9 +1,9 @@
 //! Tests of the whole: real processes, real sockets, real disks, seen from outside.
 //!
-//! The library is the harness: servers as child processes ([`Place`], [`Server`]), a connection that
-//! speaks frames and nothing else ([`Connection`]), records that can be checked without being kept
-//! ([`value_of`], [`Ledger`]). The suites beside it are named after what they prove. What a newcomer
-//! gets wrong: `plimsoll-under-test` is the `plimsoll` binary, built from the same `main`.
+//! The library is the harness: servers as child processes ([`Place`], [`Server`]), a connection
+//! that speaks frames and nothing else ([`Connection`]), records that can be checked without being
+//! kept ([`value_of`], [`Ledger`]). The suites beside it are named after what they prove. What a
+//! newcomer gets wrong: `plimsoll-under-test` is the `plimsoll` binary, built from the same `main`.
 //!
 //! What bad input and bad luck get, and the test that says so:
 //!
@@ -19,7 +19,9 @@
 //! | disk full on append | `limits::disk_full` |
 //! | data directory not writable, no O_DIRECT, locked, newer format | `refusals::directory` |
 //! | no io_uring, no room for the arena, foreign arena, port in use | `refusals::host` |
-//! | write or flush fails | on the simulated disk, in the crates of storage and shard |
+//! | write or flush fails | on the simulated disk; in the crate of the shard |
+//! | | `a_failed_flush_answers_unknown_then_refuses_while_reads_go_on`, |
+//! | | in storage's `after_a_failed_flush_nothing_is_acked_and_reads_go_on` |
 //! | SIGKILL at any moment | `crash::kills`, `crash::starts` |
 //! | power loss of what is volatile | `crash::power` |
 //! | another number of cores | `crash::cores` |

@@ -5,6 +5,7 @@ mod world;
 use std::time::Duration;
 
 use plimsoll_device::SocketId;
+use plimsoll_shard::ShardLimits;
 use plimsoll_wire::{
     CorrelationId, Credit, DeleteTopic, Durability, ErrorCode, Fate, Fetch, Handle, Offset,
     Offsets, OffsetsWhat, Unsubscribe, Visible,
@@ -210,4 +211,32 @@ fn offsets_name_the_beginning_the_end_and_a_time() {
         panic!("a time has a place");
     };
     assert!(place <= Offset::new(2), "{place}");
+}
+
+/// Sends that nobody takes held the memory that reads need, and the shard asked for it again and
+/// again within one turn, in which no completion can bring any.
+#[test]
+fn consumers_that_stop_reading_leave_a_shard_at_work_and_get_everything_when_they_go_on() {
+    // Four times what the arena has.
+    let limits = ShardLimits { lent_bytes_max: 64 << 20, ..world::limits() };
+    let mut world = World::with_limits(1, limits);
+    let producer = world.bound();
+    for correlation in 1..=24 {
+        let large = batch(1, &[correlation as u8; 1_000_000]);
+        world.produce(producer, correlation, Durability::Disk, None, &large);
+    }
+    let consumers: Vec<SocketId> = (0..24).map(|_| world.hello(0)).collect();
+    for consumer in &consumers {
+        world.bind(*consumer, 0, "t", 0);
+        world.stall(*consumer, true);
+        world.subscribe(*consumer, Visible::Disk, 1 << 30);
+    }
+    for consumer in &consumers {
+        world.stall(*consumer, false);
+    }
+    for consumer in consumers {
+        let mut answers = world.answers(consumer);
+        answers.retain(|(_, answer)| matches!(answer, Answer::Delivery { .. }));
+        assert_eq!(seen(&answers), (0..24).collect::<Vec<u64>>());
+    }
 }

@@ -138,7 +138,9 @@ impl Storage {
             None => 0,
         };
         let needed = length + carried as usize;
-        let grown = (partition.span_bytes * 2).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
+        // While memory is scarce no partition takes more at once than it did before.
+        let growth = if self.is_memory_scarce() { 1 } else { 2 };
+        let grown = (partition.span_bytes * growth).clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX);
         let header = |pages| SpanHeader {
             partition: partition.id,
             segment: partition.active,
@@ -154,9 +156,8 @@ impl Storage {
             self.memory.carry(last, id);
             self.memory.close(last, false);
         }
-        let bytes = self.memory.span(id).capacity() as usize;
         let partition = self.partition_mut(slot);
-        partition.span_bytes = bytes;
+        partition.span_bytes = grown;
         partition.spans.push_back(id);
         self.remember_memory(slot);
         Ok(id)
@@ -164,25 +165,22 @@ impl Storage {
 
     /// Memory for a span: as wished, else as much as is needed; settled spans give way.
     fn take_span(&mut self, best: &NewSpan, least: &NewSpan) -> Option<SpanId> {
-        let scarce = self.is_memory_scarce();
-        let wish = if scarce { least } else { best };
-        loop {
-            if let Some(id) = self.memory.take_span(wish) {
-                if scarce {
-                    self.relieve_memory();
+        if self.is_memory_scarce() {
+            self.relieve_memory();
+        }
+        for wish in [best, least] {
+            while self.memory.may_take(wish.header.pages) {
+                if let Some(id) = self.memory.take_span(wish) {
+                    return Some(id);
                 }
-                return Some(id);
-            }
-            if !self.evict_oldest() {
-                break;
+                if !self.evict_oldest() {
+                    break;
+                }
             }
         }
-        let id = self.memory.take_span(least);
         self.relieve_memory();
-        if id.is_none() {
-            self.room_wanted = true;
-        }
-        id
+        self.room_wanted = true;
+        None
     }
 
     /// Drops the settled span that settled first. False when there is none.
@@ -191,7 +189,11 @@ impl Storage {
         let slot = self.memory.span(id).slot;
         let spans = &mut self.partition_mut(slot).spans;
         // Spans settle in order, so that what is in memory stays one piece up to the tail.
-        spans.retain(|other| *other != id);
+        if spans.front() == Some(&id) {
+            spans.pop_front();
+        } else {
+            spans.retain(|other| *other != id);
+        }
         self.memory.drop_span(id);
         true
     }

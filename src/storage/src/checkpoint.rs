@@ -79,7 +79,7 @@ impl Storage {
         if self.seeding != Seeding::Done || self.failure.is_some() {
             return;
         }
-        let full = self.journal.used_bytes() > self.journal.area_bytes / 2;
+        let full = self.journal.used_bytes() > self.journal.area_bytes / 4;
         if self.checkpoint_to.is_none() && full && self.stop <= StopState::Flushing {
             self.checkpoint_to = Some(self.journal.next.sequence);
         }

@@ -19,6 +19,9 @@ use crate::partition::Point;
 use crate::span::SpanId;
 use crate::storage::{Seeding, StopState, Storage};
 
+/// News of moved data that is worth a commit of its own while more is on its way.
+const STORED_A_COMMIT: usize = 8;
+
 /// One group commit in flight.
 pub(crate) struct Commit {
     pub(crate) sequence: Sequence,
@@ -103,7 +106,8 @@ impl Storage {
             || !self.leases_void.is_empty()
             || self.marker_wanted
             || !self.snapshots_wanted.is_empty()
-            || !self.stored.is_empty()
+            || self.stored.len() >= STORED_A_COMMIT
+            || (self.spills == 0 && !self.stored.is_empty())
             || self.checkpoint_has_work()
             || (self.stop == StopState::Flushing && self.commits.is_empty())
     }
@@ -348,7 +352,9 @@ impl Storage {
     /// Whether the journal may take new data, or only what makes room in it.
     pub(crate) fn journal_reserve_bytes(&self) -> u64 {
         match self.seeding {
-            Seeding::Done => self.journal.area_bytes / 8,
+            // A checkpoint may have to log anew all that the arena holds, and an arena is at most
+            // half of its journal.
+            Seeding::Done => self.journal.area_bytes / 2,
             // Nothing can make room before all shards have started.
             _ => 0,
         }

@@ -221,6 +221,7 @@ impl Storage {
     fn located(&mut self, number: u64, offset: Offset) {
         self.notices.push_back(Notice::Located(ReadId(number), Ok(offset)));
         self.end_read_job(number);
+        self.tell_room();
     }
 
     /// Up to where the segment's file itself holds data that memory does not hold.
@@ -578,8 +579,13 @@ impl Storage {
     }
 
     fn end_read(&mut self, number: u64, result: Result<Lent, ReadError>) {
+        // A read that found no room makes none: to say so would have all who wait try for ever.
+        let makes_room = !matches!(result, Err(ReadError::NoRoom));
         self.notices.push_back(Notice::Read(ReadId(number), result));
         self.end_read_job(number);
+        if makes_room {
+            self.tell_room();
+        }
     }
 
     fn end_read_job(&mut self, number: u64) {
@@ -589,7 +595,6 @@ impl Storage {
                 self.continue_removal(job.slot);
             }
         }
-        self.tell_room();
     }
 }
 

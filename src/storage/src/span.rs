@@ -89,6 +89,9 @@ impl Span {
     }
 }
 
+/// One page in so many is kept for giving back.
+const RESERVED_SHARE: u32 = 64;
+
 enum Use {
     Free,
     Span(Span),
@@ -146,6 +149,12 @@ impl SpanMemory {
     /// Pages that are free or can be made free at once.
     pub(crate) fn available_pages(&self) -> u32 {
         self.free.free() + self.evictable_pages
+    }
+
+    /// Whether appends may take this much. The last pages are for what makes room: a partition that
+    /// gives a large span back needs a small one for its last block.
+    pub(crate) fn may_take(&self, pages: u32) -> bool {
+        self.available_pages() >= pages + self.layout.pages / RESERVED_SHARE
     }
 
     /// The oldest settled span, to be dropped by its partition.

@@ -263,23 +263,28 @@ impl Storage {
 
     /// Memory is short: the partitions that took some first move what they have to the disk.
     pub(crate) fn relieve_memory(&mut self) {
-        let busy = self.spill_queue.len() + self.spills;
-        for _ in busy..SPILLS_MAX {
+        let mut busy = self.spill_queue.len() + self.spills;
+        for _ in 0..self.memory_order.len() {
+            if busy >= SPILLS_MAX {
+                return;
+            }
             let Some(slot) = self.memory_order.pop_front() else { return };
             if !self.is_open(slot) {
                 continue;
             }
-            self.partition_mut(slot).in_memory_order = false;
-            let spans: u32 =
-                self.partition(slot).spans.iter().map(|id| self.memory.span(*id).pages).sum();
-            if spans > 1 {
-                // It has more than the block that must stay.
+            let spans = self.partition(slot).spans.iter().map(|id| self.memory.span(*id));
+            let held: u32 = spans.filter(|span| !span.evictable).map(|span| span.pages).sum();
+            // One page is the block that must stay: asking for more of it would bring nothing, and
+            // whoever waits for room would wait for nothing.
+            let has_more = held > 1;
+            self.partition_mut(slot).in_memory_order = has_more;
+            if has_more {
                 self.memory_order.push_back(slot);
-                self.partition_mut(slot).in_memory_order = true;
+                self.partition_mut(slot).relieve = true;
+                self.want_commit(slot);
+                self.want_spill(slot);
+                busy += 1;
             }
-            self.partition_mut(slot).relieve = true;
-            self.want_commit(slot);
-            self.want_spill(slot);
         }
     }
 
@@ -306,7 +311,14 @@ impl Storage {
             let (segment, position) = (span.segment, span.position + u64::from(whole));
             let header = SpanHeader { partition, segment, position, pages: 1, carried };
             let new = NewSpan { slot, header, first_offset };
-            let Some(id) = self.memory.take_span(&new) else { return };
+            let mut taken = self.memory.take_span(&new);
+            while taken.is_none() && self.evict_oldest() {
+                taken = self.memory.take_span(&new);
+            }
+            let Some(id) = taken else {
+                self.partition_mut(slot).relieve = true;
+                return;
+            };
             self.memory.carry(last, id);
             self.partition_mut(slot).spans.push_back(id);
         }

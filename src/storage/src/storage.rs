@@ -25,7 +25,7 @@ use crate::identity::{PartitionConfig, PartitionId, Slot};
 use crate::index_job::IndexJob;
 use crate::journal::{Journal, journal_path};
 use crate::level::Watermarks;
-use crate::limits::{COMMITS_MAX, DISK_FULL_RETRY, FRAME_BYTES_MAX, READ_BYTES_MAX};
+use crate::limits::{COMMITS_MAX, DISK_FULL_RETRY, FRAME_BYTES_MAX, READ_BYTES_MAX, SPILLS_MAX};
 use crate::manifest::DataDirId;
 use crate::notice::Notice;
 use crate::partition::Partition;
@@ -449,7 +449,16 @@ impl Storage {
             self.handle_refused();
             self.start_spills();
             self.start_commits();
-            // A checkpoint may have to move data before it can go on.
+            // A checkpoint may have to move data before it can go on, and memory that is given
+            // back without an operation may not be enough yet: then nobody else would go on.
+            // Each round may ask every partition once; what still waits then waits for something.
+            for _ in 0..self.memory_order.len() / SPILLS_MAX + 1 {
+                if !self.ops.is_empty() || self.spill_queue.is_empty() {
+                    break;
+                }
+                self.start_spills();
+                self.start_commits();
+            }
             self.start_spills();
             self.check_stopped();
         }

@@ -1,0 +1,90 @@
+//! `verify` and `inspect`: what is in the files, and what is wrong with them.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use plimsoll_tests::{Place, Server};
+
+use crate::program::{ask, real_text, run};
+
+fn loaded(place: &Place) -> Server {
+    let server = place.server().shards(2).start();
+    ask(&server, &["topic", "create", "text", "--partitions", "3"]).ok();
+    let (files, _) = real_text();
+    let files: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
+    ask(&server, &[&["produce", "text", "--batch-bytes", "64KiB"], &files[..]].concat()).ok();
+    server
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| match path.is_dir() {
+        true => files(&path, extension),
+        false => vec![path],
+    };
+    let all = paths.flat_map(below);
+    all.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+#[test]
+fn a_directory_is_clean_after_a_crash_a_restart_and_a_stop() {
+    let place = Place::new();
+    let data_dir = place.data_dir();
+    let data_dir = data_dir.to_str().unwrap();
+    loaded(&place).kill();
+    let crashed = run(&["verify", data_dir]);
+    assert_eq!(crashed.code, 0, "a crash is no damage: {crashed:?}");
+    let server = place.server().shards(2).start();
+    let refused = run(&["verify", data_dir]);
+    assert!(refused.code == 2 && refused.stderr.contains("its server runs"), "{refused:?}");
+    assert!(server.stop().success());
+    let clean = run(&["verify", data_dir]).ok();
+    assert!(clean.lines().last().unwrap().contains("no damage"), "{clean}");
+}
+
+#[test]
+fn a_flipped_bit_is_named_with_file_position_and_partition() {
+    let place = Place::new();
+    assert!(loaded(&place).stop().success());
+    // Lines go to the partitions batch by batch: one may have got little, the largest did not.
+    let length_bytes = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    let segments = files(&place.data_dir(), "segment");
+    let segment = segments.into_iter().max_by_key(length_bytes).unwrap();
+    let file = fs::File::options().read(true).write(true).open(&segment).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 5_000).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], 5_000).unwrap();
+    let found = run(&["verify", place.data_dir().to_str().unwrap()]);
+    assert_eq!(found.code, 1, "{found:?}");
+    let name = segment.strip_prefix(place.data_dir()).unwrap().to_str().unwrap().to_owned();
+    let damage = found.stdout.lines().find(|line| line.starts_with("damage: ")).unwrap();
+    assert!(damage.contains(&name) && damage.contains("byte"), "{damage}");
+    assert!(damage.contains("partition"), "{damage}");
+
+    // The damaged place is told to who reads it; it is not skipped, and no damaged byte comes.
+    let server = place.server().shards(2).start();
+    let partition = name.split('/').nth_back(1).unwrap().to_owned();
+    let words = ["consume", "text", "--partition", &partition, "--until", "end"];
+    let consumed = ask(&server, &words);
+    assert_eq!(consumed.code, 1, "{}", consumed.stderr);
+    assert!(consumed.stderr.contains("DATA_DAMAGED"), "{}", consumed.stderr);
+}
+
+#[test]
+fn inspect_shows_every_kind_of_file() {
+    let place = Place::new();
+    loaded(&place).kill();
+    let segment = files(&place.data_dir(), "segment").into_iter().next().unwrap();
+    let journal = files(&place.data_dir(), "journal").into_iter().next().unwrap();
+    let arena = files(place.arena_dir(), "arena").into_iter().next().unwrap();
+    let manifest = place.data_dir().join("MANIFEST");
+    for (file, word) in
+        [(segment, "batch"), (journal, "frame"), (arena, "arena"), (manifest, "epoch=1")]
+    {
+        let shown = run(&["inspect", file.to_str().unwrap()]).ok();
+        assert!(shown.contains(word), "{}: {shown}", file.display());
+    }
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert_eq!(run(&["inspect", other]).code, 2);
+}

@@ -1,0 +1,80 @@
+//! What cannot be done: exit code 1; what was asked wrongly: 2; one sentence for each.
+
+use std::time::Duration;
+
+use plimsoll_tests::Place;
+
+use crate::program::{Run, ask, ask_with, run, run_with};
+
+fn says(run: &Run, code: i32, words: &[&str]) {
+    assert_eq!(run.code, code, "{run:?}");
+    assert!(!run.stderr.contains("panicked"), "{run:?}");
+    for word in words {
+        assert!(run.stderr.contains(word), "no {word:?} in {run:?}");
+    }
+}
+
+#[test]
+fn wrong_words_are_wrong_use() {
+    says(&run(&[]), 2, &["Usage"]);
+    says(&run(&["flood"]), 2, &["flood"]);
+    says(&run(&["produce"]), 2, &["<T>"]);
+    says(&run(&["consume", "t", "--visible", "none"]), 2, &["none"]);
+    says(&run(&["topic", "create", "t", "--partitions", "0"]), 2, &["--partitions"]);
+    says(&run(&["serve"]), 2, &["--data-dir"]);
+    says(&run(&["serve", "--data-dir", "d", "--listen", "nowhere"]), 2, &["HOST:PORT"]);
+    says(&run(&["serve", "--config", "/nonexistent.toml"]), 2, &["/nonexistent.toml"]);
+    says(&run(&["verify", "/nonexistent"]), 2, &["/nonexistent"]);
+}
+
+#[test]
+fn no_server_at_the_address_is_a_failure_that_names_it() {
+    // A port that was just free, and that nobody listens on.
+    let free =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    says(&run(&["topic", "list", "--server", &free]), 1, &[&free, "is the server running?"]);
+    says(&run(&["topic", "list", "--server", "no-such-host:1"]), 1, &["no-such-host:1"]);
+}
+
+#[test]
+fn what_the_server_refuses_is_a_failure_in_its_words() {
+    let place = Place::new();
+    let server = place.server().start();
+    says(&ask(&server, &["topic", "describe", "missing"]), 1, &["missing"]);
+    says(&ask(&server, &["topic", "delete", "missing"]), 1, &["TOPIC_NOT_FOUND"]);
+    says(&ask_with(&server, &["produce", "missing"], b"x\n"), 1, &["missing"]);
+    says(&ask(&server, &["consume", "missing"]), 1, &["missing"]);
+    ask(&server, &["topic", "create", "t", "--max-batch-bytes", "4KiB"]).ok();
+    says(&ask(&server, &["topic", "create", "t"]), 1, &["TOPIC_EXISTS"]);
+    says(&ask(&server, &["topic", "create", "a/b"]), 1, &["INVALID_TOPIC"]);
+    says(&ask_with(&server, &["produce", "t", "--partition", "7"], b"x\n"), 2, &["partition 7"]);
+    let long = vec![b'x'; 5000];
+    says(&ask_with(&server, &["produce", "t"], &long), 1, &["line 1"]);
+    says(&ask(&server, &["produce", "t", "/nonexistent"]), 1, &["/nonexistent"]);
+    says(
+        &ask(&server, &["consume", "t", "--from", "99", "--until", "100"]),
+        1,
+        &["OFFSET_OUT_OF_RANGE"],
+    );
+}
+
+/// What was on its way to the dead server may be there or not: `produce` does not send it again.
+#[test]
+fn produce_to_a_server_that_dies_and_comes_back_counts_what_was_acked_and_exits_with_1() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "t"]).ok();
+    let address = server.address().to_owned();
+    let lines: Vec<u8> = (0..3_000_000).flat_map(|line| format!("{line}\n").into_bytes()).collect();
+    let words = ["produce", "t", "--batch-bytes", "1KiB", "--server", &address];
+    let produced = std::thread::scope(|scope| {
+        let produces = scope.spawn(|| run_with(&words, &lines));
+        while server.counter("acked_disk") < 10 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.kill();
+        let _server = place.server().with(&["--listen", &address]).start();
+        produces.join().unwrap()
+    });
+    says(&produced, 1, &["records were acked", "of unknown fate"]);
+}
