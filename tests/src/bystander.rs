@@ -41,7 +41,8 @@ impl Bystander {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let (mut number, mut slowest) = (0_u64, Duration::ZERO);
-            while !stopped.load(Ordering::Relaxed) {
+            // At least once, also after the others are done: then it shows that the server lives.
+            loop {
                 let begun = Instant::now();
                 let value = number.to_le_bytes();
                 let receipt = producer.send(&NewRecord::of_value(&value)).expect("it is taken");
@@ -52,8 +53,10 @@ impl Bystander {
                 assert_eq!(record.value(), Some(&value[..]));
                 number += 1;
                 slowest = slowest.max(begun.elapsed());
+                if stopped.load(Ordering::Relaxed) {
+                    return (number, slowest);
+                }
             }
-            (number, slowest)
         });
         Bystander { stop, thread }
     }
