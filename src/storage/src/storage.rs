@@ -10,21 +10,21 @@ use alloc::vec::Vec;
 
 use plimsoll_batch::Offset;
 use plimsoll_device::{
-    Arena, ArenaRange, BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, DiskResult, FileId,
-    Instant, IoError, IoErrorKind, Memory, Now, OpenMode,
+    Arena, ArenaRange, BLOCK_BYTES, DiskCompletion, DiskOp, DiskResult, FileId, Instant, Now,
+    OpenMode,
 };
 
 use crate::arena_layout::ArenaHeader;
 use crate::commit::Commit;
+use crate::describe::StorageCounters;
 use crate::error::{Damage, Failure};
-use crate::files::{Admitted, Files, Opening};
+use crate::files::Files;
 use crate::flight::{Flight, Purpose};
 use crate::frame::Sequence;
 use crate::grow::Grow;
-use crate::identity::{PartitionConfig, PartitionId, Slot};
+use crate::identity::{PartitionId, Slot};
 use crate::index_job::IndexJob;
 use crate::journal::{Journal, journal_path};
-use crate::level::Watermarks;
 use crate::limits::{COMMITS_MAX, DISK_FULL_RETRY, FRAME_BYTES_MAX, READ_BYTES_MAX, SPILLS_MAX};
 use crate::manifest::DataDirId;
 use crate::notice::Notice;
@@ -155,55 +155,6 @@ pub(crate) enum AnchorState {
     Writing(crate::journal::Mark),
 }
 
-/// Whether a partition takes appends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PartitionState {
-    /// Reads and appends.
-    Healthy,
-    /// Stored bytes are damaged: reads only.
-    Damaged(Damage),
-    /// A write or flush of the shard failed: reads only, until a restart.
-    Failed,
-}
-
-/// What `describe` shows of a partition.
-#[derive(Clone, Debug)]
-pub struct PartitionDescription {
-    /// Its marks.
-    pub watermarks: Watermarks,
-    /// Bytes of all its batches.
-    pub bytes: u64,
-    /// Number of segments.
-    pub segments: u32,
-    /// Whether it takes appends.
-    pub state: PartitionState,
-}
-
-/// Counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StorageCounters {
-    /// Batches appended.
-    pub appended_batches: u64,
-    /// Records appended.
-    pub appended_records: u64,
-    /// Bytes appended.
-    pub appended_bytes: u64,
-    /// Group commits that became durable.
-    pub commits: u64,
-    /// Bytes that they made durable: journal frames and segment extents.
-    pub commit_bytes: u64,
-    /// Bytes of batches written straight to segments.
-    pub extent_bytes: u64,
-    /// Bytes moved from the arena to segments in the background.
-    pub spilled_bytes: u64,
-    /// Bytes read from segments.
-    pub read_bytes: u64,
-    /// Reads answered from the arena.
-    pub tail_reads: u64,
-    /// Checkpoints of the journal that were completed.
-    pub checkpoints: u64,
-}
-
 /// What a shard's storage is made from.
 pub struct StorageConfig {
     /// From the manifest.
@@ -295,43 +246,6 @@ impl Storage {
         storage
     }
 
-    /// The open partition's slot.
-    pub fn slot(&self, id: PartitionId) -> Option<Slot> {
-        self.by_id.get(&id).copied()
-    }
-
-    /// The partition's watermarks.
-    pub fn watermarks(&self, slot: Slot) -> Watermarks {
-        self.partition(slot).watermarks()
-    }
-
-    /// The partition's settings.
-    pub fn config(&self, slot: Slot) -> PartitionConfig {
-        self.partition(slot).config
-    }
-
-    /// Whether the partition takes appends.
-    pub fn state(&self, slot: Slot) -> PartitionState {
-        let damage = self.partition(slot).damage.as_ref().or(self.journal_damage.as_ref());
-        match (damage, &self.failure) {
-            (Some(damage), _) => PartitionState::Damaged(damage.clone()),
-            (None, Some(_)) => PartitionState::Failed,
-            (None, None) => PartitionState::Healthy,
-        }
-    }
-
-    /// What `describe` shows.
-    pub fn describe(&self, slot: Slot) -> PartitionDescription {
-        let partition = self.partition(slot);
-        let segments = partition.sealed.len() + usize::from(partition.published.position > 0);
-        PartitionDescription {
-            watermarks: partition.watermarks(),
-            bytes: partition.sealed_bytes + partition.published.position,
-            segments: u32::try_from(segments).unwrap_or(u32::MAX),
-            state: self.state(slot),
-        }
-    }
-
     /// The arena, for the machine that registers it or reads what is written from it.
     pub fn arena(&self) -> &Arena {
         self.memory.arena()
@@ -345,21 +259,6 @@ impl Storage {
     /// Bytes of the arena, for the CRC of what is sent from it.
     pub fn bytes(&self, range: ArenaRange) -> &[u8] {
         self.memory.arena().bytes(range)
-    }
-
-    /// Counters since the start.
-    pub fn counters(&self) -> StorageCounters {
-        self.counters
-    }
-
-    /// Why the shard acks nothing more at `disk`, if it does not.
-    pub fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
-    }
-
-    /// Damage in the shard's journal, if recovery found any.
-    pub fn journal_damage(&self) -> Option<&Damage> {
-        self.journal_damage.as_ref()
     }
 
     /// Begins a clean stop: appends are refused, everything is made durable, then
@@ -382,14 +281,7 @@ impl Storage {
         self.handle_refused();
     }
 
-    /// Operations on files that could not be opened end without having been given out.
-    fn handle_refused(&mut self) {
-        while let Some(completion) = self.refused.pop_front() {
-            self.handle_one(completion);
-        }
-    }
-
-    fn handle_one(&mut self, completion: DiskCompletion) {
+    pub(crate) fn handle_one(&mut self, completion: DiskCompletion) {
         let purpose = self.flight.finish(completion.token);
         match (purpose, completion.result) {
             (Purpose::Open(file), DiskResult::Opened(result)) => self.handle_opened(file, result),
@@ -508,96 +400,6 @@ impl Storage {
         self.next_job
     }
 
-    /// Queues an operation on anything but an open file.
-    pub(crate) fn submit(&mut self, purpose: Purpose, action: DiskAction) {
-        let token = self.flight.start(purpose);
-        self.ops.push_back(DiskOp { token, action });
-    }
-
-    /// Queues an operation on a held file; it waits if the file is being opened.
-    pub(crate) fn submit_on(&mut self, file: FileId, purpose: Purpose, action: DiskAction) {
-        let token = self.flight.start(purpose);
-        match self.files.admit(file, DiskOp { token, action }) {
-            Admitted::Go(op) => self.ops.push_back(op),
-            Admitted::Waits => {}
-            Admitted::Failed(op, error) => self.refused.push_back(refused(op, error)),
-        }
-    }
-
-    /// Holds a file until `files.release`.
-    pub(crate) fn hold_file(&mut self, path: &str, mode: OpenMode) -> FileId {
-        match self.files.hold(path, mode) {
-            Opening::Known(file) => file,
-            Opening::Submit(file, action) => {
-                if let Some((idle, close)) = self.files.close_idle() {
-                    self.submit(Purpose::Close(idle), close);
-                }
-                self.submit(Purpose::Open(file), action);
-                file
-            }
-        }
-    }
-
-    fn handle_opened(&mut self, file: FileId, result: Result<u64, IoError>) {
-        match result {
-            Ok(length_bytes) => self.ops.extend(self.files.opened(file, length_bytes)),
-            Err(error) => {
-                let waiting = self.files.not_opened(file, error).into_iter();
-                self.refused.extend(waiting.map(|op| refused(op, error)));
-            }
-        }
-    }
-
-    /// Latches a failed write or flush: from now on nothing is acked at `disk`.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        if self.failure.is_none() {
-            self.failure = Some(failure.clone());
-            self.notices.push_back(Notice::Failed(failure));
-        }
-    }
-
-    /// As `fail`, for an operation on `file`.
-    pub(crate) fn fail_on(
-        &mut self,
-        operation: &'static str,
-        file: FileId,
-        (position_bytes, length_bytes): (u64, u64),
-        error: IoError,
-    ) {
-        let path = self.files.path(file).into();
-        self.fail(Failure { operation, path, position_bytes, length_bytes, error });
-    }
-
-    /// Submits what a short write left out. `None` when all is written; an error when nothing was.
-    pub(crate) fn rest_of_write(
-        part: crate::flight::WritePart,
-        written: Result<usize, IoError>,
-    ) -> Result<Option<crate::flight::WritePart>, IoError> {
-        let written = written?;
-        if written >= part.range.length_bytes {
-            return Ok(None);
-        }
-        // Direct I/O is in whole blocks; a write that ends within one is repeated from its start.
-        let whole = written - written % BLOCK_BYTES;
-        if written == 0 {
-            return Err(IoError::new(IoErrorKind::Other, 0));
-        }
-        let range = ArenaRange {
-            start_bytes: part.range.start_bytes + whole,
-            length_bytes: part.range.length_bytes - whole,
-        };
-        Ok(Some(crate::flight::WritePart { position: part.position + whole as u64, range, ..part }))
-    }
-
-    pub(crate) fn write_action(part: &crate::flight::WritePart) -> DiskAction {
-        DiskAction::Write {
-            file: part.file,
-            position_bytes: part.position,
-            source: Memory::Arena(part.range),
-            durable: part.durable,
-        }
-    }
-
     fn check_stopped(&mut self) {
         if self.stop == StopState::LastFrame && self.commits.is_empty() {
             self.stop = StopState::Stopped;
@@ -619,16 +421,6 @@ impl Storage {
     pub(crate) fn end_of(&self, slot: Slot) -> Offset {
         self.partition(slot).published.offset
     }
-}
-
-/// How an operation on a file that could not be opened ends.
-fn refused(op: DiskOp, error: IoError) -> DiskCompletion {
-    let result = match op.action {
-        DiskAction::Write { source, .. } => DiskResult::Written(source, Err(error)),
-        DiskAction::Read { target, .. } => DiskResult::Read(target, Err(error)),
-        _ => DiskResult::Done(Err(error)),
-    };
-    DiskCompletion { token: op.token, result }
 }
 
 /// Memory that is never given back: for frames, for the anchor, for one read at least.
