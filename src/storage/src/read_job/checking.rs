@@ -1,0 +1,100 @@
+//! What the blocks that were read come to: every batch is checked before it is lent.
+//!
+//! A batch's check does not cover its offset, so that each must also follow on the one before.
+
+use alloc::format;
+use alloc::string::String;
+
+use plimsoll_batch::{Batch, BatchError, BatchHeader, BatchLimits, Offset};
+
+use crate::span::{SpanId, narrow};
+use crate::storage::Storage;
+
+/// What the blocks that were read came to.
+pub(super) enum Checked {
+    /// Batches to lend.
+    Lend { from: u32, to: u32, next_offset: Offset },
+    /// The batch at `at` is not wholly there; `needed` bytes of it are.
+    Further { at: u32, needed: usize },
+    /// The first batch is beyond the wanted offset. Either offsets were left out there, or its
+    /// offset is damaged: the batch before it tells.
+    Doubtful,
+    /// What may be shown ends before the wanted offset.
+    Nothing,
+    /// A batch that does not check.
+    Damaged { at: u32, what: String },
+}
+
+impl Storage {
+    /// Checks batch after batch from `first` to `length` of the run.
+    pub(super) fn check_batches(
+        &self,
+        run: SpanId,
+        (first, length): (u32, u32),
+        (wanted, limit, shown): (Offset, Offset, Offset),
+        (bytes_max, doubts): (u32, bool),
+    ) -> Checked {
+        let mut lend: Option<(u32, u32, Offset)> = None;
+        let (mut at, mut before) = (first, None);
+        loop {
+            let checked =
+                match (Batch::validate_first(self.memory.bytes(run, at, length), &ANY), lend) {
+                    (Ok(batch), _) => Ok(*batch.header()),
+                    (Err(BatchError::TooShort { needed, .. }), None) => {
+                        return Checked::Further { at, needed };
+                    }
+                    (Err(error), _) => Err(format!("{error}")),
+                };
+            // A batch's check does not cover its offset.
+            let checked = checked.and_then(|header| match header.next_offset() <= shown {
+                true => Ok(header),
+                false => Err(format!("offset {} is beyond the end", header.base_offset)),
+            });
+            let checked = checked.and_then(|header| match follows(before.as_ref(), &header) {
+                true => Ok(header),
+                false => Err(format!("offset {} does not follow", header.base_offset)),
+            });
+            let header = match checked {
+                Ok(header) => header,
+                Err(what) => {
+                    // The batches before it are sound; the next read sees what this is.
+                    return match lend {
+                        Some((from, to, next_offset)) => Checked::Lend { from, to, next_offset },
+                        None => Checked::Damaged { at, what },
+                    };
+                }
+            };
+            let next_at = at + narrow(header.length_bytes as u64);
+            let enough = lend.is_some_and(|(from, ..)| next_at - from > bytes_max);
+            if header.next_offset() > limit || enough {
+                return match lend {
+                    Some((from, to, next_offset)) => Checked::Lend { from, to, next_offset },
+                    None => Checked::Nothing,
+                };
+            }
+            if doubts && before.is_none() && header.base_offset > wanted {
+                return Checked::Doubtful;
+            }
+            if header.next_offset() > wanted {
+                let from = lend.map_or(at, |(from, ..)| from);
+                lend = Some((from, next_at, header.next_offset()));
+            }
+            before = Some(header);
+            at = next_at;
+        }
+    }
+}
+
+/// Whether a batch may come right behind another. A batch's check does not cover its offset; but
+/// offsets are left out only between two starts of the server, and each start has its epoch.
+pub(crate) fn follows(before: Option<&BatchHeader>, header: &BatchHeader) -> bool {
+    before.is_none_or(|before| match header.leader_epoch == before.leader_epoch {
+        true => header.base_offset == before.next_offset(),
+        false => {
+            header.leader_epoch > before.leader_epoch && header.base_offset >= before.next_offset()
+        }
+    })
+}
+
+/// Whatever was appended under its partition's limit can be read under any.
+const ANY: BatchLimits = BatchLimits { batch_bytes_max: plimsoll_batch::BATCH_BYTES_MAX };

@@ -1,0 +1,57 @@
+//! Why a start came to nothing.
+
+use alloc::string::String;
+use core::fmt;
+
+use plimsoll_device::{DiskResult, IoError, IoErrorKind};
+
+use crate::error::Failure;
+use crate::manifest::ManifestError;
+
+/// Why a start came to nothing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StartupError {
+    /// An operation failed.
+    Failed(Failure),
+    /// The manifest cannot be used.
+    Manifest(ManifestError),
+    /// A journal that the last start had is gone, and with it what only it named.
+    MissingJournal(String),
+}
+
+impl fmt::Display for StartupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Manifest(error) => error.fmt(f),
+            Self::MissingJournal(path) => write!(
+                f,
+                "{path} is missing, and with it what was acked and is not in segments: put it \
+                 back (the manifest says that the last start had it)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for StartupError {}
+
+pub(super) fn made(result: &DiskResult, path: &str) -> Result<(), StartupError> {
+    match result {
+        DiskResult::Done(Err(error)) if error.kind == IoErrorKind::AlreadyExists => Ok(()),
+        DiskResult::Done(result) => done(*result, "making a directory", path),
+        other => panic!("{other:?} does not answer the making of a directory"),
+    }
+}
+
+pub(super) fn done<T>(
+    result: Result<T, IoError>,
+    operation: &'static str,
+    path: &str,
+) -> Result<T, StartupError> {
+    result.map_err(|error| {
+        let path = String::from(path);
+        let (position_bytes, length_bytes) = (0, 0);
+        StartupError::Failed(Failure { operation, path, position_bytes, length_bytes, error })
+    })
+}
