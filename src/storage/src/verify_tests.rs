@@ -3,67 +3,20 @@
 //! They build directories with the real log on the simulated disk, damage them, and compare what is
 //! reported with what can still be read.
 
+mod directory;
+mod inspecting;
+
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
-use core::time::Duration;
 use std::println;
 
-use plimsoll_batch::{Batch, BatchBuilder, BatchLimits};
-use plimsoll_device::{Arena, BLOCK_BYTES, Instant, IoError, IoErrorKind, Now};
-use plimsoll_sim::{Disk, Random, heap_arena};
+use plimsoll_device::BLOCK_BYTES;
+use plimsoll_sim::{Disk, Random};
 use proptest::prelude::*;
 
+use self::directory::{Copy, DELETED, Life, ORDERS, directory, start};
 use crate::*;
-
-const NOW: Now = Now { monotonic: Instant::from_nanos(0), unix_ms: 0 };
-const JOURNAL_BYTES: u64 = 8 << 20;
-const ORDERS: [PartitionId; 2] =
-    [PartitionId { topic: 1, partition: 0 }, PartitionId { topic: 1, partition: 1 }];
-const DELETED: PartitionId = PartitionId { topic: 2, partition: 0 };
-
-/// A data directory as bytes.
-#[derive(Clone, Default)]
-struct Copy(BTreeMap<String, Vec<u8>>);
-
-impl Copy {
-    fn of(disk: &Disk) -> Self {
-        let paths = disk.files().into_iter();
-        Self(paths.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect())
-    }
-
-    fn flip(&mut self, path: &str, bit: usize) {
-        self.0.get_mut(path).unwrap()[bit / 8] ^= 1 << (bit % 8);
-    }
-}
-
-impl DataFiles for Copy {
-    fn list(&mut self, directory: &str) -> Result<Vec<String>, IoError> {
-        let prefix = match directory {
-            "" => String::new(),
-            directory => alloc::format!("{directory}/"),
-        };
-        let within = self.0.keys().filter_map(|path| path.strip_prefix(&prefix));
-        let mut names: Vec<String> =
-            within.map(|rest| rest.split('/').next().unwrap().to_string()).collect();
-        names.dedup();
-        Ok(names)
-    }
-
-    fn length_bytes(&mut self, path: &str) -> Result<u64, IoError> {
-        let file = self.0.get(path).ok_or(IoError::new(IoErrorKind::NotFound, 2))?;
-        Ok(file.len() as u64)
-    }
-
-    fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
-        let file = self.0.get(path).ok_or(IoError::new(IoErrorKind::NotFound, 2))?;
-        let rest = file.get(usize::try_from(position).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
-    }
-}
 
 /// The topic that a record of the metadata topic deletes, as these tests write it.
 fn deleted_topic(value: &[u8]) -> Option<u32> {
@@ -75,121 +28,6 @@ fn verified(files: &mut Copy) -> (VerifySummary, Vec<Finding>) {
     let mut findings = Vec::new();
     let summary = verify(files, deleted_topic, &mut |finding| findings.push(finding)).unwrap();
     (summary, findings)
-}
-
-/// One life of a server with one shard.
-struct Life {
-    storage: Storage,
-    seeded: bool,
-    stopped: bool,
-}
-
-fn start(disk: &mut Disk) -> Started {
-    let config =
-        StartupConfig { shards: 1, journal_bytes: JOURNAL_BYTES, new_data_dir: DataDirId([7; 16]) };
-    let mut startup = Startup::new(config);
-    let mut arena = heap_arena(BLOCK_BYTES);
-    loop {
-        while let Some(op) = startup.poll_op() {
-            disk.submit(op, &arena);
-        }
-        if let Some(outcome) = startup.outcome() {
-            return outcome.unwrap();
-        }
-        startup.handle(disk.complete_one(&mut arena).expect("a start has something in flight"));
-    }
-}
-
-impl Life {
-    /// Starts without the arena of the life before: as after a power loss.
-    fn begin(disk: &mut Disk, partitions: &[PartitionId]) -> Self {
-        let mut started = start(disk);
-        assert_eq!(started.damages, []);
-        adopt_arenas(&mut started.partitions, &[]);
-        let config = StorageConfig {
-            data_dir: started.manifest.data_dir,
-            epoch: started.manifest.epoch,
-            boot_id: [1; 16],
-            durable_writes: false,
-            journal: started.journals.remove(0).journal,
-            journal_damage: None,
-            recovered: started.partitions,
-        };
-        let storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));
-        let mut life = Self { storage, seeded: false, stopped: false };
-        for id in partitions {
-            let config = PartitionConfig {
-                segment_bytes: 256 << 10,
-                batch_bytes_max: 1 << 20,
-                flush_interval: Duration::from_millis(1),
-            };
-            life.storage.open_partition(*id, config);
-        }
-        life.storage.finish_opening(NOW);
-        life.run(disk);
-        assert!(life.seeded);
-        life.storage.all_seeded();
-        life
-    }
-
-    fn run(&mut self, disk: &mut Disk) {
-        loop {
-            while let Some(op) = self.storage.poll_op() {
-                disk.submit(op, self.storage.arena());
-            }
-            while let Some(notice) = self.storage.poll_notice() {
-                match notice {
-                    Notice::Seeded => self.seeded = true,
-                    Notice::Stopped => self.stopped = true,
-                    Notice::Failed(failure) => panic!("{failure}"),
-                    _ => {}
-                }
-            }
-            match disk.complete_one(self.storage.arena_mut()) {
-                Some(completion) => self.storage.handle(completion, NOW),
-                None => return,
-            }
-        }
-    }
-
-    fn append(&mut self, disk: &mut Disk, id: PartitionId, value: &[u8]) {
-        let mut builder = BatchBuilder::new();
-        builder.append(5, None, Some(value), &[]).unwrap();
-        let mut bytes = Vec::new();
-        builder.finish_into(&mut bytes);
-        let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
-        let slot = self.storage.slot(id).unwrap();
-        self.storage.append(slot, &batch, Level::Disk, NOW).unwrap();
-        self.run(disk);
-    }
-
-    fn stop(mut self, disk: &mut Disk) {
-        self.storage.stop(NOW);
-        self.run(disk);
-        assert!(self.stopped);
-        disk.kill();
-    }
-}
-
-/// Two lives with a power loss between them: several segments, inline data, extents, an offset gap.
-fn directory() -> Disk {
-    let mut disk = Disk::new(&Random::new(11));
-    let all = [PartitionId::METADATA, ORDERS[0], ORDERS[1], DELETED];
-    let mut life = Life::begin(&mut disk, &all);
-    for round in 0..12_u8 {
-        life.append(&mut disk, ORDERS[0], &vec![round; 70_000]);
-        life.append(&mut disk, ORDERS[1], &vec![round; 3_000]);
-        life.append(&mut disk, DELETED, &vec![round; 20_000]);
-    }
-    drop(life);
-    disk.power_loss();
-    let mut life = Life::begin(&mut disk, &all);
-    for round in 0..30_u8 {
-        life.append(&mut disk, ORDERS[0], &vec![round; 9_000]);
-        life.append(&mut disk, ORDERS[1], &[round; 30]);
-    }
-    life.stop(&mut disk);
-    disk
 }
 
 #[test]
@@ -363,70 +201,6 @@ fn a_missing_journal_is_damage_and_a_stranger_is_a_note() {
     files.0.remove("MANIFEST");
     let end = verify(&mut files, deleted_topic, &mut |_| {});
     assert_eq!(end, Err(VerifyError::NotADataDirectory));
-}
-
-fn inspected(files: &mut Copy, path: &str) -> (FileKind, String) {
-    let mut out = String::new();
-    let kind = inspect(files, path, &mut out).unwrap();
-    (kind, out)
-}
-
-#[test]
-fn inspect_recognises_every_file_by_its_content() {
-    let mut files = Copy::of(&directory());
-    let segment = segment_path(ORDERS[0], plimsoll_batch::Offset::ZERO);
-    let index = files.0.keys().find(|path| path.ends_with(".index")).unwrap().clone();
-    let (arena, kept) = (arena_of_one_batch(), files.0[&segment].clone());
-    files.0.insert("x".to_string(), plimsoll_sim::copy_of(&arena));
-    files.0.insert("y".to_string(), kept);
-    let expected = [
-        ("MANIFEST", FileKind::Manifest, "manifest format=1 data_dir=0707"),
-        ("journal/00000.journal", FileKind::Journal, "\nframe sequence="),
-        ("journal/00000.journal", FileKind::Journal, "  append partition=1/1 segment=0 "),
-        ("journal/00000.journal", FileKind::Journal, "    sealed segment=0 bytes="),
-        (&index, FileKind::Index, "place offset=0 position=0 "),
-        ("x", FileKind::Arena, "\nspan page="),
-        ("x", FileKind::Arena, "\n  batch at=0 bytes="),
-        ("y", FileKind::Segment, "batch at=0 bytes=70"),
-    ];
-    for (path, kind, text) in expected {
-        let (found, out) = inspected(&mut files, path);
-        assert_eq!(found, kind, "{path}");
-        assert!(out.contains(text), "{path} should contain {text:?}:\n{out}");
-        assert!(!out.contains("check=bad:"), "{out}");
-    }
-}
-
-fn arena_of_one_batch() -> Arena {
-    let mut disk = Disk::new(&Random::new(3));
-    let mut life = Life::begin(&mut disk, &[PartitionId::METADATA]);
-    life.append(&mut disk, PartitionId::METADATA, b"one");
-    plimsoll_sim::arena_from(&plimsoll_sim::copy_of(life.storage.arena()))
-}
-
-#[test]
-fn inspect_says_which_batch_does_not_check() {
-    let mut files = Copy::of(&directory());
-    let segment = segment_path(ORDERS[0], plimsoll_batch::Offset::ZERO);
-    files.flip(&segment, 100 * 8);
-    let (_, out) = inspected(&mut files, &segment);
-    let first = out.lines().next().unwrap();
-    assert!(first.contains("check=bad: batch checksum is"), "{first}");
-    assert!(out.lines().nth(1).unwrap().ends_with("check=ok"));
-    let stranger = inspect(&mut Copy::default(), "x", &mut String::new());
-    assert!(matches!(stranger, Err(InspectError::Unreadable(_))));
-}
-
-#[test]
-fn a_writer_that_takes_no_more_ends_the_inspection() {
-    struct Closed;
-    impl core::fmt::Write for Closed {
-        fn write_str(&mut self, _: &str) -> core::fmt::Result {
-            Err(core::fmt::Error)
-        }
-    }
-    let mut files = Copy::of(&directory());
-    assert_eq!(inspect(&mut files, "MANIFEST", &mut Closed), Err(InspectError::Output));
 }
 
 /// Makes the checks of a journal right again, so that noise gets past them.

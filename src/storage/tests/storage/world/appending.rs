@@ -1,0 +1,64 @@
+//! Producers, who wait when there is no room.
+
+use plimsoll_batch::{Batch, BatchLimits};
+use plimsoll_storage::{AppendError, Appended, Level, PartitionId};
+
+use super::{Cut, World};
+use crate::model;
+
+impl World {
+    pub(crate) fn try_append(
+        &mut self,
+        id: PartitionId,
+        mut bytes: Vec<u8>,
+        level: Level,
+    ) -> Result<Appended, AppendError> {
+        let now = self.clock.now;
+        let epoch = self.epoch as u32;
+        let life = self.life.as_mut().expect("a life has begun");
+        let (shard, slot) = life.slots[&id];
+        let storage = &mut life.shards[shard];
+        let batch = Batch::validate(&bytes, &BatchLimits::default()).expect("a sound batch");
+        let appended = storage.append(slot, &batch, level, now)?;
+        plimsoll_batch::assign(&mut bytes, appended.base, epoch);
+        let partition = self.model.get_mut(&id).expect("in the model");
+        assert!(!life.failed.contains(&shard), "a failed shard took an append");
+        assert!(appended.base >= partition.shown, "{id}: {appended:?} was shown before");
+        assert!(appended.base >= partition.end(), "{id}: {appended:?} was given out before");
+        partition.batches.push(model::Batch { base: appended.base, next: appended.next, bytes });
+        partition.saw(storage.watermarks(slot));
+        Ok(appended)
+    }
+
+    /// Appends, waiting for room as long as it takes.
+    pub(crate) fn append(
+        &mut self,
+        id: PartitionId,
+        bytes: &[u8],
+        level: Level,
+    ) -> Result<Appended, Cut> {
+        loop {
+            match self.try_append(id, bytes.to_vec(), level) {
+                Ok(appended) => return Ok(appended),
+                Err(AppendError::NoRoom) => self.wait_for_room()?,
+                Err(error) => panic!("{id}: {error}"),
+            }
+        }
+    }
+
+    /// The notice must come.
+    pub(crate) fn wait_for_room(&mut self) -> Result<(), Cut> {
+        let before = self.life().rooms;
+        let mut bound = 0;
+        loop {
+            self.pump();
+            if self.life().rooms > before || !self.life().failed.is_empty() {
+                return Ok(());
+            }
+            let went_on = self.step()?;
+            assert!(went_on, "no room, and nothing goes on");
+            bound += 1;
+            assert!(bound < 20_000, "room does not come");
+        }
+    }
+}

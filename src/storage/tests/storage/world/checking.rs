@@ -1,0 +1,81 @@
+//! What a start must have, by the acknowledgements of the lives before.
+
+use plimsoll_batch::{Batches, Offset};
+use plimsoll_storage::{Cursor, Level, PartitionId};
+
+use super::{Cut, World};
+
+impl World {
+    /// Right after a start: what is there is a prefix of what was appended, and has all it must.
+    pub(super) fn check_all(&mut self) -> Result<(), Cut> {
+        let ids: Vec<PartitionId> = self.model.keys().copied().collect();
+        for id in ids {
+            self.check_partition(id)?;
+        }
+        Ok(())
+    }
+
+    fn check_partition(&mut self, id: PartitionId) -> Result<(), Cut> {
+        let life = self.life();
+        let (shard, slot) = life.slots[&id];
+        let marks = life.shards[shard].watermarks(slot);
+        let partition = self.model.get_mut(&id).expect("in the model");
+        assert!(marks.memory >= partition.shown, "{id}: {marks:?} below {}", partition.shown);
+        assert!(marks.disk >= partition.disk, "{id}: {marks:?} below disk {}", partition.disk);
+        // Which batches are there is what reading says; it compares each with the model.
+        let kept = self.count_kept(id)?;
+        let partition = self.model.get_mut(&id).expect("in the model");
+        let must = partition.batches.partition_point(|batch| batch.next <= partition.must);
+        assert!(kept >= must, "{id}: {kept} batches, {must} survive ({})", partition.must);
+        partition.batches.truncate(kept);
+        if !partition.may_jump {
+            assert_eq!(marks.memory, partition.end().max(partition.shown), "{id} jumped");
+        }
+        partition.may_jump = false;
+        let marks = self.life().shards[shard].watermarks(slot);
+        let partition = self.model.get_mut(&id).expect("in the model");
+        partition.seen = None;
+        partition.checked = true;
+        partition.saw(marks);
+        partition.must = Offset::ZERO;
+        let random_from = Offset::new(self.random.below(partition.end().value() + 1));
+        let sizes = [1, 5_000, 100_000, 1 << 20];
+        let bytes_max = sizes[self.random.below(4) as usize];
+        let fine = "what was recovered can be read";
+        self.read_from(id, random_from, Level::Memory, bytes_max, true)?.expect(fine);
+        if self.random.chance(300) {
+            self.read_from(id, Offset::ZERO, Level::Disk, 1, false)?.expect(fine);
+        }
+        Ok(())
+    }
+
+    /// How many batches of the model are there.
+    fn count_kept(&mut self, id: PartitionId) -> Result<usize, Cut> {
+        let (shard, slot) = self.life().slots[&id];
+        let limit = self.life().shards[shard].watermarks(slot).memory;
+        let mut cursor = Cursor::at(Offset::ZERO);
+        let mut kept = 0;
+        while cursor.offset() < limit {
+            let lent = match self.read_once(shard, slot, cursor, Level::Memory, 300_000)? {
+                Ok(Some(lent)) => lent,
+                Ok(None) => break,
+                Err(error) => panic!("{id}: {error}"),
+            };
+            let life = self.life.as_mut().expect("a life has begun");
+            let storage = &mut life.shards[shard];
+            let partition = &self.model[&id];
+            for batch in Batches::new(storage.bytes(lent.range)) {
+                let batch = batch.expect("whole batches are lent");
+                let wanted = partition.batches.get(kept);
+                let wanted = wanted.unwrap_or_else(|| panic!("{id}: more than was appended"));
+                assert_eq!(batch.header().base_offset, wanted.base, "{id}: a hole or a ghost");
+                assert!(batch.bytes() == wanted.bytes, "{id}: other bytes at {}", wanted.base);
+                kept += 1;
+            }
+            assert!(lent.next.offset() > cursor.offset(), "{id}: the cursor stands still");
+            cursor = lent.next;
+            storage.release(lent);
+        }
+        Ok(kept)
+    }
+}
