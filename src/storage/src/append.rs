@@ -55,7 +55,8 @@ impl Storage {
             None => error,
         })?;
         let epoch = u32::try_from(self.epoch).unwrap_or(u32::MAX - 1);
-        self.memory.append(span, batch.bytes(), (base, next), |bytes| assign(bytes, base, epoch));
+        let sent = (batch.bytes(), batch.header().crc);
+        self.memory.append(span, sent, (base, next), |bytes| assign(bytes, base, epoch));
         self.published(slot, batch, next);
         self.schedule(slot, level, length as u64, now);
         Ok(Appended { base, next })

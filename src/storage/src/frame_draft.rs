@@ -10,7 +10,7 @@ use plimsoll_batch::Offset;
 use plimsoll_device::OpenMode;
 
 use crate::commit::Effect;
-use crate::encoding::{block_ceil, crc};
+use crate::encoding::block_ceil;
 use crate::entry::{
     APPEND_BYTES, AppendEntry, Extent, LEASE_BYTES, SEALED_BYTES, SNAPSHOT_BYTES, SnapshotFields,
     append_bytes, encode_append, encode_lease, encode_snapshot, snapshot_bytes,
@@ -248,7 +248,7 @@ impl Storage {
         let extent = (plan.stored > from).then(|| Extent {
             position: start + u64::from(from),
             length_bytes: plan.stored - from,
-            crc: crc(self.memory.bytes(id, from, plan.stored)),
+            crc: self.memory.take_crc(id, plan.stored),
         });
         let end = start + u64::from(plan.logged);
         let entry = AppendEntry {

@@ -45,6 +45,7 @@ mod read_job;
 mod recovered;
 mod remove;
 mod replay;
+mod running_crc;
 mod seed;
 mod span;
 mod spill;

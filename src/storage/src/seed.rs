@@ -236,7 +236,7 @@ impl Storage {
             assert_eq!(header.base_offset, base, "recovery took batches in order");
             self.roll_if_full(feed.slot, batch.len() as u64);
             let Ok(span) = self.span_with_room(feed.slot, batch.len()) else { return false };
-            self.memory.append(span, batch, (base, next), |_| {});
+            self.memory.append(span, (batch, header.crc), (base, next), |_| {});
             let partition = self.partition_mut(feed.slot);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;

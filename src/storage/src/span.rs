@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use plimsoll_batch::Offset;
+use plimsoll_batch::{Offset, PREFIX_BYTES};
 use plimsoll_device::{Arena, ArenaRange, BLOCK_BYTES};
 
 use crate::arena_layout::{ArenaHeader, ArenaLayout, SPAN_HEADER_BYTES, SPAN_MARK_AT, SpanHeader};
@@ -14,6 +14,7 @@ use crate::encoding::{block_ceil, block_floor};
 use crate::identity::Slot;
 use crate::limits::SPAN_INDEX_BYTES;
 use crate::pages::FreePages;
+use crate::running_crc::RunningCrc;
 
 /// A span or run in the slab of [`SpanMemory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +51,8 @@ pub(crate) struct Span {
     pub(crate) next_offset: Offset,
     /// Places from which to step, sparse.
     pub(crate) index: Vec<(Offset, u32)>,
+    /// Of what is not stored yet.
+    crc: RunningCrc,
     /// Lent to sends, reads or writes in flight.
     pub(crate) pins: u32,
     /// In the list of spans that may be dropped.
@@ -190,6 +193,7 @@ impl SpanMemory {
             first_offset: new.first_offset,
             next_offset: new.first_offset,
             index: Vec::new(),
+            crc: RunningCrc::default(),
             pins: 0,
             evictable: false,
             dropped: false,
@@ -227,12 +231,12 @@ impl SpanMemory {
         self.arena.bytes(self.range(id, from, to))
     }
 
-    /// Appends `bytes`, which `adjust` may finish in place, then publishes them. `offsets` are the
-    /// first one of the bytes and the one after them.
+    /// Appends a batch, whose CRC field says `crc` and whose front `adjust` may finish in place,
+    /// then publishes it. `offsets` are its first one and the one after it.
     pub(crate) fn append(
         &mut self,
         id: SpanId,
-        bytes: &[u8],
+        (bytes, crc): (&[u8], u32),
         offsets: (Offset, Offset),
         adjust: impl FnOnce(&mut [u8]),
     ) {
@@ -247,12 +251,24 @@ impl SpanMemory {
         target.copy_from_slice(bytes);
         adjust(target);
         self.arena.publish(self.layout.place(page).start_bytes + SPAN_MARK_AT, u64::from(end));
+        let mut running = self.span(id).crc;
+        running.extend(self.bytes(id, 0, end), bytes.len() - PREFIX_BYTES, crc);
         let span = self.span_mut(id);
+        span.crc = running;
         span.used = end;
         span.next_offset = offsets.1;
         if span.index.last().is_none_or(|(_, at)| used - at >= SPAN_INDEX_BYTES) {
             span.index.push((offsets.0, used));
         }
+    }
+
+    /// The CRC of the bytes from what is stored up to `to`, which are about to be.
+    pub(crate) fn take_crc(&mut self, id: SpanId, to: u32) -> u32 {
+        let span = self.span(id);
+        let (mut running, from) = (span.crc, span.stored);
+        let crc = running.take(self.bytes(id, 0, span.capacity()), from, to);
+        self.span_mut(id).crc = running;
+        crc
     }
 
     /// Copies the last, partial block of `from` to the front of `to`.

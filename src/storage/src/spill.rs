@@ -9,7 +9,7 @@ use plimsoll_device::{BLOCK_BYTES, DiskAction, FileId, IoError, OpenMode};
 
 use crate::arena_layout::SpanHeader;
 use crate::commit::Effect;
-use crate::encoding::{block_floor, crc};
+use crate::encoding::block_floor;
 use crate::entry::{APPEND_BYTES, AppendEntry, Extent};
 use crate::flight::{Purpose, WritePart};
 use crate::frame_draft::FrameDraft;
@@ -105,8 +105,8 @@ impl Storage {
             // The job that makes the file grow lists the partition again.
             return;
         }
-        let stored =
-            Stored { slot, span: id, segment, from, to, crc: crc(self.memory.bytes(id, from, to)) };
+        let crc = self.memory.take_crc(id, to);
+        let stored = Stored { slot, span: id, segment, from, to, crc };
         let path = self.partition(slot).segment_path(segment);
         let file = self.hold_file(&path, OpenMode::Existing);
         self.memory.pin(id);
