@@ -21,6 +21,9 @@ use plimsoll_device::{Arena, BLOCK_BYTES};
 
 use crate::errno::Errno;
 
+/// The kernel's large pages on x86-64 and on arm64 with small pages of 4 KiB.
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 /// Creates the arena file at `path`, of `length_bytes` (rounded up to whole blocks), and maps it.
 /// Fails when the file exists: an old arena is first read, drained and removed.
 pub fn create_arena(path: &Path, length_bytes: usize) -> Result<Arena, ArenaError> {
@@ -152,17 +155,39 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
+    /// Maps the file from its beginning, at an address where huge pages can lie.
     fn of(file: &File, length_bytes: usize, protection: i32) -> Result<Self, Errno> {
-        let fd = file.as_raw_fd();
+        let reserved_bytes = length_bytes
+            .checked_next_multiple_of(BLOCK_BYTES)
+            .and_then(|whole| whole.checked_add(HUGE_PAGE_BYTES))
+            .ok_or(Errno(libc::EINVAL))?;
+        let (fd, flags) = (-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), length_bytes, protection, libc::MAP_SHARED, fd, 0)
+        let reserved = unsafe {
+            libc::mmap(std::ptr::null_mut(), reserved_bytes, libc::PROT_NONE, flags, fd, 0)
         };
-        match NonNull::new(start.cast::<u8>()) {
-            Some(start) if start.as_ptr().cast() != libc::MAP_FAILED => {
-                Ok(Self { start, length_bytes })
+        if reserved == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let before_bytes = reserved.cast::<u8>().align_offset(HUGE_PAGE_BYTES);
+        let start = reserved.wrapping_byte_add(before_bytes);
+        let (fd, flags) = (file.as_raw_fd(), libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: `start` and the length lie within what was reserved above, which nobody uses.
+        let mapped = unsafe { libc::mmap(start, length_bytes, protection, flags, fd, 0) };
+        let error = Errno::last();
+        let after = start.wrapping_byte_add(reserved_bytes - HUGE_PAGE_BYTES);
+        // SAFETY: the parts of the reservation before and after the mapping; nobody uses them.
+        unsafe {
+            libc::munmap(reserved, before_bytes);
+            libc::munmap(after, HUGE_PAGE_BYTES - before_bytes);
+        }
+        match NonNull::new(mapped.cast::<u8>()) {
+            Some(start) if mapped != libc::MAP_FAILED => Ok(Self { start, length_bytes }),
+            _ => {
+                // SAFETY: what is left of the reservation; the mapping was not put over it.
+                unsafe { libc::munmap(start, reserved_bytes - HUGE_PAGE_BYTES) };
+                Err(error)
             }
-            _ => Err(Errno::last()),
         }
     }
 

@@ -15,6 +15,7 @@ mod errands;
 mod errno;
 mod files;
 pub mod host;
+mod huge_pages;
 mod kernel;
 mod lock;
 mod op;
@@ -35,6 +36,7 @@ pub use arena::{
 pub use clock::clock;
 pub use cores::{Cores, available_cores, pin_to_core};
 pub use doorbell::Doorbell;
+pub use huge_pages::gather_huge_pages;
 pub use kernel::SetupError;
 pub use lock::{DirectoryLock, LockError};
 pub use process::{ignore_sigpipe_and_sigxfsz, raise_open_files_limit};

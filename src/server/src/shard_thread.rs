@@ -8,10 +8,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use plimsoll_device::{Instant, Now};
 use plimsoll_ring::{
-    ArenaRegistration, DirectoryLock, Ring, RingConfig, clock, create_arena, pin_to_core,
+    ArenaRegistration, DirectoryLock, Ring, RingConfig, clock, create_arena, gather_huge_pages,
+    pin_to_core,
 };
 use plimsoll_shard::{Report, Shard, ShardConfig};
 use plimsoll_storage::{Storage, StorageConfig};
@@ -21,6 +23,10 @@ use crate::control::{Control, ShardNews};
 use crate::error::ServeError;
 use crate::mailboxes::{Mailboxes, Outgoing};
 use crate::reports::ReportLog;
+
+/// How long a start may take to put an arena into huge pages. What is not by then, never is: the
+/// memory is registered next.
+const HUGE_PAGES_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Everything that a shard's thread begins with.
 pub(crate) struct ShardStart {
@@ -71,6 +77,12 @@ impl ShardThread {
         // Made on this thread, so that its pages are near this core.
         let arena =
             create_arena(&start.arena_path, start.arena_bytes).map_err(ServeError::Arena)?;
+        let huge_bytes = gather_huge_pages(&arena, HUGE_PAGES_TIME_MAX);
+        tracing::info!(
+            shard = index,
+            "arena of {} bytes, {huge_bytes} of them in huge pages",
+            arena.length_bytes()
+        );
         let mut config = RingConfig::new(start.data_dir, start.lock);
         let listens = start.listener.is_some();
         config.listener = start.listener;
