@@ -2,8 +2,10 @@
 //!
 //! What is measured is what happens once a batch or once a frame: building a batch, checking one,
 //! reading its records, the checksum by itself, and a produce frame in and out (its batch is not
-//! touched, so its size plays no part). Each for a small
-//! batch (100 records of 100 bytes) and a large one (64 records of 1000 bytes).
+//! touched, so its size plays no part), each for a small batch (100 records of 100 bytes) and a
+//! large one (64 records of 1000 bytes); then what the log does with a batch (`log.rs`).
+
+mod log;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -23,7 +25,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = batch, checksum, frame
+    targets = batch, checksum, frame, log::append, log::commit
 }
 criterion_main!(pieces);
 
