@@ -54,7 +54,7 @@ fn what_the_server_refuses_is_a_failure_in_its_words() {
     says(
         &ask(&server, &["consume", "t", "--from", "99", "--until", "100"]),
         1,
-        &["OFFSET_OUT_OF_RANGE"],
+        &["OFFSET_OUT_OF_RANGE", "offset 99 is", "from 0 to 0 "],
     );
 }
 

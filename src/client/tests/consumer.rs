@@ -12,8 +12,8 @@ use plimsoll_client::{
 };
 use plimsoll_wire::{ErrorCode, Fate, Opcode};
 use script::{
-    LINK, Told, at_ms, batch, bound, compressed, delivery, error, hear, hello, subscribed, told,
-    topic,
+    LINK, Told, at_ms, batch, batch_at, bound, compressed, delivery, error, hear, hello, located,
+    subscribed, told, topic,
 };
 
 const NOW: Instant = Instant::ORIGIN;
@@ -74,6 +74,28 @@ fn records_before_the_wanted_offset_are_left_out() {
     hear(&mut consumer, &delivery(&batches), NOW).unwrap();
     assert_eq!(offsets(&mut delivered(&mut consumer)), [12, 13, 14]);
     assert_eq!(consumer.delivered_up_to(0), Some(Offset::new(15)));
+}
+
+/// The server names the batch, and it is for the client to find the record in it.
+#[test]
+fn a_time_begins_at_its_first_record_and_what_follows_is_wanted_whatever_its_time() {
+    let begin = |offset| {
+        let mut consumer = consumer(StartAt::Timestamp { unix_ms: 70 }, 8192);
+        consumer.poll_dial(NOW);
+        consumer.handle_connected(LINK, NOW);
+        for frame in [hello(), bound(2), located(3, offset), subscribed(4)] {
+            hear(&mut consumer, &frame, NOW).unwrap();
+        }
+        consumer
+    };
+    let mut consumer = begin(8);
+    let batches = [batch_at(8, &[68, 69, 70, 60]), batch_at(12, &[65, 71])].concat();
+    hear(&mut consumer, &delivery(&batches), NOW).unwrap();
+    assert_eq!(offsets(&mut delivered(&mut consumer)), [10, 11, 12, 13]);
+
+    let mut at_the_end = begin(100);
+    hear(&mut at_the_end, &delivery(&batch_at(100, &[50, 60])), NOW).unwrap();
+    assert_eq!(offsets(&mut delivered(&mut at_the_end)), [100, 101], "no batch reaches into it");
 }
 
 #[test]

@@ -179,14 +179,59 @@ fn a_client_that_sends_no_more_still_gets_its_acks() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_turned_away() {
+fn connections_beyond_the_limit_are_told_so_and_closed() {
     let mut world = World::with_limits(1, ShardLimits { connections_max: 2, ..limits() });
     let (one, _two, three) = (world.hello(0), world.hello(0), world.connect());
     assert!(world.is_closed(three));
+    let answers = world.answers(three);
+    let [(0, Answer::Error { code: ErrorCode::TooManyConnections, detail_a: 2, .. })] = answers[..]
+    else {
+        panic!("the limit is told: {answers:?}");
+    };
     world.finish(one);
     let four = world.hello(0);
     assert!(is_alive(&mut world, four));
     assert_eq!((world.stat("connections"), world.stat("connections_refused")), (2, 1));
+    assert_eq!(world.stat("protocol_errors"), 0, "nobody did anything wrong");
+}
+
+#[test]
+fn a_hello_that_names_a_full_shard_is_answered_with_the_reason() {
+    let mut world = World::with_limits(2, ShardLimits { connections_max: 1, ..limits() });
+    world.hello(1);
+    let late = world.connect();
+    let hello = Hello::new(ShardIndex(1), "late");
+    world.send(late, &encoded(|out| hello.encode(CorrelationId(9), out)));
+    assert_eq!(world.answers(late).len(), 1);
+    assert!(world.is_closed(late));
+}
+
+/// Each of these would cost the memory of a connection if all were kept until they take the reason.
+#[test]
+fn a_flood_of_connects_costs_a_bounded_amount_and_nobody_else_notices() {
+    let mut world = World::with_limits(1, ShardLimits { connections_max: 2, ..limits() });
+    let (neighbour, _other) = (world.bound(), world.hello(0));
+    let flood: Vec<SocketId> = (0..1_000).map(|_| world.connect_deaf()).collect();
+    assert!(world.stat("connections") < 100, "{}", world.stat("connections"));
+    assert!(is_alive(&mut world, neighbour));
+    world.advance(Duration::from_secs(11));
+    assert!(flood.iter().all(|socket| world.is_closed(*socket)));
+    assert_eq!((world.stat("connections"), world.stat("connections_refused")), (2, 1_000));
+    assert!(is_alive(&mut world, neighbour));
+}
+
+#[test]
+fn who_connects_while_the_server_stops_is_told_so() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.disks_stand_still = true;
+    world.produce(socket, 1, Durability::Disk, None, &batch(1, b"a"));
+    world.stop();
+    let late = world.connect();
+    assert_eq!(closing_error(&mut world, late), ErrorCode::ShuttingDown);
+    world.disks_stand_still = false;
+    world.run();
+    assert!(world.reports.iter().any(|(_, report)| matches!(report, Report::Stopped)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use plimsoll_wire::{
     Offsets, OffsetsWhat, Unsubscribe, Visible,
 };
 use world::World;
-use world::client::{Answer, batch, encoded, fetch, records};
+use world::client::{Answer, batch, batch_at, encoded, fetch, records};
 
 fn seen(answers: &[(u32, Answer)]) -> Vec<u64> {
     let mut offsets = Vec::new();
@@ -205,12 +205,60 @@ fn offsets_name_the_beginning_the_end_and_a_time() {
     let at = |offset| Answer::Offset(Offset::new(offset));
     assert_eq!(ask(OffsetsWhat::Beginning, Visible::Disk), at(0));
     assert_eq!(ask(OffsetsWhat::End, Visible::Memory), at(5));
-    // How far before the record the place lies is the index's business; never behind it.
-    let Answer::Offset(place) = ask(OffsetsWhat::Timestamp { unix_ms: 1_002 }, Visible::Disk)
-    else {
-        panic!("a time has a place");
+    let mut time = |unix_ms| ask(OffsetsWhat::Timestamp { unix_ms }, Visible::Memory);
+    assert_eq!(time(1_001), at(0), "the first batch has records up to then");
+    assert_eq!(time(1_002), at(2), "only the second batch has");
+    assert_eq!(time(1_003), at(5), "none has: the end");
+}
+
+/// What the index knows of a time is up to megabytes before it; and what is in memory it does not
+/// know at all.
+#[test]
+fn the_place_of_a_time_is_the_first_batch_that_reaches_it_on_disk_and_in_memory() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    for batch in 0..200_u32 {
+        let bytes = batch_at(i64::from(batch) * 10, &vec![7; 30_000]);
+        world.produce(socket, batch, Durability::Disk, None, &bytes);
+    }
+    let check = |world: &mut World, socket: SocketId| {
+        for (unix_ms, offset) in [(-5, 0), (0, 0), (1, 1), (700, 70), (1_989, 199), (1_991, 200)] {
+            let (what, visible) = (OffsetsWhat::Timestamp { unix_ms }, Visible::Disk);
+            let offsets = Offsets { handle: Handle(0), what, visible };
+            let answer = world.ask(socket, |out| offsets.encode(CorrelationId(5), out));
+            assert_eq!(answer, Answer::Offset(Offset::new(offset)), "at {unix_ms}");
+        }
     };
-    assert!(place <= Offset::new(2), "{place}");
+    world.take(socket);
+    check(&mut world, socket);
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    world.bind(socket, 0, "t", 0);
+    check(&mut world, socket);
+    assert!(world.stat("read_bytes") > 0, "the disk was asked");
+}
+
+#[test]
+fn a_topic_that_goes_while_a_time_is_looked_for_is_an_error() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    for batch in 0..100_u32 {
+        let bytes = batch_at(i64::from(batch), &vec![7; 30_000]);
+        world.produce(socket, batch, Durability::Disk, None, &bytes);
+    }
+    let mut world = world.restart();
+    let (socket, other) = (world.hello(0), world.hello(0));
+    world.bind(socket, 0, "t", 0);
+    world.disks_stand_still = true;
+    let what = OffsetsWhat::Timestamp { unix_ms: 99 };
+    let offsets = Offsets { handle: Handle(0), what, visible: Visible::Disk };
+    world.send(socket, &encoded(|out| offsets.encode(CorrelationId(5), out)));
+    world.send(other, &encoded(|out| DeleteTopic { name: "t" }.encode(CorrelationId(1), out)));
+    assert_eq!(world.answers(socket), []);
+    world.disks_stand_still = false;
+    world.run();
+    assert_eq!(error(&world.answers(socket)), ErrorCode::TopicNotFound);
+    assert_eq!(world.answers(other), [(1, Answer::Empty)]);
 }
 
 /// Sends that nobody takes held the memory that reads need, and the shard asked for it again and

@@ -102,6 +102,8 @@ impl core::error::Error for AppendError {}
 pub enum ReadError {
     /// The offset is below the start or beyond the memory watermark.
     OutOfRange {
+        /// What was asked for.
+        asked: Offset,
         /// First offset that can be read.
         start: Offset,
         /// The memory watermark.
@@ -119,9 +121,11 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfRange { start, end } => {
-                write!(f, "the offset is out of range; there is {start} to {end}")
-            }
+            Self::OutOfRange { asked, start, end } => write!(
+                f,
+                "offset {asked} is out of range: offsets from {start} to {end} can be asked for, \
+                 and {end} is the next to be written"
+            ),
             Self::Damaged(damage) => write!(f, "damaged: {damage}"),
             Self::Failed(failure) => failure.fmt(f),
             Self::NoRoom => f.write_str("all read memory is in use"),

@@ -82,7 +82,7 @@ impl Storage {
         let partition = self.partition(slot);
         let (start, end) = (partition.start, partition.shown.offset);
         if cursor.offset < start || cursor.offset > end {
-            return Err(ReadError::OutOfRange { start, end });
+            return Err(ReadError::OutOfRange { asked: cursor.offset, start, end });
         }
         let limit = self.limit(slot, level);
         if cursor.offset >= limit.offset {

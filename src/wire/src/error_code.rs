@@ -39,6 +39,7 @@ pub enum ErrorCode {
     DataDamaged,
     Overloaded,
     ShuttingDown,
+    TooManyConnections,
     /// A code that this build does not know, from a newer server.
     Other(u16),
 }
@@ -46,7 +47,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Every code with its number, its name in `PROTOCOL.md`, and whether the server closes the
     /// connection after it.
-    const TABLE: [(ErrorCode, u16, &'static str, bool); 31] = [
+    const TABLE: [(ErrorCode, u16, &'static str, bool); 32] = [
         (ErrorCode::ProtocolVersion, 1, "PROTOCOL_VERSION", true),
         (ErrorCode::MalformedFrame, 2, "MALFORMED_FRAME", true),
         (ErrorCode::Checksum, 3, "CHECKSUM", true),
@@ -78,6 +79,7 @@ impl ErrorCode {
         (ErrorCode::DataDamaged, 50, "DATA_DAMAGED", false),
         (ErrorCode::Overloaded, 51, "OVERLOADED", false),
         (ErrorCode::ShuttingDown, 52, "SHUTTING_DOWN", true),
+        (ErrorCode::TooManyConnections, 53, "TOO_MANY_CONNECTIONS", true),
     ];
 
     /// The code with this number, or [`ErrorCode::Other`].

@@ -56,6 +56,14 @@ pub struct DeliveredBatches {
     delivery: Delivery,
     position: usize,
     skip_before: Offset,
+    located: Option<Located>,
+}
+
+/// Where the server says that a time begins: the base of the first batch that reaches into it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Located {
+    pub(super) offset: Offset,
+    pub(super) unix_ms: i64,
 }
 
 impl DeliveredBatches {
@@ -64,9 +72,10 @@ impl DeliveredBatches {
         subscription: usize,
         delivery: Delivery,
         skip_before: Offset,
+        located: Option<Located>,
     ) -> DeliveredBatches {
         let position = delivery.batches_at;
-        DeliveredBatches { partition, subscription, delivery, position, skip_before }
+        DeliveredBatches { partition, subscription, delivery, position, skip_before, located }
     }
 
     /// The bytes of credit that the delivery used up.
@@ -112,6 +121,12 @@ impl DeliveredBatches {
                 (Arc::new(records), 0..length)
             }
         };
+        // Behind the batch in which the time begins, every record is wanted, whatever its time. At
+        // the partition's end no batch reaches into it.
+        let begins_here = |located: &Located| {
+            located.offset == header.base_offset && located.unix_ms <= header.max_timestamp_ms
+        };
+        let begin_ms = self.located.filter(begins_here).map(|located| located.unix_ms);
         Ok(DeliveredBatch {
             partition: self.partition,
             watermarks: self.delivery.watermarks,
@@ -119,6 +134,7 @@ impl DeliveredBatches {
             bytes,
             records,
             skip_before: self.skip_before,
+            begin_ms,
         })
     }
 }
@@ -132,6 +148,8 @@ pub struct DeliveredBatch {
     bytes: Arc<Vec<u8>>,
     records: Range<usize>,
     skip_before: Offset,
+    /// Records are wanted from the first one on that is not before this time.
+    begin_ms: Option<i64>,
 }
 
 impl DeliveredBatch {
@@ -153,12 +171,15 @@ impl DeliveredBatch {
         &self.watermarks
     }
 
-    /// Its records, decoded one by one, borrowed: the fast way. Records before the offset that was
-    /// asked for are left out.
+    /// Its records, decoded one by one, borrowed: the fast way. Records before the offset or the
+    /// time that was asked for are left out.
     pub fn records(&self) -> impl Iterator<Item = Result<batch::Record<'_>, RecordError>> {
-        let skip_before = self.skip_before;
+        let (skip_before, begin_ms) = (self.skip_before, self.begin_ms.unwrap_or(i64::MIN));
         batch::Records::over(&self.header, &self.bytes[self.records.clone()])
             .filter(move |record| !matches!(record, Ok(record) if record.offset < skip_before))
+            .skip_while(
+                move |record| matches!(record, Ok(record) if record.timestamp_ms < begin_ms),
+            )
     }
 
     /// The same, each owned.

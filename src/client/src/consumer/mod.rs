@@ -14,6 +14,7 @@ mod options;
 pub use delivery::{DeliveredBatch, DeliveredBatches, Delivery, DeliveryError, Record};
 pub use options::{ConsumerOptions, StartAt};
 
+use self::delivery::Located;
 use crate::link::{Links, closing};
 use crate::{Chunk, ConnectionFault, Incoming, Instant, LinkId, ServerError, Session, Topic};
 use alloc::collections::VecDeque;
@@ -85,6 +86,7 @@ impl Consumer {
                 handle: Handle(of_link.len() as u32),
                 start: start.unwrap_or(options.from),
                 next: None,
+                located: None,
                 step: Step::Bind,
                 retry_at: None,
                 unreleased_bytes: 0,
@@ -210,7 +212,13 @@ impl Consumer {
         };
         subscription.unreleased_bytes += delivery.frame_bytes;
         subscription.next = Some(next.max(delivery.next_offset));
-        let delivered = DeliveredBatches::new(subscription.partition, index, delivery, next);
+        let delivered = DeliveredBatches::new(
+            subscription.partition,
+            index,
+            delivery,
+            next,
+            subscription.located,
+        );
         self.events.push_back(ConsumerEvent::Delivered(delivered));
         Ok(())
     }
@@ -295,7 +303,12 @@ impl Session for Consumer {
             }
             Response::Offsets(offsets) => {
                 let index = self.links.answered(link, correlation, now)?;
-                self.subscriptions[index].next = Some(offsets.offset);
+                let subscription = &mut self.subscriptions[index];
+                let offset = offsets.offset;
+                subscription.next = Some(offset);
+                if let StartAt::Timestamp { unix_ms } = subscription.start {
+                    subscription.located = Some(Located { offset, unix_ms });
+                }
                 self.advance(index, now);
             }
             Response::Subscribed(_) => {
@@ -352,6 +365,8 @@ struct Subscription {
     start: StartAt,
     /// The offset that follows what was delivered.
     next: Option<Offset>,
+    /// Where the time lies that was asked for.
+    located: Option<Located>,
     step: Step,
     retry_at: Option<Instant>,
     /// Delivered and not yet given back by the driver.

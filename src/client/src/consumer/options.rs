@@ -51,7 +51,8 @@ pub enum StartAt {
     End,
     /// This record.
     Offset(Offset),
-    /// So that every record with this timestamp or a later one is seen.
+    /// The first record with this timestamp or a later one; then all that follow it, whatever their
+    /// timestamps.
     Timestamp {
         /// Milliseconds since the Unix epoch.
         unix_ms: i64,

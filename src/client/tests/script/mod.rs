@@ -10,8 +10,8 @@ use plimsoll_client::{
 };
 use plimsoll_wire::{
     AckEntry, AcksEncoder, BindResponse, CorrelationId, Decoded, Delivery, ErrorCode,
-    ErrorResponse, FRAME_BYTES_MAX, Fate, Handle, HelloResponse, Offset, Opcode, PartitionState,
-    Request, Subscribed, decode_frame,
+    ErrorResponse, FRAME_BYTES_MAX, Fate, Handle, HelloResponse, Offset, OffsetsResponse, Opcode,
+    PartitionState, Request, Subscribed, decode_frame,
 };
 use std::time::Duration;
 
@@ -166,6 +166,25 @@ pub(crate) fn batch(base_offset: u64, records: u8, padding: usize) -> Vec<u8> {
     builder.finish_into(&mut bytes);
     assign(&mut bytes, Offset::new(base_offset), 0);
     bytes
+}
+
+/// A batch of a record for each of these times.
+pub(crate) fn batch_at(base_offset: u64, times_ms: &[i64]) -> Vec<u8> {
+    let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
+    for time_ms in times_ms {
+        builder.append(*time_ms, None, Some(b"x"), &[]).unwrap();
+    }
+    builder.finish_into(&mut bytes);
+    assign(&mut bytes, Offset::new(base_offset), 0);
+    bytes
+}
+
+/// Answers where a time lies.
+pub(crate) fn located(correlation: u32, offset: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let offset = Offset::new(offset);
+    OffsetsResponse { offset }.encode(CorrelationId(correlation), &mut out);
+    out
 }
 
 /// The same batch with its records replaced by `compressed`.

@@ -72,7 +72,7 @@ impl Problem {
 
     pub(super) fn of_read(handle: Handle, error: &ReadError) -> Self {
         let (code, detail_a, detail_b) = match error {
-            ReadError::OutOfRange { start, end } => {
+            ReadError::OutOfRange { start, end, .. } => {
                 (ErrorCode::OffsetOutOfRange, start.value(), end.value())
             }
             ReadError::Damaged(damage) => (ErrorCode::DataDamaged, damage.position_bytes, 0),

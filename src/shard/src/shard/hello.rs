@@ -100,7 +100,8 @@ impl Shard {
 
     /// Takes over a connection from the shard that accepted it.
     pub(super) fn adopt(&mut self, socket: SocketId, correlation: CorrelationId, unread: Vec<u8>) {
-        let Some(id) = self.open_connection(socket) else { return };
+        let opened = self.open_connection(socket, Opcode::Hello, correlation);
+        let Some(id) = opened else { return };
         self.welcome(id, correlation);
         if let Some(connection) = self.connections.at_mut(id.0)
             && !unread.is_empty()

@@ -4,10 +4,10 @@
 //! whoever waited may be gone by then. What a read has lent is still given back, or arena memory
 //! stays pinned.
 
-use plimsoll_storage::{AppendError, Notice, ReadId};
-use plimsoll_wire::{CorrelationId, Handle};
+use plimsoll_storage::{AppendError, Notice};
 
 use super::Shard;
+use super::offsets::Seek;
 use crate::mail::{Client, Letter};
 use crate::readers::ReaderId;
 use crate::report::Report;
@@ -16,7 +16,8 @@ use crate::report::Report;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PendingRead {
     Reader { client: Client, reader: ReaderId },
-    Locate { client: Client, correlation: CorrelationId, handle: Handle },
+    Locate(Seek),
+    Seek(Seek),
     Metadata,
 }
 
@@ -41,7 +42,8 @@ impl Shard {
                     self.finish_read(client, reader, result);
                 }
                 Some(PendingRead::Metadata) => self.take_metadata(result),
-                Some(PendingRead::Locate { .. }) | None => {
+                Some(PendingRead::Seek(seek)) => self.seek_on(&seek, result),
+                Some(PendingRead::Locate(_)) | None => {
                     if let Ok(lent) = result {
                         self.storage.release(lent);
                     }
@@ -64,17 +66,6 @@ impl Shard {
             }
             Notice::Removed(_) => {}
             Notice::Stopped => self.storage_has_stopped(),
-        }
-    }
-
-    fn located(
-        &mut self,
-        read: ReadId,
-        result: Result<plimsoll_batch::Offset, plimsoll_storage::ReadError>,
-    ) {
-        if let Some(PendingRead::Locate { client, correlation, handle }) = self.reads.remove(&read)
-        {
-            self.answer_offset(client, correlation, handle, result);
         }
     }
 

@@ -1,17 +1,38 @@
 //! Offsets: where a partition begins or ends, or where a time lies in it.
 //!
-//! Beginning and end are known at once; only a time may need the disk. What a newcomer gets wrong:
-//! the end depends on the level that the client asks for, as what it would be shown does.
+//! Beginning and end are known at once; only a time may need the disk. Storage knows a place that
+//! is early enough, and from there the headers of batches are looked at one by one. What a newcomer
+//! gets wrong: the end depends on the level that the client asks for, as what it would be shown
+//! does.
 
-use plimsoll_batch::Offset;
-use plimsoll_storage::{ReadError, Slot};
-use plimsoll_wire::{CorrelationId, Handle, Offsets, OffsetsResponse, OffsetsWhat, Opcode};
+use plimsoll_batch::{BatchHeader, Offset};
+use plimsoll_storage::{Cursor, Lent, Level, PartitionId, ReadError, ReadId, ReadOutcome, Slot};
+use plimsoll_wire::{
+    CorrelationId, ErrorCode, Handle, Offsets, OffsetsResponse, OffsetsWhat, Opcode,
+};
 
 use super::Shard;
 use super::answers::Problem;
 use super::notices::PendingRead;
 use crate::level::of_ack;
 use crate::mail::{Client, Ended};
+use crate::report::Report;
+
+/// How much is looked at for a time in one read.
+const SEEK_BYTES: usize = 256 << 10;
+
+/// Who wants to know where a time lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seek {
+    client: Client,
+    correlation: CorrelationId,
+    handle: Handle,
+    slot: Slot,
+    /// The slot may be another partition's before the answer has come.
+    partition: PartitionId,
+    visible: Level,
+    unix_ms: i64,
+}
 
 impl Shard {
     pub(super) fn serve_offsets(
@@ -32,15 +53,86 @@ impl Shard {
                 self.answer_offset(client, correlation, handle, Ok(end));
             }
             OffsetsWhat::Timestamp { unix_ms } => {
+                let Some(partition) = self.partition(slot).map(|partition| partition.id) else {
+                    return;
+                };
+                let visible = of_ack(request.visible.level());
+                let seek = Seek { client, correlation, handle, slot, partition, visible, unix_ms };
                 match self.storage.locate_timestamp(slot, unix_ms) {
                     Ok(read) => {
-                        let pending = PendingRead::Locate { client, correlation, handle };
-                        self.reads.insert(read, pending);
+                        self.reads.insert(read, PendingRead::Locate(seek));
                     }
-                    Err(error) => self.answer_offset(client, correlation, handle, Err(error)),
+                    Err(error) => self.end_seek(&seek, Err(error)),
                 }
             }
         }
+    }
+
+    /// Storage knows a place from which every record of that time or later will be seen.
+    pub(super) fn located(&mut self, read: ReadId, place: Result<Offset, ReadError>) {
+        let Some(PendingRead::Locate(seek)) = self.reads.remove(&read) else { return };
+        match place {
+            Ok(offset) => self.seek(&seek, Cursor::at(offset)),
+            Err(error) => self.end_seek(&seek, Err(error)),
+        }
+    }
+
+    /// Looks from `cursor` on for the first batch that reaches into the time.
+    fn seek(&mut self, seek: &Seek, mut cursor: Cursor) {
+        loop {
+            if self.partition(seek.slot).is_none_or(|partition| partition.id != seek.partition) {
+                let problem = Problem::of_handle(ErrorCode::TopicNotFound, seek.handle);
+                let (client, correlation) = (seek.client, seek.correlation);
+                let opcode = Opcode::Offsets;
+                return self.answer_problem(client, Ended::REQUEST, opcode, correlation, problem);
+            }
+            match self.storage.read(seek.slot, cursor, seek.visible, SEEK_BYTES) {
+                Ok(ReadOutcome::Ready(lent)) => match self.look_into(seek, lent) {
+                    Ok(offset) => return self.end_seek(seek, Ok(offset)),
+                    Err(next) => cursor = next,
+                },
+                Ok(ReadOutcome::UpToDate) => {
+                    let end = self.storage.watermarks(seek.slot).at(seek.visible);
+                    return self.end_seek(seek, Ok(end));
+                }
+                Ok(ReadOutcome::Pending(read)) => {
+                    self.reads.insert(read, PendingRead::Seek(*seek));
+                    return;
+                }
+                Err(error) => return self.end_seek(seek, Err(error)),
+            }
+        }
+    }
+
+    /// Goes on with what came from the disk.
+    pub(super) fn seek_on(&mut self, seek: &Seek, result: Result<Lent, ReadError>) {
+        match result.map(|lent| self.look_into(seek, lent)) {
+            Ok(Ok(offset)) => self.end_seek(seek, Ok(offset)),
+            Ok(Err(next)) => self.seek(seek, next),
+            Err(error) => self.end_seek(seek, Err(error)),
+        }
+    }
+
+    /// The base of the first batch that reaches into the time, or where to look next.
+    fn look_into(&mut self, seek: &Seek, lent: Lent) -> Result<Offset, Cursor> {
+        let (mut rest, next) = (self.storage.bytes(lent.range), lent.next);
+        let mut found = Err(next);
+        while let Ok(header) = BatchHeader::decode(rest) {
+            if header.max_timestamp_ms >= seek.unix_ms {
+                found = Ok(header.base_offset);
+                break;
+            }
+            rest = rest.get(header.length_bytes..).unwrap_or_default();
+        }
+        self.storage.release(lent);
+        found
+    }
+
+    fn end_seek(&mut self, seek: &Seek, offset: Result<Offset, ReadError>) {
+        if let Err(ReadError::Damaged(damage)) = &offset {
+            self.reports.push_back(Report::Damaged(damage.clone()));
+        }
+        self.answer_offset(seek.client, seek.correlation, seek.handle, offset);
     }
 
     pub(super) fn answer_offset(

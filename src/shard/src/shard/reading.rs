@@ -140,7 +140,8 @@ impl Shard {
     fn out_of_range(&self, slot: Slot, handle: Handle, offset: Offset) -> Option<Problem> {
         let marks = self.storage.watermarks(slot);
         let is_within = marks.start <= offset && offset <= marks.memory;
-        let error = ReadError::OutOfRange { start: marks.start, end: marks.memory };
+        let (asked, start, end) = (offset, marks.start, marks.memory);
+        let error = ReadError::OutOfRange { asked, start, end };
         (!is_within).then(|| Problem::of_read(handle, &error))
     }
 

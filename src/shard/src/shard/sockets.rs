@@ -4,6 +4,7 @@
 //! sent or times out, the socket is closed; only the machine's `Closed` frees the connection, since
 //! memory may be in flight until then.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -21,6 +22,10 @@ use crate::timers::Timer;
 /// How long a connection that is being closed may take to read the reason.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections beyond the limit that are being told so, at a time. Telling takes one small send into
+/// an empty socket, so that a flood of connects seldom has more of them waiting.
+const BEING_REFUSED_MAX: usize = 64;
+
 const SPARE_HEADS_MAX: usize = 64;
 const SPARE_HEAD_BYTES_MAX: usize = 256 << 10;
 
@@ -35,26 +40,73 @@ impl Shard {
     }
 
     fn accepted(&mut self, socket: SocketId) {
-        if let Some(id) = self.open_connection(socket) {
+        if let Some(id) = self.open_connection(socket, Opcode::Connection, CorrelationId::NONE) {
             self.receive(id);
         }
     }
 
-    /// Takes a socket on which nothing is in flight, unless there is no place for it.
-    pub(super) fn open_connection(&mut self, socket: SocketId) -> Option<ConnectionId> {
+    /// Takes a socket on which nothing is in flight, unless there is no place for it: then the
+    /// client is told so, in answer to the frame that is named, and the socket closed.
+    pub(super) fn open_connection(
+        &mut self,
+        socket: SocketId,
+        opcode: Opcode,
+        correlation: CorrelationId,
+    ) -> Option<ConnectionId> {
         let is_full = self.connections.len() >= self.config.limits.connections_max;
         if is_full || self.phase != Phase::Serving {
-            let reason = if is_full { "too many connections" } else { "the server is stopping" };
-            self.counters.connections_refused += 1;
-            self.reports.push_back(Report::ConnectionRefused { reason });
-            self.ops.push_back(SocketOp::Close { socket });
+            self.refuse_connection(socket, opcode, correlation, is_full);
             return None;
         }
         self.counters.connections_opened += 1;
-        let id = ConnectionId(self.connections.insert(Connection::new(socket)));
-        self.sockets.insert(socket, id);
+        let id = self.add_connection(socket);
         self.set_deadline(id, Duration::from_millis(HELLO_TIMEOUT_MS));
         Some(id)
+    }
+
+    fn add_connection(&mut self, socket: SocketId) -> ConnectionId {
+        let id = ConnectionId(self.connections.insert(Connection::new(socket)));
+        self.sockets.insert(socket, id);
+        id
+    }
+
+    /// Turns a client away, with the reason. Nothing is ever received from it. When very many are
+    /// being told at once, or the server is about to end, it is closed without a word.
+    fn refuse_connection(
+        &mut self,
+        socket: SocketId,
+        opcode: Opcode,
+        correlation: CorrelationId,
+        is_full: bool,
+    ) {
+        let connections_max = self.config.limits.connections_max;
+        let reason = if is_full { "too many connections" } else { "the server is stopping" };
+        self.counters.connections_refused += 1;
+        self.reports.push_back(Report::ConnectionRefused { reason });
+        let being_told = self.connections.len().saturating_sub(connections_max);
+        let may_tell = matches!(self.phase, Phase::Serving | Phase::Stopping);
+        if being_told >= BEING_REFUSED_MAX || !may_tell {
+            self.ops.push_back(SocketOp::Close { socket });
+            return;
+        }
+        let id = self.add_connection(socket);
+        let code = if is_full { ErrorCode::TooManyConnections } else { ErrorCode::ShuttingDown };
+        let message = if is_full {
+            format!("this shard has {connections_max} connections, the most that it takes")
+        } else {
+            reason.to_string()
+        };
+        let detail_a = if is_full { connections_max as u64 } else { 0 };
+        let error = ErrorResponse {
+            opcode,
+            code,
+            fate: Fate::NotAppend,
+            handle: None,
+            detail_a,
+            detail_b: 0,
+            message: &message,
+        };
+        self.tell_and_close(id, correlation, &error);
     }
 
     fn received(&mut self, socket: SocketId, data: Received<'_>) {
@@ -162,11 +214,22 @@ impl Shard {
         if !connection.is_open() {
             return;
         }
-        error.encode(correlation, &mut connection.outbound.open);
         if error.code != ErrorCode::ShuttingDown {
             self.counters.protocol_errors += 1;
             let (socket, text) = (connection.socket, error.message.to_string());
             self.reports.push_back(Report::ProtocolError { socket, code: error.code, text });
+        }
+        self.tell_and_close(id, correlation, error);
+    }
+
+    fn tell_and_close(
+        &mut self,
+        id: ConnectionId,
+        correlation: CorrelationId,
+        error: &ErrorResponse<'_>,
+    ) {
+        if let Some(connection) = self.connections.at_mut(id.0) {
+            error.encode(correlation, &mut connection.outbound.open);
         }
         self.begin_close(id);
     }

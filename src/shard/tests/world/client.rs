@@ -92,6 +92,14 @@ pub fn batch(records: u32, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A batch of one record of that time.
+pub fn batch_at(unix_ms: i64, value: &[u8]) -> Vec<u8> {
+    let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
+    builder.append(unix_ms, None, Some(value), &[]).unwrap();
+    builder.finish_into(&mut bytes);
+    bytes
+}
+
 /// The offsets and values of all records in batches that lie end to end.
 pub fn records(batches: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let mut records = Vec::new();

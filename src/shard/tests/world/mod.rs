@@ -103,9 +103,18 @@ impl World {
 
     /// A connection that shard 0 accepts.
     pub fn connect(&mut self) -> SocketId {
+        self.connect_with(Socket::default())
+    }
+
+    /// As `connect`, of a client that takes nothing that it is sent.
+    pub fn connect_deaf(&mut self) -> SocketId {
+        self.connect_with(Socket { is_stalled: true, ..Socket::default() })
+    }
+
+    fn connect_with(&mut self, end: Socket) -> SocketId {
         let socket = SocketId(self.connected);
         self.connected += 1;
-        self.sockets.insert(socket, Socket::default());
+        self.sockets.insert(socket, end);
         let accepted = SocketCompletion::Accepted { socket };
         self.shards[0].handle(Completion::Socket(accepted), self.clock.now);
         self.run();
