@@ -198,6 +198,9 @@ impl Ring {
             if !self.kernel.more_to_bring() {
                 break;
             }
+            // First, because the kernel may give the number of a socket that was closed above to
+            // a connection that it accepts now.
+            self.deliver_ready(&mut handle);
             self.kernel.enter(None).map_err(TurnError::of)?;
         }
         self.poll_errands();

@@ -1,5 +1,6 @@
 //! Socket operations over loopback against the real kernel.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -245,4 +246,42 @@ fn a_socket_may_be_used_by_another_ring_of_the_process() {
     });
     other.join().unwrap();
     assert_eq!(&client.join().unwrap(), b"ping");
+}
+
+/// With more completions than one enter brings, the sockets of the first were closed, and their
+/// numbers accepted again with the second, before it was said that they are closed.
+#[test]
+fn a_socket_is_said_to_be_closed_before_its_number_is_another_connection() {
+    let (mut machine, address) = Machine::listening();
+    let connect =
+        || -> Vec<TcpStream> { (0..100).map(|_| TcpStream::connect(address).unwrap()).collect() };
+    let first = connect();
+    let mut open = BTreeSet::new();
+    machine.turn_until(|ops, completion| {
+        if let Completion::Socket(SocketCompletion::Accepted { socket }) = completion {
+            open.insert(socket);
+            ops.push(receive(socket));
+        }
+        open.len() == first.len()
+    });
+    machine.ring.turn(Some(Instant::ORIGIN), |completion| panic!("{completion:?}")).unwrap();
+    for socket in &open {
+        machine.ring.submit(Op::Socket(SocketOp::Close { socket: *socket }));
+    }
+    let second = connect();
+    let (mut accepted, mut closed) = (0, 0);
+    machine.turn_until(|_, completion| {
+        match completion {
+            Completion::Socket(SocketCompletion::Accepted { socket }) => {
+                accepted += 1;
+                assert!(open.insert(socket), "{socket:?} is not said to be closed");
+            }
+            Completion::Socket(SocketCompletion::Closed { socket }) => {
+                closed += 1;
+                assert!(open.remove(&socket), "{socket:?} was closed twice");
+            }
+            _ => {}
+        }
+        accepted == second.len() && closed == first.len()
+    });
 }
