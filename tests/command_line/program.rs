@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use plimsoll_tests::{Server, plimsoll};
+use plimsoll_tests::{Server, plimsoll, plimsoll_load};
 
 /// What a run came to, as text.
 #[derive(Debug)]
@@ -26,7 +26,19 @@ impl Run {
 /// Runs `plimsoll` with these words and this on stdin.
 pub(crate) fn run_with(words: &[&str], stdin: &[u8]) -> Run {
     let mut command = Command::new(plimsoll());
-    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(words);
+    run_command(command, stdin)
+}
+
+/// Runs `plimsoll-load` with these words against a server.
+pub(crate) fn load(address: &str, words: &[&str]) -> Run {
+    let mut command = Command::new(plimsoll_load());
+    command.args(words).args(["--server", address]);
+    run_command(command, b"")
+}
+
+fn run_command(mut command: Command, stdin: &[u8]) -> Run {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     let stdin = stdin.to_vec();

@@ -1,7 +1,8 @@
 //! Connections that do nothing cost a bounded amount each.
 
+use plimsoll_client_blocking::Client;
 use plimsoll_tests::{Bystander, Connection, Place, open_files_limit_raised, rss_bytes};
-use plimsoll_wire::{Ping, ShardIndex};
+use plimsoll_wire::{ErrorCode, Ping, ShardIndex};
 
 /// What an idle connection may cost the server in memory of its own. The kernel's sockets are not
 /// in it.
@@ -30,5 +31,40 @@ fn thousands_of_idle_connections_cost_a_bounded_amount_each() {
         connection.ask(|correlation, out| Ping.encode(correlation, out));
     }
     drop(idle);
+    bystander.end();
+}
+
+/// What a shard takes: `connections_max` in the crate of the shard.
+const CONNECTIONS_MAX: u64 = 10_000;
+
+#[test]
+fn the_connection_after_the_last_one_is_told_why_and_closed() {
+    if open_files_limit_raised() < CONNECTIONS_MAX + 1_000 {
+        eprintln!("not tested: it takes more open files than this user may have");
+        return;
+    }
+    let place = Place::new();
+    let server = place.server().start();
+    let bystander = Bystander::begin(&server);
+    let refused = server.client();
+    let mut held = Vec::new();
+    while refused
+        .stats()
+        .unwrap()
+        .iter()
+        .all(|(name, value)| name != "connections" || *value < CONNECTIONS_MAX)
+    {
+        held.push(Connection::open(server.address()));
+    }
+    for _ in 0..200 {
+        Connection::silent(server.address()).assert_closed_after(|error| {
+            assert_eq!(error.code, ErrorCode::TooManyConnections);
+            assert_eq!(error.detail_a, CONNECTIONS_MAX);
+        });
+    }
+    let error = Client::connect(server.address()).unwrap_err().to_string();
+    assert!(error.contains("TOO_MANY_CONNECTIONS"), "{error}");
+    held.truncate(9_000);
+    while Client::connect(server.address()).is_err() {}
     bystander.end();
 }

@@ -26,6 +26,8 @@
 //! | power loss of what is volatile | `crash::power` |
 //! | another number of cores | `crash::cores` |
 //! | SIGTERM | `crash::stops` |
+//! | more connections than a shard takes | `limits::idle` |
+//! | what the load generator says of a server that it killed | `command_line::load` |
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -49,5 +51,5 @@ pub use ledger::{Ack, Ledger};
 pub use place::Place;
 pub use process::{open_files_limit_raised, rss_bytes};
 pub use random::Random;
-pub use server::{Refusal, Server, Start, plimsoll};
+pub use server::{Refusal, Server, Start, plimsoll, plimsoll_load};
 pub use value::{batch_of, value_id, value_of};

@@ -20,9 +20,23 @@ use crate::Place;
 /// If it was not built.
 #[must_use]
 pub fn plimsoll() -> PathBuf {
+    built("plimsoll-under-test")
+}
+
+/// The load generator under test.
+///
+/// # Panics
+///
+/// If it was not built.
+#[must_use]
+pub fn plimsoll_load() -> PathBuf {
+    built("plimsoll-load-under-test")
+}
+
+fn built(name: &str) -> PathBuf {
     let program = std::env::current_exe().expect("this program has a path");
     let profile = program.ancestors().nth(2).expect("tests are built in a target directory");
-    let binary = profile.join("plimsoll-under-test");
+    let binary = profile.join(name);
     assert!(binary.exists(), "{} is built with the tests", binary.display());
     binary
 }
@@ -89,6 +103,20 @@ impl<'a> Start<'a> {
         command.args(["--arena-bytes", &self.arena_bytes, "--journal-bytes", &self.journal_bytes]);
         command.args(&self.more).stdin(Stdio::null());
         command
+    }
+
+    /// The command line for a shell, on this address. Nobody ends such a server but the test.
+    ///
+    /// # Panics
+    ///
+    /// If a path is not UTF-8.
+    #[must_use]
+    pub fn shell_line(self, address: &str) -> String {
+        let command = self.with(&["--listen", address]).command();
+        let words = command.get_args().map(|word| word.to_str().expect("paths are UTF-8"));
+        // The words of `setpriv` are in front: the shell that it would bind the server to ends.
+        let quoted: Vec<String> = words.skip(3).map(|word| format!("'{word}'")).collect();
+        quoted.join(" ")
     }
 
     /// Starts it, and does not wait until it is ready.

@@ -55,10 +55,11 @@ pub struct Args {
     /// Records a second over all connections. Left out: flat out.
     #[arg(long, value_parser = above_zero)]
     pub rate: Option<f64>,
-    /// How long to measure; 10 s unless --records is given.
+    /// How long to measure; 10 s unless --records is given. A consuming run that has read all that
+    /// is there goes on with what comes.
     #[arg(long, value_parser = above_zero, conflicts_with = "records")]
     pub seconds: Option<f64>,
-    /// How many records to send or read.
+    /// How many records to send or read. A consuming run waits for them if there are fewer.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub records: Option<u64>,
     /// How long to run before measuring.

@@ -52,7 +52,8 @@ impl Fleet {
     }
 
     /// The server was killed: reads what it had said before, until every connection has ended.
-    /// Gives the number of records whose fate stays unknown.
+    /// Gives the number of records whose fate stays unknown. That connections end is also the proof
+    /// that it was the server that was killed: a verdict about one that lives on would be false.
     pub(crate) fn read_to_the_last(
         &mut self,
         measurement: &mut Measurement,
@@ -72,8 +73,14 @@ impl Fleet {
             }
             self.senders = alive;
         }
-        open_records += self.senders.iter().map(Sender::open_records).sum::<u64>();
-        Ok(open_records)
+        if self.senders.is_empty() {
+            return Ok(open_records);
+        }
+        Err(LoadError::Restart(
+            "the process was killed, and the server goes on: its connections are still open; name \
+             the server itself and not what started it, its ready line says pid=N"
+                .to_owned(),
+        ))
     }
 
     /// Which senders and readers have something to read.
@@ -90,7 +97,7 @@ impl Fleet {
 }
 
 /// A killed process's sockets may be open for a moment, while the kernel ends its writes.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Which readers have something to read, at the latest after `timeout`.
 pub(crate) fn wait_readable(readers: &[Reader], timeout: Duration) -> Result<Vec<bool>, LoadError> {

@@ -12,6 +12,7 @@
 
 pub mod args;
 mod assignment;
+mod command;
 mod connection;
 mod error;
 mod fleet;
@@ -30,6 +31,7 @@ mod sender;
 mod server;
 mod source;
 
+pub use command::main;
 pub use error::LoadError;
 pub use ledger::{AckedBatch, Checker, Ledger, Verdict};
 pub use measurement::Progress;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use plimsoll_batch::Batch;
+use plimsoll_client_blocking::RequestError;
 use plimsoll_wire::{ShardIndex, Visible};
 
 use crate::LoadError;
@@ -32,14 +33,23 @@ pub fn read_back(
     ledger: &Ledger,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Verdict, LoadError> {
-    let found = Server::connect(server)?.topic(topic, None)?;
+    let mut checker = Checker::new(verify.run, &verify.source, ledger);
+    let found = match Server::connect(server)?.topic(topic, None) {
+        Err(LoadError::Admin(error))
+            if matches!(error.error, RequestError::TopicNotFound { .. }) =>
+        {
+            let mut verdict = checker.finish();
+            verdict.examples.insert(0, format!("the topic {topic} itself is not there any more"));
+            return Ok(verdict);
+        }
+        found => found?,
+    };
     let mut readers = Vec::new();
     for assignment in assign_by_shard(&found.shards) {
         let connection = Connection::open(server, topic, &assignment)?;
         let partitions = &assignment.partitions;
         readers.push(Reader::new(server, connection, partitions, visible, From::Beginning));
     }
-    let mut checker = Checker::new(verify.run, &verify.source, ledger);
     let (started, mut last) = (Instant::now(), Instant::now());
     let (mut records, mut bytes, mut told) = (0_u64, 0_u64, Instant::now());
     while !readers.iter().all(Reader::is_at_end) && last.elapsed() < SILENCE {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ledger::{Ledger, Verdict};
 use crate::measurement::Measurement;
-use crate::run::{End, Mode, Workload};
+use crate::run::{End, Limit, Mode, Workload};
 use crate::server::ServerUse;
 
 /// What a run measured.
@@ -94,7 +94,7 @@ impl Outcome {
             level,
             records: if consumes { measurement.delivered } else { measurement.records },
             bytes: if consumes { measurement.delivered_bytes } else { measurement.bytes },
-            seconds: (measurement.last - measurement.started).as_secs_f64(),
+            seconds: measured(mode, workload, &measurement, end).as_secs_f64(),
             latency_us: Percentiles::of(&measurement.latency),
             delivery_us: Percentiles::of(&measurement.delivery),
             server: end.server,
@@ -200,6 +200,21 @@ impl Outcome {
             line("verified", &counts);
         }
         text
+    }
+}
+
+/// The time that the records took. An open loop may have had nothing to do at the end of its run,
+/// and that counts; a reader that has read everything and waits for more is not slow.
+fn measured(
+    mode: Mode,
+    workload: &Workload,
+    measurement: &Measurement,
+    end: &End,
+) -> std::time::Duration {
+    let took = measurement.last - measurement.started;
+    match workload.limit {
+        Limit::After(length) if mode != Mode::Consume && !end.is_killed => took.max(length),
+        Limit::After(_) | Limit::Records(_) => took,
     }
 }
 

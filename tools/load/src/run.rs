@@ -182,7 +182,7 @@ impl Course<'_> {
                 let open_records = fleet.read_to_the_last(measurement)?;
                 return Ok(End { is_killed: true, open_records, ..End::default() });
             }
-            if end.is_some_and(|end| now >= end) || self.is_done(fleet, measurement, now) {
+            if end.is_some_and(|end| now >= end) || self.is_done(fleet, measurement) {
                 break;
             }
             if now >= tell_at {
@@ -200,17 +200,16 @@ impl Course<'_> {
         Ok(End { is_killed: false, open_records, server })
     }
 
-    /// Whether all that was to be sent is sent, or all that was to be read is read.
-    fn is_done(&self, fleet: &Fleet, measurement: &Measurement, now: Instant) -> bool {
+    /// Whether all that was to be sent is sent, or as much was read as was to be read.
+    fn is_done(&self, fleet: &Fleet, measurement: &Measurement) -> bool {
         if self.mode != Mode::Consume {
             return fleet.senders.iter().all(|sender| sender.batches_left == Some(0));
         }
-        let is_enough = match self.workload.limit {
+        match self.workload.limit {
             Limit::Records(records) => measurement.delivered >= records,
+            // At the end of what was there it reads what comes: until the time is over.
             Limit::After(_) => false,
-        };
-        let quiet = now.saturating_duration_since(measurement.last);
-        is_enough || fleet.readers.iter().all(Reader::is_at_end) && quiet > Duration::from_secs(1)
+        }
     }
 
     fn drain(&self, fleet: &mut Fleet, measurement: &mut Measurement) -> Result<(), LoadError> {
