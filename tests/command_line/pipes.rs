@@ -100,3 +100,27 @@ fn lines_that_are_empty_or_without_an_end_are_records_as_well() {
     let sent = ask_with(&server, &["produce", "odd", "--durability", "none"], b"a\nb\n");
     assert!(sent.code == 0 && sent.stderr.contains("records 2 sent 2"), "{sent:?}");
 }
+
+/// Three records in one batch, each with a time of its own.
+#[test]
+fn a_time_begins_at_its_record_and_not_at_the_batch_that_holds_it() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "timed"]).ok();
+    let mut batch = plimsoll_batch::BatchBuilder::new();
+    for (time_ms, value) in [(1000, "a"), (2000, "b"), (3000, "c")] {
+        batch.append(time_ms, None, Some(value.as_bytes()), &[]).unwrap();
+    }
+    let mut bytes = Vec::new();
+    batch.finish_into(&mut bytes);
+    let mut connection = plimsoll_tests::Connection::open(server.address());
+    connection.bind(0, "timed", 0);
+    connection.produce(0, 1, plimsoll_wire::AckLevel::Disk, None, &bytes).unwrap();
+    connection.read().unwrap();
+    let consume =
+        |from: &str| ask(&server, &["consume", "timed", "--from", from, "--until", "end"]).ok();
+    assert_eq!(consume("@1000"), "a\nb\nc\n");
+    assert_eq!(consume("@1001"), "b\nc\n");
+    assert_eq!(consume("@3000"), "c\n");
+    assert_eq!(consume("@3001"), "");
+}

@@ -1,6 +1,7 @@
 //! What cannot be done: exit code 1; what was asked wrongly: 2; one sentence for each.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::Place;
 
@@ -56,6 +57,48 @@ fn what_the_server_refuses_is_a_failure_in_its_words() {
         1,
         &["OFFSET_OUT_OF_RANGE", "offset 99 is", "from 0 to 0 "],
     );
+}
+
+/// A full stdout made a panic of the ready line, in a server that was ready.
+#[test]
+fn a_server_whose_stdout_is_full_says_so_and_serves() {
+    let place = Place::new();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let log = File::create(place.log()).unwrap();
+    let command = &mut place.server().command();
+    let mut server = command.stdout(full).stderr(log).spawn().unwrap();
+    let begun = Instant::now();
+    let line = loop {
+        let log = std::fs::read_to_string(place.log()).unwrap();
+        if let Some(line) = log.lines().find(|line| line.contains("plimsoll ready listen=")) {
+            break line.to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{log}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let address = line.split_whitespace().find_map(|word| word.strip_prefix("listen="));
+    let listed = run(&["topic", "list", "--server", address.unwrap()]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(line.contains("No space left on device"), "{line}");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_named_for_what_it_is() {
+    let place = Place::new();
+    let (directory, empty) = (place.arena_dir().to_str().unwrap(), place.file("empty"));
+    File::create(&empty).unwrap();
+    says(&run(&["inspect", directory]), 2, &[directory, "a directory"]);
+    says(&run(&["inspect", empty.to_str().unwrap()]), 2, &["it is empty"]);
+    says(&run(&["verify", "/nonexistent"]), 2, &["no such directory"]);
+    let doctor = run(&["doctor", "--arena-dir", "/nonexistent"]);
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    assert!(doctor.stdout.contains("Make the directory /nonexistent"), "{doctor:?}");
+    let config = place.file("wrong.toml");
+    std::fs::write(&config, "dta-dir = \"d\"").unwrap();
+    let config = config.to_str().unwrap();
+    says(&run(&["serve", "--config", config]), 2, &[config, "dta-dir", "data-dir"]);
 }
 
 /// What was on its way to the dead server may be there or not: `produce` does not send it again.

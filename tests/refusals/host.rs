@@ -52,6 +52,34 @@ fn no_room_for_the_arena_names_the_directory_and_what_is_there() {
     place.server().start().client().ping().unwrap();
 }
 
+/// The old arenas and the new ones are there at once, and only one of them may be removed.
+#[test]
+fn no_room_beside_the_arenas_of_a_killed_server_says_what_they_hold_and_keeps_them() {
+    let place = Place::new();
+    place.server().start().kill();
+    let refusal = place.server().memory("8TiB", "16TiB").refusal();
+    let held = (16 << 20).to_string();
+    refusal.assert_says(&[&held, "held by the arenas", "do not remove"]);
+    assert!(!refusal.sentence.contains("--arena-dir"), "elsewhere they would not be found");
+    assert_eq!(fs::read_dir(&place.arenas()[0]).unwrap().count(), 1);
+    place.server().start().client().ping().unwrap();
+}
+
+#[test]
+fn an_arena_directory_that_is_not_there_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    let refusal = place.server().with(&["--arena-dir", "/nonexistent/arenas"]).refusal();
+    refusal.assert_says(&["/nonexistent/arenas", "--arena-dir"]);
+    assert!(!place.data_dir().exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_refused_by_that_name() {
+    let place = Place::new();
+    fs::write(place.data_dir(), b"not a directory").unwrap();
+    place.server().refusal().assert_says(&["is a file", "--data-dir"]);
+}
+
 #[test]
 fn a_port_in_use_is_refused_with_the_address() {
     let place = Place::new();

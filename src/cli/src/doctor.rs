@@ -3,7 +3,7 @@
 //! The probes are those that the server makes at its start (`plimsoll_ring::host`); none of them
 //! changes anything that outlives it. Exit code 1: something would stop the server.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use plimsoll_ring::available_cores;
@@ -11,6 +11,7 @@ use plimsoll_ring::host::{self, Finding, Verdict};
 use plimsoll_server::Config;
 
 use crate::failure::Failure;
+use crate::size::parse_size;
 
 /// Find out whether this host is fit for a server.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,13 @@ pub(crate) struct Args {
     /// Where the data is to lie. Left out: nothing is said about disks.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where the arenas are to lie.
+    #[arg(long, value_name = "DIR", default_value = Config::ARENA_DIR)]
+    arena_dir: PathBuf,
+    /// Append memory of each shard, 256MiB say.
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    #[arg(default_value_t = Config::ARENA_BYTES as u64)]
+    arena_bytes: u64,
 }
 
 /// Rounds of the flush probe: enough for a steady median.
@@ -36,10 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     examination.look(&host::container());
     let shards = available_cores().map_or(1, |cores| cores.shards_max());
     examination.say(Verdict::Fine, &format!("{shards} shards with --cores auto"), None);
-    let arena_bytes = Config::ARENA_BYTES as u64 * shards as u64;
-    examination.look(&host::memory_lock(arena_bytes));
-    let arena_dir = Path::new(Config::ARENA_DIR);
-    examination.look_or_fail(arena_dir, host::arena_room(arena_dir, arena_bytes));
+    let arenas_bytes = args.arena_bytes.saturating_mul(shards as u64);
+    examination.look(&host::memory_lock(arenas_bytes));
+    let arena_dir = &args.arena_dir;
+    examination.look_or_fail(arena_dir, host::arena_room(arena_dir, arenas_bytes));
     if let Some(data_dir) = &args.data_dir {
         examination.look_at_disk(&existing(data_dir));
     }
@@ -61,7 +69,11 @@ impl Examination {
         match finding {
             Ok(finding) => self.look(&finding),
             Err(error) => {
-                let remedy = format!("Make {} readable and writable.", place.display());
+                let shown = place.display();
+                let remedy = match error.kind() {
+                    ErrorKind::NotFound => format!("Make the directory {shown}, or name another."),
+                    _ => format!("Make {shown} readable and writable for this user."),
+                };
                 self.say(Verdict::Failure, &format!("{}: {error}", place.display()), Some(remedy));
             }
         }

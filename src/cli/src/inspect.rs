@@ -41,6 +41,15 @@ fn inspect_file(path: &Path, out: impl Write) -> Result<(), Failure> {
     let Some(name) = path.to_str() else {
         return Err(Failure::Usage("its name is not UTF-8: copy or link it".to_owned()));
     };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let sentence = "a directory; name a file in it, or look at all of it with `verify`";
+            return Err(Failure::Usage(sentence.to_owned()));
+        }
+        Ok(found) if found.len() == 0 => return Err(Failure::Usage("it is empty".to_owned())),
+        // What cannot be looked at cannot be read either, and that is told below.
+        Ok(_) | Err(_) => {}
+    }
     let mut lines = Lines { out: io::BufWriter::new(out), failed: None };
     let shown = inspect(&mut StoredFiles::new(PathBuf::new()), name, &mut lines);
     let Lines { mut out, failed } = lines;

@@ -76,7 +76,9 @@ fn config(args: &Args, file: Option<&str>) -> Result<Config, Failure> {
     let mut config = Config::new(PathBuf::new());
     if let Some(text) = file {
         config.apply_toml(text).map_err(|error| {
-            Failure::Usage(format!("--config: {}; see serve --help", one_line(&error.to_string())))
+            let file = args.config.as_deref().unwrap_or(Path::new("")).display();
+            let reason = one_line(&error.to_string());
+            Failure::Usage(format!("--config {file}: {reason}; see serve --help"))
         })?;
     }
     if let Some(data_dir) = &args.data_dir {

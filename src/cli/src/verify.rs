@@ -64,6 +64,9 @@ fn verify_directory(directory: &Path, out: &mut impl Write) -> Result<VerifySumm
 
 /// Locks the data directory as a server does. A directory without a lock file was never served.
 fn lock(directory: &Path) -> Result<Option<File>, String> {
+    if !directory.is_dir() {
+        return Err("there is no such directory: name what --data-dir names".to_owned());
+    }
     let file = match File::open(directory.join("lock")) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

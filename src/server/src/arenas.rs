@@ -7,6 +7,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use plimsoll_ring::host::{self, Finding as _};
 use plimsoll_ring::{
     ArenaError, ArenaImage as MappedArena, create_arena_directory, read_arena, remove_arena,
 };
@@ -51,6 +52,28 @@ impl Arenas {
     pub(crate) fn images(&self) -> Vec<ArenaImage<'_>> {
         let images = self.left.iter();
         images.map(|(_, arena, header)| ArenaImage { header: *header, bytes: arena }).collect()
+    }
+
+    /// Whether new arenas of these lengths fit beside what the dead process left. Asked before the
+    /// first is made: a start that fails half-way says less.
+    pub(crate) fn check_room(&self, lengths_bytes: &[usize]) -> Result<(), ServeError> {
+        let needed_bytes: u64 = lengths_bytes.iter().map(|length| *length as u64).sum();
+        let held_bytes: u64 = self.left.iter().map(|(_, arena, _)| arena.len() as u64).sum();
+        let Ok(room) = host::arena_room(&self.directory, needed_bytes) else { return Ok(()) };
+        let available_bytes = room.available_bytes;
+        if available_bytes < needed_bytes {
+            return Err(ServeError::ArenaRoom {
+                directory: self.directory.clone(),
+                shards: lengths_bytes.len(),
+                needed_bytes,
+                available_bytes,
+                held_bytes,
+            });
+        }
+        if (available_bytes + held_bytes) / 2 < needed_bytes {
+            tracing::warn!("{room}: {}", room.remedy().unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Where a shard's new arena goes.

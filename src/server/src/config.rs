@@ -4,7 +4,7 @@
 //! a newcomer gets wrong: sizes are for each shard, not for the server, and a journal that exists
 //! keeps the size it was made with.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -62,7 +62,11 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
         let File { data_dir, listen, cores, arena_dir, arena_bytes, journal_bytes } = file;
         self.data_dir = data_dir.unwrap_or(std::mem::take(&mut self.data_dir));
-        self.listen = listen.unwrap_or(self.listen);
+        if let Some(listen) = listen {
+            let text = format!("listen is HOST:PORT, \"127.0.0.1:7420\" say, not \"{listen}\"");
+            let found = listen.to_socket_addrs().ok().and_then(|mut found| found.next());
+            self.listen = found.ok_or(ConfigError(text))?;
+        }
         if let Some(cores) = cores {
             self.cores = match cores {
                 FileCores::List(list) => CoreChoice::List(list),
@@ -74,8 +78,13 @@ impl Config {
             };
         }
         self.arena_dir = arena_dir.unwrap_or(std::mem::take(&mut self.arena_dir));
-        self.arena_bytes = arena_bytes.unwrap_or(self.arena_bytes);
-        self.journal_bytes = journal_bytes.unwrap_or(self.journal_bytes);
+        if let Some(Bytes::Number(arena_bytes)) = arena_bytes {
+            let text = format!("arena-bytes = {arena_bytes} is too much");
+            self.arena_bytes = usize::try_from(arena_bytes).map_err(|_| ConfigError(text))?;
+        }
+        if let Some(Bytes::Number(journal_bytes)) = journal_bytes {
+            self.journal_bytes = journal_bytes;
+        }
         Ok(())
     }
 }
@@ -96,15 +105,21 @@ impl std::error::Error for ConfigError {}
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
     data_dir: Option<PathBuf>,
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     cores: Option<FileCores>,
     arena_dir: Option<PathBuf>,
-    arena_bytes: Option<usize>,
-    journal_bytes: Option<u64>,
+    arena_bytes: Option<Bytes>,
+    journal_bytes: Option<Bytes>,
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a size is a number of bytes, 67108864 say, without a unit")]
+enum Bytes {
+    Number(u64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "cores is \"auto\" or a list of numbers")]
 enum FileCores {
     Word(String),
     List(Vec<usize>),
@@ -132,5 +147,11 @@ mod tests {
         assert!(unknown.contains("arena-byte"), "{unknown}");
         let wrong = config.apply_toml("cores = \"all\"").unwrap_err().to_string();
         assert!(wrong.contains("all"), "{wrong}");
+        let wrong = config.apply_toml("arena-bytes = \"64MiB\"").unwrap_err().to_string();
+        assert!(wrong.contains("a size is a number of bytes"), "{wrong}");
+        let wrong = config.apply_toml("listen = \"7420\"").unwrap_err().to_string();
+        assert!(wrong.contains("HOST:PORT"), "{wrong}");
+        config.apply_toml("listen = \"localhost:7421\"").unwrap();
+        assert_eq!(config.listen.port(), 7421);
     }
 }

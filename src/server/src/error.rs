@@ -23,6 +23,13 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The directory for the arenas cannot be used.
+    ArenaDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Direct I/O does not work there.
     DirectIo(String),
     /// Another server has the directory, or its lock file cannot be used.
@@ -35,6 +42,19 @@ pub enum ServeError {
     Startup(StartupError),
     /// An arena cannot be made.
     Arena(ArenaError),
+    /// The arena directory has too little room for all arenas.
+    ArenaRoom {
+        /// Where they go.
+        directory: PathBuf,
+        /// How many there are.
+        shards: usize,
+        /// What all of them take.
+        needed_bytes: u64,
+        /// What the file system has left.
+        available_bytes: u64,
+        /// What a dead server's arenas take beside that.
+        held_bytes: u64,
+    },
     /// An arena of another version or data directory is there.
     ForeignArena(String),
     /// A setting cannot work.
@@ -62,6 +82,17 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DataDir { path, .. } if path.exists() && !path.is_dir() => write!(
+                f,
+                "the data directory {} is a file: name another with --data-dir",
+                path.display()
+            ),
+            Self::ArenaDir { path, source } => write!(
+                f,
+                "the arena directory {} cannot be used ({source}): make it, in tmpfs and readable \
+                 and writable for this user, or name another with --arena-dir",
+                path.display()
+            ),
             Self::DataDir { path, source } => write!(
                 f,
                 "the data directory {} cannot be used ({source}): make it writable for this user, \
@@ -89,6 +120,20 @@ impl fmt::Display for ServeError {
             ),
             Self::Ring(error) => error.fmt(f),
             Self::Startup(error) => error.fmt(f),
+            Self::ArenaRoom { held_bytes: 0, .. } => write!(
+                f,
+                "{}, and a start after a kill needs twice as much: lower --arena-bytes, or name a \
+                 larger tmpfs with --arena-dir (in a container, give /dev/shm more room)",
+                self.want_of_room()
+            ),
+            Self::ArenaRoom { held_bytes, .. } => write!(
+                f,
+                "{}; {held_bytes} more are held by the arenas of the server before, which go when \
+                 the new ones have taken them over: make the tmpfs larger (mount -o \
+                 remount,size=...), or lower --arena-bytes; do not remove the old arenas, what was \
+                 acked and is not on disk is in them",
+                self.want_of_room()
+            ),
             Self::Arena(error @ ArenaError::NoRoom { .. }) => write!(
                 f,
                 "{error}: lower --arena-bytes, or name a larger tmpfs with --arena-dir (in a \
@@ -97,6 +142,19 @@ impl fmt::Display for ServeError {
             Self::Arena(error) => error.fmt(f),
             Self::Turn(error) => error.fmt(f),
         }
+    }
+}
+
+impl ServeError {
+    fn want_of_room(&self) -> String {
+        let Self::ArenaRoom { directory, shards, needed_bytes, available_bytes, .. } = self else {
+            return String::new();
+        };
+        format!(
+            "{}: the arenas of {shards} shards need {needed_bytes} bytes and {available_bytes} are \
+             available",
+            directory.display()
+        )
     }
 }
 

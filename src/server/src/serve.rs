@@ -55,7 +55,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     let begun = Instant::now();
     let cores = cores(&config.cores)?;
     check_sizes(config)?;
-    check_host(&config.data_dir)?;
+    check_host(&config.data_dir, &config.arena_dir)?;
     let lock = Arc::new(lock(&config.data_dir)?);
     let mut server = Server::recover(config, &cores, &lock)?;
     server.wait_until_serving()?;
@@ -117,9 +117,14 @@ impl Server {
         let durable_writes = choose_flush_method(&config.data_dir);
         log_memory_bound(config.arena_bytes, shards);
         let mut listener = Some(listener);
-        for storage in storage_configs(started, boot_id, durable_writes) {
+        let storages = storage_configs(started, boot_id, durable_writes);
+        let lengths = storages.iter().map(|storage| {
+            arena_bytes(storage.journal.index, config.arena_bytes, &storage.recovered)
+        });
+        let lengths: Vec<usize> = lengths.collect();
+        server.arenas.check_room(&lengths)?;
+        for (storage, arena_bytes) in storages.into_iter().zip(lengths) {
             let index = storage.journal.index;
-            let arena_bytes = arena_bytes(index, config.arena_bytes, &storage.recovered);
             let start = ShardStart {
                 core: cores[usize::from(index)],
                 data_dir: config.data_dir.clone(),
@@ -180,12 +185,15 @@ impl Server {
         self.wake_all();
         let (listen, shards, pid) = (self.listener_address, self.shards, std::process::id());
         let recovered_ms = elapsed.as_millis();
-        println!(
+        let line = format!(
             "plimsoll ready listen={listen} shards={shards} pid={pid} recovered_ms={recovered_ms}"
         );
-        // Whoever waits for the line may be behind a pipe; a closed one is not the server's
-        // trouble.
-        let _flushed = std::io::stdout().flush();
+        // Whoever waits for the line may be behind a pipe, and a closed one or a full disk is not
+        // the server's trouble.
+        let mut stdout = std::io::stdout().lock();
+        if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+            tracing::warn!("the ready line cannot be written to stdout ({error}): {line}");
+        }
     }
 
     /// Waits for a signal, or for a shard that ends by itself.
@@ -294,8 +302,12 @@ fn check_sizes(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn check_host(data_dir: &Path) -> Result<(), ServeError> {
+fn check_host(data_dir: &Path, arena_dir: &Path) -> Result<(), ServeError> {
     let unusable = |source| ServeError::DataDir { path: data_dir.to_owned(), source };
+    // Before anything is made: a start that is refused leaves nothing behind.
+    if let Err(source) = std::fs::read_dir(arena_dir) {
+        return Err(ServeError::ArenaDir { path: arena_dir.to_owned(), source });
+    }
     std::fs::create_dir_all(data_dir).map_err(unusable)?;
     let uring = host::io_uring();
     if uring.verdict() == Verdict::Failure {

@@ -20,8 +20,15 @@ pub struct ArenaRoom {
     pub is_tmpfs: bool,
     /// Room that is left.
     pub available_bytes: u64,
-    /// What all arenas together need.
+    /// What all arenas together need. A start after a kill needs it twice: the dead process's
+    /// arenas go only when the new ones hold what was in them.
     pub needed_bytes: u64,
+}
+
+impl ArenaRoom {
+    fn needed_after_kill_bytes(&self) -> u64 {
+        self.needed_bytes.saturating_mul(2)
+    }
 }
 
 /// Looks at `dir`, which must exist.
@@ -36,10 +43,12 @@ impl fmt::Display for ArenaRoom {
         let kind = if self.is_tmpfs { "tmpfs" } else { "not tmpfs" };
         write!(
             f,
-            "{}: {kind}, {} bytes available, the arenas need {}",
+            "{}: {kind}, {} bytes available; the arenas need {}, a start after a kill {} (the old \
+             arenas and the new ones at once)",
             self.dir.display(),
             self.available_bytes,
-            self.needed_bytes
+            self.needed_bytes,
+            self.needed_after_kill_bytes()
         )
     }
 }
@@ -48,7 +57,7 @@ impl Finding for ArenaRoom {
     fn verdict(&self) -> Verdict {
         if self.available_bytes < self.needed_bytes {
             Verdict::Failure
-        } else if self.is_tmpfs {
+        } else if self.is_tmpfs && self.available_bytes >= self.needed_after_kill_bytes() {
             Verdict::Fine
         } else {
             Verdict::Warning
@@ -61,6 +70,11 @@ impl Finding for ArenaRoom {
             Verdict::Failure => {
                 "Make the arenas smaller, or the tmpfs larger (`docker run --shm-size`, or \
                  `mount -o remount,size=...`), or give --arena-dir a larger one."
+            }
+            Verdict::Warning if self.is_tmpfs => {
+                "The server starts, but not again after a kill. Make the tmpfs larger (`docker run \
+                 --shm-size`, or `mount -o remount,size=...`), or the arenas smaller \
+                 (--arena-bytes), unless a server's arenas are in it already."
             }
             Verdict::Warning => {
                 "Give --arena-dir a directory in tmpfs: a disk's file memory cannot be registered \
@@ -80,5 +94,21 @@ mod tests {
         let dir = Path::new("/dev/shm");
         assert_eq!(arena_room(dir, 1 << 20).unwrap().verdict(), Verdict::Fine);
         assert_eq!(arena_room(dir, u64::MAX).unwrap().verdict(), Verdict::Failure);
+    }
+
+    /// After a kill the old arenas and the new ones are there at once, and the server that had
+    /// started once did not start again.
+    #[test]
+    fn room_for_one_set_of_arenas_only_is_a_warning_that_names_both_needs() {
+        let room = |available_bytes| {
+            let dir = PathBuf::from("/dev/shm");
+            ArenaRoom { dir, is_tmpfs: true, available_bytes, needed_bytes: 1000 }
+        };
+        assert_eq!(room(999).verdict(), Verdict::Failure);
+        assert_eq!(room(1999).verdict(), Verdict::Warning);
+        assert_eq!(room(2000).verdict(), Verdict::Fine);
+        let said = room(1999).to_string();
+        assert!(said.contains("need 1000") && said.contains("after a kill 2000"), "{said}");
+        assert!(room(1999).remedy().unwrap().contains("after a kill"));
     }
 }

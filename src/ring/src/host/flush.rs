@@ -136,7 +136,8 @@ impl fmt::Display for FlushProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: a durable write of 4 KiB takes {} us, a write and a flush {} us (p50)",
+            "commits use {}: a durable write (RWF_DSYNC) of 4 KiB takes {} us, a write and a flush \
+             (fdatasync) {} us (medians)",
             self.method,
             self.durable_write_p50.as_micros(),
             self.write_then_flush_p50.as_micros()
