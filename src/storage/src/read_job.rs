@@ -82,8 +82,8 @@ impl Storage {
         self.start_job(slot, Want::Batches { cursor, level }, bytes_max)
     }
 
-    /// Finds a place from which every record of `timestamp_ms` or later will be seen: as near before
-    /// the first of them as the index tells. [`Notice::Located`] answers.
+    /// Finds a place from which every record of `timestamp_ms` or later will be seen: as near
+    /// before the first of them as the index tells. [`Notice::Located`] answers.
     pub fn locate_timestamp(&mut self, slot: Slot, timestamp_ms: i64) -> Result<ReadId, ReadError> {
         let partition = self.partition(slot);
         let segment = partition.sealed.first().map_or(partition.active, |first| first.base);

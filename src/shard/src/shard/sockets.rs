@@ -22,8 +22,8 @@ use crate::timers::Timer;
 /// How long a connection that is being closed may take to read the reason.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections beyond the limit that are being told so, at a time. Telling takes one small send into
-/// an empty socket, so that a flood of connects seldom has more of them waiting.
+/// Connections beyond the limit that are being told so, at a time. Telling takes one small send
+/// into an empty socket, so that a flood of connects seldom has more of them waiting.
 const BEING_REFUSED_MAX: usize = 64;
 
 const SPARE_HEADS_MAX: usize = 64;
