@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use plimsoll_tests::{Place, Server};
+use plimsoll_tests::{Place, Server, plimsoll_load};
 use serde_json::Value;
 
 use crate::program::{Run, ask, ask_with, load};
@@ -117,4 +117,18 @@ fn a_consuming_run_reads_on_at_the_end_until_its_time_is_over_or_it_has_enough()
         produce("f\n");
         assert_eq!(reads.join().unwrap().0, 6, "it waits for what is missing");
     });
+}
+
+/// It was a panic.
+#[test]
+fn a_report_that_cannot_be_written_is_a_failure_that_says_so() {
+    let place = Place::new();
+    let server = place.server().start();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(plimsoll_load());
+    command.args(["--seconds", "0.1", "--partitions", "1", "--server", server.address()]);
+    let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write to stdout"), "{stderr}");
 }

@@ -16,7 +16,8 @@ use crate::size::parse_size;
 /// Find out whether this host is fit for a server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each line is fine, WARN or FAIL; exit code 1 if something would stop the server.
+Each line is fine, WARN or FAIL; exit code 1 if something would stop the server, or
+lose its data.
 
 Example:
   plimsoll doctor --data-dir /var/lib/plimsoll")]
@@ -108,7 +109,8 @@ impl Examination {
         match self.failures {
             0 => Ok(()),
             failures => Err(Failure::Failed(format!(
-                "{failures} of the findings would stop the server; each has its remedy below it"
+                "{failures} of the findings would stop the server, or lose its data; each has its \
+                 remedy below it"
             ))),
         }
     }
