@@ -1,7 +1,8 @@
 //! `plimsoll doctor`: what this host allows, and a remedy for each problem.
 //!
 //! The probes are those that the server makes at its start (`plimsoll_ring::host`); none of them
-//! changes anything that outlives it. Exit code 1: something would stop the server.
+//! changes anything that outlives it. Exit code 1: something would stop the server, or lose its
+//! data.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

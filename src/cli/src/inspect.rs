@@ -17,6 +17,9 @@ use crate::verify::StoredFiles;
 /// Show what is in a segment, journal, index, arena or MANIFEST.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+The end of a segment's last batch may still lie in the journal; seen alone its check is then bad.
+`plimsoll verify` puts the two together.
+
 Example:
   plimsoll inspect /var/lib/plimsoll/topics/1/0/00000000000000000000.segment
   plimsoll inspect /var/lib/plimsoll/journal/00000.journal | grep partition=1/0")]
