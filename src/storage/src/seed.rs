@@ -266,10 +266,21 @@ impl Storage {
                 break;
             }
         }
-        while draft.room() >= LEASE_BYTES
-            && self.journal.fits(FRAME_BYTES_MAX as u64, 0)
-            && let Some(slot) = self.leases_void.pop_front()
-        {
+        self.plan_void_leases(draft);
+    }
+
+    fn plan_void_leases(&mut self, draft: &mut FrameDraft) {
+        for _ in 0..self.leases_void.len() {
+            if draft.room() < LEASE_BYTES || !self.journal.fits(FRAME_BYTES_MAX as u64, 0) {
+                return;
+            }
+            let Some(slot) = self.leases_void.pop_front() else { return };
+            if self.partition(slot).relog {
+                // Its snapshot comes first: a lease alone would begin the partition here, empty,
+                // and of a later start than all that the other journal has of it.
+                self.leases_void.push_back(slot);
+                continue;
+            }
             let end = self.partition(slot).lease;
             self.put_lease(slot, end, draft);
         }

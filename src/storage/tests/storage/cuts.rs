@@ -82,3 +82,41 @@ fn a_power_loss_after_any_operation_loses_nothing_that_was_flushed() {
 fn a_power_loss_that_tears_what_it_likes_loses_nothing_that_was_flushed() {
     cut_everywhere(Crash::Power(Survival::Random), true);
 }
+
+/// Partitions with more in memory than a snapshot takes, so that it waits for a spill; the lease of
+/// the life before was ended at once. That lease, alone in the new journal, was of a later start
+/// than all that the old journal had: cut off there, the next start found the partition empty.
+#[test]
+fn an_end_while_partitions_move_to_another_shard_forgets_none_of_them() {
+    let world_of = || {
+        let mut world = World::new(5, Settings::default());
+        let ids: Vec<_> = (0..4).map(|partition| id(1, partition)).collect();
+        for which in &ids {
+            world.create(*which, CONFIG);
+        }
+        world.start(2).expect("nothing cuts it");
+        for turn in 0..4 {
+            for which in &ids {
+                let bytes = batch_of(20_000, 1, 0, turn);
+                world.append(*which, &bytes, Level::Disk).expect("nothing cuts it");
+            }
+            // No further: at rest the data would be in its segments.
+            while ids.iter().any(|which| world.model[which].disk < world.model[which].end()) {
+                world.step().expect("nothing cuts it");
+            }
+        }
+        world.crash(Crash::Kill);
+        world
+    };
+    let mut whole = world_of();
+    let begin = whole.steps;
+    whole.start(1).expect("nothing cuts it");
+    for cut in (begin + 1..whole.steps).step_by(2) {
+        let mut world = world_of();
+        world.cut_at = Some(cut);
+        world.start(1).expect_err("it is cut");
+        world.cut_at = None;
+        world.crash(Crash::Power(Survival::Nothing));
+        world.start(2).expect("nothing cuts it");
+    }
+}
