@@ -4,7 +4,10 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc demo bench fuzz clean
+.PHONY: help build check format lint tidy purity test doc demo bench crash fuzz clean
+
+# How many SIGKILLs `make crash` gives.
+KILLS ?= 1000
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +41,9 @@ demo: build ## load, kill -9, restart, count: one table, one verdict
 bench: build ## the table of limits, figures and ratios; then the pieces
 	$(CARGO) bench $(LOCKED) -p plimsoll-benches --bench limits
 	$(CARGO) bench $(LOCKED) -p plimsoll-benches --bench pieces
+
+crash: build ## KILLS=1000 times load, SIGKILL, restart, compare; one table, one verdict
+	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- kills --kills $(KILLS)
 
 fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tools/fuzz); do \

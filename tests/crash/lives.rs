@@ -4,12 +4,10 @@
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::NewTopic;
-use plimsoll_tests::{Connection, Ledger, Place, Random, Server};
+use plimsoll_tests::{
+    Connection, Consuming, Ledger, Place, Producing, Random, Server, Told, read_back,
+};
 use plimsoll_wire::{AckLevel, ShardIndex, Visible};
-
-use crate::consuming;
-use crate::producing::{Producing, Told};
-use crate::reading_back::read_back;
 
 pub(crate) const TOPIC: &str = "lives";
 pub(crate) const PARTITIONS: u32 = 10;
@@ -52,7 +50,14 @@ impl Lives {
     /// Loads the server for a moment, kills it in mid-load, and writes down what it said.
     pub(crate) fn load_and_die(&mut self, server: Server, death: Death) {
         let visible = self.random.one_of(&[Visible::Memory, Visible::PageCache, Visible::Disk]);
-        let consumer = consuming::begin(server.address(), TOPIC, PARTITIONS, visible);
+        let consumer = Consuming {
+            address: server.address().to_owned(),
+            topic: TOPIC,
+            partitions: PARTITIONS,
+            shard: ShardIndex(0),
+            visible,
+        };
+        let consumer = consumer.begin();
         let producers: Vec<_> =
             (0..2).map(|index| self.producer(&server, index, &AckLevel::ALL).begin()).collect();
         std::thread::sleep(Duration::from_millis(self.random.below(5..160)));
@@ -65,8 +70,12 @@ impl Lives {
             assert!(told.refused.is_empty(), "{:?}", told.refused);
             self.note(&told);
         }
-        for (partition, offset, id) in consumer.join().expect("the consumer saw nothing wrong") {
+        let seen = consumer.join().expect("the consumer saw nothing wrong");
+        for (partition, offset, id) in seen.records {
             self.ledger.shown(partition, offset, id, visible.level());
+        }
+        for (partition, watermarks) in (0..).zip(&seen.watermarks) {
+            self.ledger.told(partition, watermarks);
         }
     }
 
@@ -104,6 +113,7 @@ impl Lives {
             let from = self.compared[partition as usize];
             let (found, ends) = read_back(&mut connection, TOPIC, partition, from);
             self.ledger.check_after_restart(partition, from, survived, &found);
+            self.ledger.check_watermarks_after_restart(partition, &ends);
             self.compared[partition as usize] = ends.disk.value();
         }
     }

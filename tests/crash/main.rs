@@ -9,13 +9,10 @@
     reason = "a test ends at the first thing that is not as it must be"
 )]
 
-mod consuming;
 mod cores;
 mod kills;
 mod lives;
 mod power;
-mod producing;
-mod reading_back;
 mod starts;
 mod stops;
 mod watermarks;

@@ -1,11 +1,8 @@
 //! Two levels for one batch, what the watermarks mean, and what `visible` hides.
 
 use plimsoll_client_blocking::NewTopic;
-use plimsoll_tests::{Connection, Place, Server, batch_of};
+use plimsoll_tests::{Connection, Place, Server, assert_ordered, batch_of, records};
 use plimsoll_wire::{AckLevel, Fetch, Fetched, Handle, Offset, Response, Visible};
-
-use crate::consuming::records;
-use crate::reading_back::assert_ordered;
 
 /// A topic whose weaker levels wait for an hour before they are flushed.
 fn lazy(place: &Place) -> Server {

@@ -1,49 +1,93 @@
 //! A consumer that reads along until the server is gone, and every record that it saw.
+//!
+//! It checks while it reads: each value against its number, each offset against the watermark of
+//! its level, and that offsets follow on one another without a hole. What a newcomer gets wrong:
+//! the first offset may lie beyond the one that was asked for, since a start may skip offsets; in
+//! the life of a server nothing is skipped.
 
+use std::io::Write;
 use std::thread::JoinHandle;
 
 use plimsoll_batch::Batches;
-use plimsoll_tests::{Connection, value_id};
 use plimsoll_wire::{
-    BindResponse, CorrelationId, Credit, Handle, Offset, Response, ShardIndex, Subscribe, Visible,
+    BindResponse, CorrelationId, Credit, ErrorCode, Handle, Offset, Response, ShardIndex,
+    Subscribe, Visible, Watermarks,
 };
 
-/// A record that a consumer saw: partition, offset, number.
-pub(crate) type Seen = (u32, u64, u64);
+use crate::reading_back::assert_ordered;
+use crate::{Connection, value_id};
 
 const CREDIT_BYTES: u32 = 1 << 20;
 
-/// Subscribes to all partitions from where they end now, and reads until the connection ends.
-pub(crate) fn begin(
-    address: &str,
-    topic: &str,
-    partitions: u32,
-    visible: Visible,
-) -> JoinHandle<Vec<Seen>> {
-    let mut connection = Connection::to_shard(address, ShardIndex(0));
-    let bound: Vec<BindResponse> =
-        (0..partitions).map(|partition| connection.bind(partition, topic, partition)).collect();
-    for (handle, bound) in (0..).map(Handle).zip(bound) {
-        let offset = bound.watermarks.at(visible.level());
-        let subscribe = Subscribe { handle, visible, offset, credit_bytes: CREDIT_BYTES };
-        connection.say(|correlation, out| subscribe.encode(correlation, out));
-    }
-    std::thread::spawn(move || read(&mut connection, visible))
+/// Whom to read from, and up to which level.
+#[derive(Clone, Debug)]
+pub struct Consuming {
+    /// Of the server.
+    pub address: String,
+    /// Which topic.
+    pub topic: &'static str,
+    /// How many partitions it has; all of them are read.
+    pub partitions: u32,
+    /// The shard to talk to, whoever owns the partitions.
+    pub shard: ShardIndex,
+    /// The level that a record must have reached.
+    pub visible: Visible,
 }
 
-fn read(connection: &mut Connection, visible: Visible) -> Vec<Seen> {
-    use std::io::Write;
-    let mut seen = Vec::new();
+/// What a consumer saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Partition, offset, number; in the order of their arrival.
+    pub records: Vec<(u32, u64, u64)>,
+    /// The last watermarks of each partition.
+    pub watermarks: Vec<Watermarks>,
+}
+
+impl Consuming {
+    /// Subscribes to all partitions from where they end now, and reads until the connection ends.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not answer. The thread panics if it sees what must not be.
+    #[must_use]
+    pub fn begin(self) -> JoinHandle<Seen> {
+        let mut connection = Connection::to_shard(&self.address, self.shard);
+        let bound: Vec<BindResponse> = (0..self.partitions)
+            .map(|partition| connection.bind(partition, self.topic, partition))
+            .collect();
+        let visible = self.visible;
+        for (handle, bound) in (0..).map(Handle).zip(&bound) {
+            let offset = bound.watermarks.at(visible.level());
+            let subscribe = Subscribe { handle, visible, offset, credit_bytes: CREDIT_BYTES };
+            connection.say(|correlation, out| subscribe.encode(correlation, out));
+        }
+        let watermarks = bound.into_iter().map(|bound| bound.watermarks).collect();
+        std::thread::spawn(move || read(&mut connection, visible, watermarks))
+    }
+}
+
+fn read(connection: &mut Connection, visible: Visible, watermarks: Vec<Watermarks>) -> Seen {
+    let mut next: Vec<Option<u64>> = vec![None; watermarks.len()];
+    let mut seen = Seen { records: Vec::new(), watermarks };
     while let Some(frame) = connection.read() {
         let delivery = match frame.response() {
             Response::Subscribed(_) => continue,
             Response::Delivery(delivery) => delivery,
+            Response::Error(error) if error.code == ErrorCode::ShuttingDown => continue,
             other => panic!("{other:?} instead of a delivery"),
         };
+        let partition = delivery.handle.0;
+        assert_ordered(&delivery.watermarks);
+        assert_no_step_back(&seen.watermarks[partition as usize], &delivery.watermarks);
+        seen.watermarks[partition as usize] = delivery.watermarks;
         let watermark = delivery.watermarks.at(visible.level());
         for (offset, id) in records(delivery.batches) {
             assert!(Offset::new(offset) < watermark, "{offset} is not yet at {visible}");
-            seen.push((delivery.handle.0, offset, id));
+            let next = &mut next[partition as usize];
+            let expected = next.unwrap_or(offset);
+            assert_eq!(offset, expected, "partition {partition} at {visible} skips or goes back");
+            *next = Some(offset + 1);
+            seen.records.push((partition, offset, id));
         }
         let bytes = frame.frame().frame_bytes as u32;
         let mut credit = Vec::new();
@@ -56,8 +100,23 @@ fn read(connection: &mut Connection, visible: Visible) -> Vec<Seen> {
     seen
 }
 
+fn assert_no_step_back(before: &Watermarks, after: &Watermarks) {
+    let steps = [
+        (before.memory, after.memory),
+        (before.page_cache, after.page_cache),
+        (before.disk, after.disk),
+    ];
+    let forward = steps.iter().all(|(before, after)| before <= after);
+    assert!(forward, "a watermark went back: {before:?}, then {after:?}");
+}
+
 /// Offset and number of each record, its whole value compared.
-pub(crate) fn records(batches: &[u8]) -> Vec<(u64, u64)> {
+///
+/// # Panics
+///
+/// If a record is not as it was sent.
+#[must_use]
+pub fn records(batches: &[u8]) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     for batch in Batches::new(batches) {
         for record in batch.expect("a batch checks").records().expect("it is not compressed") {

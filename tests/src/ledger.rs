@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_wire::AckLevel;
+use plimsoll_wire::{AckLevel, Watermarks};
 
 /// A batch that was acked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ struct Partition {
     records: BTreeMap<u64, Entry>,
     /// What is issued in this life of the server lies at or beyond.
     floor: u64,
+    /// The greatest watermarks that anyone was told: memory, page_cache, disk.
+    watermarks: [u64; 3],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ impl Ledger {
     ///
     /// If its offset was given to another record, or belongs to an earlier life.
     pub fn shown(&mut self, partition: u32, offset: u64, id: u64, level: AckLevel) {
-        let Partition { records, floor } = &mut self.partitions[partition as usize];
+        let Partition { records, floor, .. } = &mut self.partitions[partition as usize];
         let is_known = records.contains_key(&offset);
         let entry = records.entry(offset).or_insert(Entry { id, promised: level, lost: false });
         assert_eq!(
@@ -92,6 +94,34 @@ impl Ledger {
             "partition {partition}: record {id:#x} at {offset} was gone, and is back"
         );
         entry.promised = entry.promised.max(level);
+    }
+
+    /// Someone was told where a partition stands.
+    pub fn told(&mut self, partition: u32, watermarks: &Watermarks) {
+        let Partition { watermarks: greatest, .. } = &mut self.partitions[partition as usize];
+        let told = [watermarks.memory, watermarks.page_cache, watermarks.disk];
+        for (greatest, told) in greatest.iter_mut().zip(told) {
+            *greatest = (*greatest).max(told.value());
+        }
+    }
+
+    /// Where a partition stands after a restart, before anything is appended.
+    ///
+    /// # Panics
+    ///
+    /// If a watermark went back, which no failure excuses: `disk` survives all of them, and the
+    /// offsets below the others may have been seen and are not given out again.
+    pub fn check_watermarks_after_restart(&mut self, partition: u32, watermarks: &Watermarks) {
+        let greatest = self.partitions[partition as usize].watermarks;
+        let told = [watermarks.memory, watermarks.page_cache, watermarks.disk];
+        for (greatest, told) in greatest.into_iter().zip(told) {
+            assert!(
+                told.value() >= greatest,
+                "partition {partition}: a watermark was {greatest}, and after a restart the \
+                 partition stands at {watermarks:?}"
+            );
+        }
+        self.told(partition, watermarks);
     }
 
     /// How many records are there, and how many are gone that were not promised to stay.
@@ -115,7 +145,7 @@ impl Ledger {
         survived: AckLevel,
         found: &[(u64, u64)],
     ) {
-        let Partition { records, floor } = &mut self.partitions[partition as usize];
+        let Partition { records, floor, .. } = &mut self.partitions[partition as usize];
         for pair in found.windows(2) {
             assert!(pair[0].0 < pair[1].0, "partition {partition}: out of order at {pair:?}");
         }
@@ -156,6 +186,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use plimsoll_wire::Offset;
+
     use super::*;
 
     /// Records 70, 71, 72 at 0, 1, 2: at disk, page_cache, memory.
@@ -213,6 +245,21 @@ mod tests {
         ledger.shown(0, 2, 72, AckLevel::Memory);
         ledger.check_after_restart(0, 0, AckLevel::Disk, &[]);
         ledger.shown(0, 1, 99, AckLevel::Memory);
+    }
+
+    #[test]
+    #[should_panic(expected = "a watermark was 3")]
+    fn a_watermark_that_goes_back_is_found() {
+        let at = |offset: u64| Watermarks {
+            start: Offset::ZERO,
+            memory: Offset::new(offset),
+            page_cache: Offset::new(offset),
+            disk: Offset::ZERO,
+        };
+        let mut ledger = Ledger::new(1);
+        ledger.told(0, &at(3));
+        ledger.told(0, &at(2));
+        ledger.check_watermarks_after_restart(0, &at(2));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Tests of the whole: real processes, real sockets, real disks, seen from outside.
 //!
 //! The library is the harness: servers as child processes ([`Place`], [`Server`]), a connection
-//! that speaks frames and nothing else ([`Connection`]), records that can be checked without being
-//! kept ([`value_of`], [`Ledger`]). The suites beside it are named after what they prove. What a
-//! newcomer gets wrong: `plimsoll-under-test` is the `plimsoll` binary, built from the same `main`.
+//! that speaks frames and nothing else ([`Connection`]), producers and consumers that write down
+//! what they were told ([`Producing`], [`Consuming`]), records that can be checked without being
+//! kept ([`value_of`], [`Ledger`]). The suites beside it are named after what they prove;
+//! `tools/crash` uses it too. What a newcomer gets wrong: `plimsoll-under-test` is the `plimsoll`
+//! binary, built from the same `main`.
 //!
 //! What bad input and bad luck get, and the test that says so:
 //!
@@ -38,18 +40,24 @@
 
 mod bystander;
 mod connection;
+mod consuming;
 mod ledger;
 mod place;
 mod process;
+mod producing;
 mod random;
+mod reading_back;
 mod server;
 mod value;
 
 pub use bystander::Bystander;
 pub use connection::{Connection, ServerFrame, produce_frame};
+pub use consuming::{Consuming, Seen, records};
 pub use ledger::{Ack, Ledger};
 pub use place::Place;
 pub use process::{open_files_limit_raised, rss_bytes};
+pub use producing::{Producing, Told};
 pub use random::Random;
-pub use server::{Refusal, Server, Start, plimsoll, plimsoll_load};
+pub use reading_back::{assert_ordered, read_back};
+pub use server::{Refusal, Server, Start, Starting, plimsoll, plimsoll_load};
 pub use value::{batch_of, value_id, value_of};

@@ -88,6 +88,12 @@ impl Place {
         }
     }
 
+    /// Stays for someone to look at; where the two directories are.
+    #[must_use]
+    pub fn keep(self) -> (PathBuf, PathBuf) {
+        (self.data.keep(), self.arenas.keep())
+    }
+
     /// A server here, with small memory so that it starts fast.
     #[must_use]
     pub fn server(&self) -> Start<'_> {

@@ -5,34 +5,41 @@ use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use plimsoll_tests::{Ack, Connection, Random, batch_of};
 use plimsoll_wire::{AckEntry, AckLevel, ErrorCode, Fate, Handle, Response, ShardIndex};
+
+use crate::{Ack, Connection, Random, batch_of, produce_frame};
 
 /// Batches sent and not yet acked at all their levels.
 const WINDOW: usize = 48;
 
 /// Whom to send to, and what.
-pub(crate) struct Producing {
-    pub(crate) address: String,
-    pub(crate) topic: &'static str,
-    pub(crate) partitions: u32,
-    pub(crate) shard: ShardIndex,
+#[derive(Clone, Debug)]
+pub struct Producing {
+    /// Of the server.
+    pub address: String,
+    /// To which topic.
+    pub topic: &'static str,
+    /// How many partitions it has; all of them get records.
+    pub partitions: u32,
+    /// The shard to talk to, whoever owns the partitions.
+    pub shard: ShardIndex,
     /// No other producer, of this life or another, has these numbers.
-    pub(crate) first_id: u64,
+    pub first_id: u64,
     /// What is asked for, each as often as the others.
-    pub(crate) levels: &'static [AckLevel],
-    pub(crate) random: Random,
+    pub levels: &'static [AckLevel],
+    /// What decides over the batches.
+    pub random: Random,
 }
 
 /// What a producer was told.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub struct Told {
     /// In the order of their arrival; a batch with two levels is there twice.
-    pub(crate) acks: Vec<Ack>,
+    pub acks: Vec<Ack>,
     /// Batches that were sent and never acked at all their levels: of unknown fate.
-    pub(crate) open: usize,
+    pub open: usize,
     /// Batches that the server gave back, with its reason.
-    pub(crate) refused: Vec<ErrorCode>,
+    pub refused: Vec<ErrorCode>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +54,12 @@ struct Sent {
 
 impl Producing {
     /// Begins, and goes on until the connection ends.
-    pub(crate) fn begin(self) -> JoinHandle<Told> {
+    ///
+    /// # Panics
+    ///
+    /// If the server does not answer. The thread panics if it hears what it did not ask for.
+    #[must_use]
+    pub fn begin(self) -> JoinHandle<Told> {
         let mut connection = Connection::to_shard(&self.address, self.shard);
         for partition in 0..self.partitions {
             connection.bind(partition, self.topic, partition);
@@ -111,7 +123,7 @@ impl Producing {
 }
 
 fn frame(batch: &Sent, level: AckLevel, also: Option<AckLevel>, bytes: &[u8]) -> Vec<u8> {
-    plimsoll_tests::produce_frame(batch.handle, batch.correlation, level, also, bytes)
+    produce_frame(batch.handle, batch.correlation, level, also, bytes)
 }
 
 fn listen(connection: &mut Connection, sees: &Receiver<Sent>, gives: &Sender<()>) -> Told {

@@ -14,14 +14,18 @@ impl Random {
         Random(seed)
     }
 
+    /// Other choices each time.
+    #[must_use]
+    pub fn of_the_moment() -> Random {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Random(now.as_nanos() as u64)
+    }
+
     /// A seed from `PLIMSOLL_SEED`, or from the clock; says which, and how to repeat the test.
     #[must_use]
     pub fn seeded(suite: &str, test: &str) -> Random {
         let given = std::env::var("PLIMSOLL_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            now.as_nanos() as u64 % 1_000_000_000
-        });
+        let seed = given.unwrap_or_else(|| Random::of_the_moment().0 % 1_000_000_000);
         eprintln!(
             "seed {seed}; again: PLIMSOLL_SEED={seed} cargo test -p plimsoll-tests --test {suite} \
              {test} -- --nocapture"

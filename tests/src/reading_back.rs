@@ -1,12 +1,16 @@
 //! Reading everything that is there, with `fetch`.
 
-use plimsoll_tests::Connection;
 use plimsoll_wire::{Fetch, Handle, Offset, Response, Visible, Watermarks};
 
+use crate::Connection;
 use crate::consuming::records;
 
 /// Offset and number of each record of a partition from `from` on, and where the partition stands.
-pub(crate) fn read_back(
+///
+/// # Panics
+///
+/// If the server refuses, or gives what was never sent.
+pub fn read_back(
     connection: &mut Connection,
     topic: &str,
     partition: u32,
@@ -39,7 +43,11 @@ pub(crate) fn read_back(
 }
 
 /// `memory >= page_cache >= disk >= start`.
-pub(crate) fn assert_ordered(ends: &Watermarks) {
+///
+/// # Panics
+///
+/// If not.
+pub fn assert_ordered(ends: &Watermarks) {
     let Watermarks { start, memory, page_cache, disk } = *ends;
     assert!(memory >= page_cache && page_cache >= disk && disk >= start, "{ends:?}");
 }

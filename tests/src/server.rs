@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use plimsoll_client_blocking::Client;
 
 use crate::Place;
 
-/// The command line under test.
+/// The command line under test, where a test has been built.
 ///
 /// # Panics
 ///
@@ -48,13 +48,20 @@ pub struct Start<'a> {
     shards: usize,
     arena_bytes: String,
     journal_bytes: String,
+    program: Option<PathBuf>,
     more: Vec<String>,
 }
 
 impl<'a> Start<'a> {
     pub(crate) fn new(place: &'a Place) -> Start<'a> {
         let (arena_bytes, journal_bytes) = ("16MiB".to_owned(), "32MiB".to_owned());
-        Start { place, shards: 1, arena_bytes, journal_bytes, more: Vec::new() }
+        Start { place, shards: 1, arena_bytes, journal_bytes, program: None, more: Vec::new() }
+    }
+
+    /// This program instead of the one that was built with the tests.
+    #[must_use]
+    pub fn program(self, program: &Path) -> Start<'a> {
+        Start { program: Some(program.to_owned()), ..self }
     }
 
     /// On so many cores, or on as many as there are.
@@ -88,7 +95,8 @@ impl<'a> Start<'a> {
         let cores: Vec<String> = cores.iter().take(self.shards).map(ToString::to_string).collect();
         // The kernel kills the server when the test is gone, however that happens.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(plimsoll()).arg("serve");
+        let program = self.program.clone().unwrap_or_else(plimsoll);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).arg("serve");
         let says = |flag: &str| self.more.iter().any(|word| word == flag);
         if !says("--data-dir") {
             command.arg("--data-dir").arg(self.place.data_dir());
@@ -190,6 +198,12 @@ impl Starting {
     pub fn kill(self) {
         drop(self);
     }
+
+    /// SIGKILL, without waiting for the end.
+    pub fn kill_soon(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.0.kill();
+    }
 }
 
 /// A server that is ready. Dropping it kills it.
@@ -270,6 +284,24 @@ impl Server {
     /// If it runs no more.
     pub fn kill_soon(&self) {
         self.signal(Signal::SIGKILL);
+    }
+
+    /// SIGSTOP: the kernel takes what is sent to it, and it does nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it runs no more.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT, after a [`pause`](Server::pause).
+    ///
+    /// # Panics
+    ///
+    /// If it runs no more.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// SIGTERM, and the end of the process.

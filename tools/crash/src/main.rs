@@ -1,0 +1,41 @@
+//! `plimsoll-crash`: campaigns against real servers and real data directories.
+//!
+//! `kills` kills a server under load again and again and compares what it said with what it has.
+//! Exit code 1 when a promise was broken. What a newcomer gets wrong: SIGKILL cannot test a flush,
+//! because the kernel keeps what was written; a campaign of kills passes with every flush deleted.
+
+#![forbid(unsafe_code)]
+
+mod campaign;
+mod program;
+mod violation;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Breaks servers and data directories, and counts what that breaks of the promises.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    campaign: Chosen,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chosen {
+    Kills(campaign::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().campaign {
+        Chosen::Kills(args) => campaign::run(&args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(reason) => {
+            eprintln!("plimsoll-crash: {reason}");
+            ExitCode::from(2)
+        }
+    }
+}
