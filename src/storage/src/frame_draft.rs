@@ -446,12 +446,10 @@ impl Storage {
         LoggedPart { end, stored, tail }
     }
 
-    /// Offset of the batch at `at` in the span.
+    /// Offset of the batch at `at` in the span. The span's first offset is not always that of its
+    /// first batch: where a start left offsets out, it lies before the gap.
     fn offset_at(&self, id: SpanId, at: u32) -> Offset {
         let span = self.memory.span(id);
-        if at == span.carried {
-            return span.first_offset;
-        }
         match plimsoll_batch::BatchHeader::decode(self.memory.bytes(id, at, span.used)) {
             Ok(header) => header.base_offset,
             Err(error) => panic!("{id:?} has a batch at {at}: {error}"),
