@@ -133,10 +133,12 @@ impl Storage {
         let partition = self.partition(slot);
         let spilling = partition.spilling;
         let spans: Vec<SpanId> = {
-            // Only the last spans have anything left to log or to store.
+            // Only the last spans have anything left to log or to store. One that never had a whole
+            // block says nothing of those before it: theirs may still wait.
             let open = partition.spans.iter().rev().take_while(|id| {
                 let span = self.memory.span(**id);
-                span.logged < span.used || span.stored < span.storable()
+                let is_blockless = span.storable() == 0;
+                span.logged < span.used || span.stored < span.storable() || is_blockless
             });
             let mut open: Vec<SpanId> = open.copied().collect();
             open.reverse();

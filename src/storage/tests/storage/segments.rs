@@ -117,6 +117,32 @@ fn an_extent_that_did_not_land_takes_its_frame_with_it() {
     assert!(extents > 30 * 150_000, "most of the last batches are extents");
 }
 
+/// A span without a whole block says nothing of those before it. It once hid one whose blocks still
+/// waited to be stored: a later extent was logged before theirs, and no start could follow that.
+#[test]
+fn an_extent_never_goes_before_blocks_that_wait_behind_a_span_without_any() {
+    let exactly = |length: usize, fill| {
+        let sizes = (length.saturating_sub(200)..length + 200).map(|it| batch_of(it, 1, 0, fill));
+        sizes.into_iter().find(|batch| batch.len() == length).expect("there is one of the length")
+    };
+    // The first makes the file grow, the second fills its span to the last byte, the third begins
+    // a span and stays below a block, the fourth goes straight to the segment.
+    let lengths = [24 * 4096 + 3_000, 1_096, 200, 100_000];
+    let mut world = World::new(5, Settings::default());
+    world.create(id(1, 0), PartitionConfig { segment_bytes: 1 << 20, ..CONFIG });
+    world.start(1).expect(FINE);
+    for (length, fill) in lengths.into_iter().zip(0..) {
+        let bytes = exactly(length, fill);
+        world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    assert!(world.life().shards[0].counters().extent_bytes > 0, "the last one is an extent");
+    world.crash(Crash::Power(Survival::Nothing));
+    world.start(1).expect(FINE);
+    assert_eq!(world.model[&id(1, 0)].batches.len(), 4);
+    read_all_ways(&mut world);
+}
+
 #[test]
 fn what_is_left_in_a_segment_behind_its_end_is_never_believed() {
     let mut world = World::new(4, Settings::default());
