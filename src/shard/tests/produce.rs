@@ -166,6 +166,30 @@ fn a_failed_flush_answers_unknown_then_refuses_while_reads_go_on() {
     assert_eq!(world::client::records(&batches)[0], (0, b"kept".to_vec()));
 }
 
+/// An error settles its frame: an ack after it answers what the client no longer waits for, and a
+/// client takes that for a broken server.
+#[test]
+fn the_ack_of_a_weaker_level_goes_before_the_error_that_settles_its_frame() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.lease(socket, 1);
+    world.disks_stand_still = true;
+    world.fail_disk();
+    world.produce(socket, 2, Durability::Disk, None, &batch(1, b"lost"));
+    world.disks_stand_still = false;
+    // It is taken in the turn in which the write of the one before fails.
+    world.produce(socket, 3, Durability::Disk, Some(AckLevel::Memory), &batch(1, b"lost too"));
+    let answers = world.answers(socket);
+    let place = |what: &str, is_it: &dyn Fn(&(u32, Answer)) -> bool| {
+        answers.iter().position(is_it).unwrap_or_else(|| panic!("no {what} in {answers:?}"))
+    };
+    let ack = place("ack", &|(_, answer)| matches!(answer, Answer::Acks(_)));
+    let error = place("error", &|(correlation, answer)| {
+        *correlation == 3 && matches!(answer, Answer::Error { fate: Fate::Unknown, .. })
+    });
+    assert!(ack < error, "{answers:?}");
+}
+
 #[test]
 fn without_append_memory_a_producer_waits_and_nobody_else_does() {
     let mut world = World::new(1);

@@ -123,12 +123,29 @@ impl Shard {
         let Problem { code, fate, handle, detail_a, detail_b, text } = problem;
         match fate {
             Fate::Refused => self.counters.refused += 1,
-            Fate::Unknown => self.counters.unknown += 1,
+            Fate::Unknown => {
+                self.counters.unknown += 1;
+                self.finish_acks(client);
+            }
             Fate::NotAppend => {}
         }
         let response =
             ErrorResponse { opcode, code, fate, handle, detail_a, detail_b, message: &text };
         self.answer(client, ended, |out| response.encode(correlation, out));
+    }
+
+    /// What was acked in this turn goes ahead of what is said next: an error settles its frame, and
+    /// the ack of a weaker level of that frame may not come after it.
+    fn finish_acks(&mut self, client: Client) {
+        if !self.is_local(client) {
+            if let Some(peer) = self.peers.get_mut(&client) {
+                peer.acks.finish_into(&mut peer.out);
+            }
+        } else if let Some(connection) = self.connections.at_mut(client.connection.0)
+            && connection.state != State::Closed
+        {
+            connection.acks.finish_into(&mut connection.outbound.open);
+        }
     }
 
     /// Takes off what has ended, and lets the connection go on if it was held for that.
