@@ -215,14 +215,22 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             self.note(path, what.to_string());
             return None;
         }
-        let index = SparseIndex::decode(bytes, self.data_dir?, data.id, data.base);
-        let index = index.filter(|index| index.through() == data.length);
-        if index.is_none() {
-            let what = "derived index: it does not check; nothing is lost, it is made anew when \
-                        it is needed";
-            self.damage(path, 0, Some(data.id), what.to_string());
+        match SparseIndex::decode(bytes, self.data_dir?, data.id, data.base) {
+            Some(index) if index.through() == data.length => Some(index),
+            // The segment was sealed, the index written, and a power loss took the data from under
+            // it before that was durable.
+            Some(_) => {
+                let what = "derived index: of data that a crash took; made anew when it is needed";
+                self.note(path, what.to_string());
+                None
+            }
+            None => {
+                let what = "derived index: it does not check; nothing is lost, it is made anew \
+                            when it is needed";
+                self.damage(path, 0, Some(data.id), what.to_string());
+                None
+            }
         }
-        index
     }
 }
 

@@ -176,6 +176,23 @@ fn a_damaged_index_is_reported_as_derived_and_an_unwritten_one_is_noted() {
     assert_eq!((summary.damages, findings.len()), (0, 1));
 }
 
+/// A power loss takes data that was not durable, and leaves the index of a segment that was sealed
+/// with it.
+#[test]
+fn an_index_of_data_that_a_crash_took_is_noted_and_no_damage() {
+    let mut files = Copy::of(&directory());
+    let path = files.0.keys().find(|path| path.ends_with(".index")).unwrap().clone();
+    let bytes = files.0.get_mut(&path).unwrap();
+    let entries = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
+    let through = u64::from_le_bytes(bytes[48..56].try_into().unwrap());
+    bytes[48..56].copy_from_slice(&(through + 4711).to_le_bytes());
+    let check = crate::encoding::crc(&bytes[12..72 + 24 * entries]);
+    bytes[8..12].copy_from_slice(&check.to_le_bytes());
+    let (summary, findings) = verified(&mut files);
+    assert_eq!(summary.damages, 0, "{findings:?}");
+    assert!(findings.iter().any(|it| it.to_string().contains("a crash took")), "{findings:?}");
+}
+
 #[test]
 fn a_damaged_manifest_or_anchor_does_not_keep_the_rest_from_being_verified() {
     let mut files = Copy::of(&directory());
