@@ -11,7 +11,7 @@ use plimsoll_ring::host::{self, Finding as _};
 use plimsoll_ring::{
     ArenaError, ArenaImage as MappedArena, create_arena_directory, read_arena, remove_arena,
 };
-use plimsoll_storage::{ArenaHeader, ArenaHeaderError, ArenaImage, DataDirId};
+use plimsoll_storage::{ArenaHeader, ArenaImage, ArenaVerdict, DataDirId, judge_arena};
 
 use crate::error::ServeError;
 
@@ -127,19 +127,18 @@ fn look_at(
         // What it holds may be all that there is of what was acked: it stays.
         Err(error) => return Err(ServeError::Arena(error)),
     };
-    match ArenaHeader::decode(&arena) {
-        Ok(header) if header.data_dir != data_dir => Err(ServeError::ForeignArena(format!(
-            "{} belongs to another data directory: move it away, or name another --arena-dir",
-            path.display()
-        ))),
-        Ok(header) if header.boot_id != boot_id => {
+    match judge_arena(&arena, data_dir, boot_id) {
+        ArenaVerdict::Counts(header) => Ok(Some((path.to_owned(), arena, header))),
+        ArenaVerdict::Unused => Ok(None),
+        ArenaVerdict::OfAnotherBoot => {
             tracing::info!("{} is from before the last boot; removed", path.display());
             Ok(None)
         }
-        Ok(header) => Ok(Some((path.to_owned(), arena, header))),
-        // Made, but nothing was ever published in it.
-        Err(ArenaHeaderError::NotAnArena) => Ok(None),
-        Err(ArenaHeaderError::Version(version)) => Err(ServeError::ForeignArena(format!(
+        ArenaVerdict::OfAnotherDirectory => Err(ServeError::ForeignArena(format!(
+            "{} belongs to another data directory: move it away, or name another --arena-dir",
+            path.display()
+        ))),
+        ArenaVerdict::OfAnotherVersion(version) => Err(ServeError::ForeignArena(format!(
             "{} has layout {version}: start the version of plimsoll that wrote it, stop it cleanly \
              (SIGTERM), then start this one",
             path.display()

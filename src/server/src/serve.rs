@@ -22,7 +22,7 @@ use plimsoll_ring::{
 use plimsoll_shard::{ShardConfig, ShardLimits, TopicSettings};
 use plimsoll_storage::{
     DataDirId, JOURNALS_DIRECTORY, PartitionId, RecoveredPartition, Started, StartupConfig,
-    StorageConfig, adopt_arenas, arena_bytes_needed, journal_bytes_min, journal_path,
+    adopt_arenas, arena_bytes_needed, journal_bytes_min, journal_path,
 };
 use plimsoll_wire::ShardIndex;
 
@@ -117,7 +117,7 @@ impl Server {
         let durable_writes = choose_flush_method(&config.data_dir);
         log_memory_bound(config.arena_bytes, shards);
         let mut listener = Some(listener);
-        let storages = storage_configs(started, boot_id, durable_writes);
+        let storages = started.share_out(boot_id, durable_writes);
         let lengths = storages.iter().map(|storage| {
             arena_bytes(storage.journal.index, config.arena_bytes, &storage.recovered)
         });
@@ -429,31 +429,6 @@ fn arena_bytes(
         );
     }
     needed.max(configured)
-}
-
-fn storage_configs(
-    started: Started,
-    boot_id: [u8; 16],
-    durable_writes: bool,
-) -> Vec<StorageConfig> {
-    let shards = started.manifest.shards;
-    let mut recovered: Vec<BTreeMap<PartitionId, RecoveredPartition>> =
-        (0..shards).map(|_| BTreeMap::new()).collect();
-    for (id, partition) in started.partitions {
-        recovered[usize::from(id.owner(shards))].insert(id, partition);
-    }
-    let journals = started.journals.into_iter().zip(recovered);
-    journals
-        .map(|(journal, recovered)| StorageConfig {
-            data_dir: started.manifest.data_dir,
-            epoch: started.manifest.epoch,
-            boot_id,
-            durable_writes,
-            journal: journal.journal,
-            journal_damage: journal.damage,
-            recovered,
-        })
-        .collect()
 }
 
 fn shard_config(index: u16, shards: u16, epoch: u64, arena_bytes: usize) -> ShardConfig {

@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 use plimsoll_batch::{Batch, BatchLimits, Offset};
 use plimsoll_device::BLOCK_BYTES;
 
-use crate::arena_layout::{ArenaHeader, ArenaLayout, SpanHeader};
+use crate::arena_layout::{ArenaHeader, ArenaHeaderError, ArenaLayout, SpanHeader};
 use crate::identity::PartitionId;
+use crate::manifest::DataDirId;
 use crate::recovered::RecoveredPartition;
 
 /// An arena that another process left, with its header.
@@ -20,6 +21,33 @@ pub struct ArenaImage<'a> {
     pub header: ArenaHeader,
     /// All of it.
     pub bytes: &'a [u8],
+}
+
+/// What becomes of an arena that a start finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArenaVerdict {
+    /// It may hold what is nowhere else.
+    Counts(ArenaHeader),
+    /// Nothing was ever published in it: it can go.
+    Unused,
+    /// It is from before the last boot, and memory does not outlive that: it can go.
+    OfAnotherBoot,
+    /// It belongs to another data directory: it is not ours to touch.
+    OfAnotherDirectory,
+    /// Another version wrote it, and only that one can read it.
+    OfAnotherVersion(u32),
+}
+
+/// Says whether the arena that `bytes` is counts for a start of `data_dir` in this boot.
+#[must_use]
+pub fn judge_arena(bytes: &[u8], data_dir: DataDirId, boot_id: [u8; 16]) -> ArenaVerdict {
+    match ArenaHeader::decode(bytes) {
+        Ok(header) if header.data_dir != data_dir => ArenaVerdict::OfAnotherDirectory,
+        Ok(header) if header.boot_id != boot_id => ArenaVerdict::OfAnotherBoot,
+        Ok(header) => ArenaVerdict::Counts(header),
+        Err(ArenaHeaderError::NotAnArena) => ArenaVerdict::Unused,
+        Err(ArenaHeaderError::Version(version)) => ArenaVerdict::OfAnotherVersion(version),
+    }
 }
 
 struct FoundSpan<'a> {

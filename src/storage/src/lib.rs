@@ -49,6 +49,7 @@ mod running_crc;
 mod seed;
 mod span;
 mod spill;
+mod started;
 mod startup;
 mod storage;
 mod submit;
@@ -60,7 +61,7 @@ mod verify_tests;
 
 pub use anchor::Anchor;
 pub use append::Appended;
-pub use arena_image::{ArenaImage, adopt_arenas};
+pub use arena_image::{ArenaImage, ArenaVerdict, adopt_arenas, judge_arena};
 pub use arena_layout::{ARENA_VERSION, ArenaHeader, ArenaHeaderError};
 pub use describe::{PartitionDescription, PartitionState, StorageCounters};
 pub use entry::{AppendEntry, Entries, Entry, EntryError, Extent, Sealed, SnapshotEntry};
@@ -80,7 +81,8 @@ pub use partition::{
 pub use read::{Cursor, Lent, ReadId, ReadOutcome};
 pub use recovered::{LeasePlace, RecoveredPartition, Run};
 pub use seed::arena_bytes_needed;
-pub use startup::{Started, StartedJournal, Startup, StartupConfig, StartupError};
+pub use started::{Started, StartedJournal};
+pub use startup::{Startup, StartupConfig, StartupError};
 pub use storage::{Storage, StorageConfig};
 // What `DataFiles` speaks; its implementors need no other crate of ours.
 pub use plimsoll_device::{IoError, IoErrorKind};

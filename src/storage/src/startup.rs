@@ -18,7 +18,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use plimsoll_device::{DiskAction, DiskCompletion, DiskOp, Token};
 
-pub use self::collecting::{Started, StartedJournal};
 pub use self::error::StartupError;
 
 use self::journals::Reading;
@@ -26,6 +25,7 @@ use self::steps::Step;
 use crate::journal::Journal;
 use crate::manifest::{DataDirId, Manifest};
 use crate::replay::Replayed;
+use crate::started::Started;
 
 /// What a start is told.
 #[derive(Clone, Debug)]

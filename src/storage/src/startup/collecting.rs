@@ -6,39 +6,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::Startup;
-use crate::error::Damage;
 use crate::identity::PartitionId;
-use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::recovered::RecoveredPartition;
-
-/// What a start found.
-pub struct Started {
-    /// The manifest of this start.
-    pub manifest: Manifest,
-    /// Whether the data directory was new.
-    pub is_new: bool,
-    /// Journals of this start's shards, by number.
-    pub journals: Vec<StartedJournal>,
-    /// Journals whose shard is gone; to be removed when all shards have logged what was in them.
-    pub orphans: Vec<u16>,
-    /// The partitions, wherever they were found.
-    pub partitions: BTreeMap<PartitionId, RecoveredPartition>,
-    /// Frames that were replayed.
-    pub frames: u64,
-    /// Bytes of journals that were read.
-    pub read_bytes: u64,
-    /// Damage in journals, of whichever shard.
-    pub damages: Vec<Damage>,
-}
-
-/// A journal, ready for its shard.
-pub struct StartedJournal {
-    /// Where it goes on.
-    pub journal: Journal,
-    /// Damage in it: the shard then appends nothing.
-    pub damage: Option<Damage>,
-}
+use crate::started::{Started, StartedJournal};
 
 impl Startup {
     pub(super) fn collect(&mut self) -> Started {
