@@ -41,6 +41,7 @@ mod crash;
 mod faults;
 mod inode;
 mod names;
+mod noted;
 mod perform;
 mod survival;
 
@@ -53,9 +54,12 @@ use plimsoll_device::{
 use self::faults::Fault;
 use self::inode::Inode;
 use self::names::{InodeId, Names};
+use self::noted::{note_end, note_op};
+use crate::issuer::Issuer;
 use crate::random::Random;
 use crate::trace::Trace;
 
+pub(crate) use self::content::is_zero;
 pub use self::faults::{Counts, Faults};
 pub use self::survival::Survival;
 
@@ -68,8 +72,10 @@ pub struct Disk {
     names: Names,
     inodes: BTreeMap<InodeId, Inode>,
     inodes_created: u64,
-    open: BTreeMap<FileId, OpenFile>,
+    open: BTreeMap<(Issuer, FileId), OpenFile>,
     pending: Vec<Pending>,
+    /// Which of them completes next, once that is drawn.
+    chosen: Option<usize>,
     /// How many operations took effect: the stamp of the last one.
     completed: u64,
     order: Random,
@@ -87,6 +93,7 @@ struct OpenFile {
 /// An operation in flight.
 #[derive(Debug)]
 struct Pending {
+    issuer: Issuer,
     op: DiskOp,
     /// The file that the operation names, if it names an open one.
     inode: Option<InodeId>,
@@ -108,6 +115,7 @@ impl Disk {
             inodes_created: 0,
             open: BTreeMap::new(),
             pending: Vec::new(),
+            chosen: None,
             completed: 0,
             order: random.stream("disk order"),
             fates: random.stream("disk crash"),
@@ -116,21 +124,32 @@ impl Disk {
         }
     }
 
-    /// Takes on an operation; it is in flight until [`Self::complete_one`] gives its completion.
-    /// `arena` is the one whose ranges the operations name.
+    /// Takes on an operation of the only process part that uses this disk; it is in flight until
+    /// [`Self::complete_one`] gives its completion. `arena` is the one whose ranges the operations
+    /// name.
     ///
     /// # Panics
     /// When the operation breaks the contract of `plimsoll_device`.
     pub fn submit(&mut self, op: DiskOp, arena: &Arena) {
+        self.submit_as(Issuer(0), op, arena);
+    }
+
+    /// As [`Self::submit`], for one of several that share the disk. Tokens, numbers of files and
+    /// ranges of the arena are each issuer's own.
+    ///
+    /// # Panics
+    /// When the operation breaks the contract of `plimsoll_device`.
+    pub fn submit_as(&mut self, issuer: Issuer, op: DiskOp, arena: &Arena) {
         let fault = self.counts.count(&op.action, &self.faults);
-        let inode = self.admit(&op.action);
+        let inode = self.admit(issuer, &op.action);
         let bytes = match &op.action {
             DiskAction::Write { source, .. } => bytes_of(source, arena).to_vec(),
             _ => Vec::new(),
         };
-        self.trace.note(format!("{op:?}").as_bytes());
+        note_op(&mut self.trace, issuer, &op);
         self.trace.note(&bytes);
-        self.pending.push(Pending { op, inode, bytes, submitted_at: self.completed, fault });
+        let submitted_at = self.completed;
+        self.pending.push(Pending { issuer, op, inode, bytes, submitted_at, fault });
     }
 
     /// Completes one of the operations in flight, any of them; without one there is no completion.
@@ -138,10 +157,28 @@ impl Disk {
     /// # Panics
     /// When the arena bytes of a write were changed while it was in flight.
     pub fn complete_one(&mut self, arena: &mut Arena) -> Option<DiskCompletion> {
+        self.choose()?;
+        Some(self.complete_chosen(arena))
+    }
+
+    /// Draws which operation in flight completes next, and says whose it is, so that
+    /// [`Self::complete_chosen`] can be handed that one's arena.
+    pub fn choose(&mut self) -> Option<Issuer> {
         if self.pending.is_empty() {
             return None;
         }
-        let pending = self.pending.remove(self.order.index(self.pending.len()));
+        let chosen = self.order.index(self.pending.len());
+        self.chosen = Some(chosen);
+        Some(self.pending[chosen].issuer)
+    }
+
+    /// Completes the operation that was drawn.
+    ///
+    /// # Panics
+    /// When none was drawn, or the arena bytes of a write were changed while it was in flight.
+    pub fn complete_chosen(&mut self, arena: &mut Arena) -> DiskCompletion {
+        let Some(chosen) = self.chosen.take() else { panic!("no operation was drawn") };
+        let pending = self.pending.remove(chosen);
         if let DiskAction::Write { source, .. } = &pending.op.action {
             let unchanged = bytes_of(source, arena) == pending.bytes;
             assert!(unchanged, "the memory of a write in flight was changed: {:?}", pending.op);
@@ -149,8 +186,8 @@ impl Disk {
         let token = pending.op.token;
         let result = self.perform(pending, arena);
         let completion = DiskCompletion { token, result };
-        self.trace.note(format!("{completion:?}").as_bytes());
-        Some(completion)
+        note_end(&mut self.trace, &completion);
+        completion
     }
 
     /// How many operations are in flight.
@@ -209,35 +246,37 @@ impl Disk {
     }
 
     /// Checks an operation against the contract; gives the open file that it names.
-    fn admit(&mut self, action: &DiskAction) -> Option<InodeId> {
+    fn admit(&mut self, issuer: Issuer, action: &DiskAction) -> Option<InodeId> {
         match action {
             DiskAction::Open { file, path, .. } => {
                 assert_is_path(path);
                 let is_opening = self.pending.iter().any(|pending| match pending.op.action {
-                    DiskAction::Open { file: other, .. } => other == *file,
+                    DiskAction::Open { file: other, .. } => {
+                        pending.issuer == issuer && other == *file
+                    }
                     _ => false,
                 });
-                let is_open = self.open.contains_key(file);
+                let is_open = self.open.contains_key(&(issuer, *file));
                 assert!(!is_open && !is_opening, "{file:?} is in use, cannot open {path}");
                 None
             }
             DiskAction::Close { file } => {
-                let inode = self.opened(*file);
-                self.open.insert(*file, OpenFile { inode, closing: true });
+                let inode = self.opened(issuer, *file);
+                self.open.insert((issuer, *file), OpenFile { inode, closing: true });
                 Some(inode)
             }
             DiskAction::Write { file, position_bytes, source, .. } => {
                 assert_is_direct(*position_bytes, source);
-                self.assert_not_filled(source);
-                Some(self.opened(*file))
+                self.assert_not_filled(issuer, source);
+                Some(self.opened(issuer, *file))
             }
             DiskAction::Read { file, position_bytes, target } => {
                 assert_is_direct(*position_bytes, target);
-                self.assert_unused(target);
-                Some(self.opened(*file))
+                self.assert_unused(issuer, target);
+                Some(self.opened(issuer, *file))
             }
             DiskAction::Allocate { file, .. } | DiskAction::SyncData { file } => {
-                Some(self.opened(*file))
+                Some(self.opened(issuer, *file))
             }
             DiskAction::SyncAll => None,
             DiskAction::SyncDirectory { path } | DiskAction::List { path } => {
@@ -258,8 +297,8 @@ impl Disk {
         }
     }
 
-    fn opened(&self, file: FileId) -> InodeId {
-        match self.open.get(&file) {
+    fn opened(&self, issuer: Issuer, file: FileId) -> InodeId {
+        match self.open.get(&(issuer, file)) {
             Some(open) if !open.closing => open.inode,
             _ => panic!("{file:?} is not open"),
         }
@@ -273,8 +312,8 @@ impl Disk {
     }
 
     /// Nothing in flight uses the memory that a read will fill.
-    fn assert_unused(&self, target: &Memory) {
-        for pending in &self.pending {
+    fn assert_unused(&self, issuer: Issuer, target: &Memory) {
+        for pending in self.of(issuer) {
             let (DiskAction::Write { source: used, .. } | DiskAction::Read { target: used, .. }) =
                 &pending.op.action
             else {
@@ -284,9 +323,13 @@ impl Disk {
         }
     }
 
+    fn of(&self, issuer: Issuer) -> impl Iterator<Item = &Pending> {
+        self.pending.iter().filter(move |pending| pending.issuer == issuer)
+    }
+
     /// No read in flight fills the memory that a write takes.
-    fn assert_not_filled(&self, source: &Memory) {
-        for pending in &self.pending {
+    fn assert_not_filled(&self, issuer: Issuer, source: &Memory) {
+        for pending in self.of(issuer) {
             if let DiskAction::Read { target, .. } = &pending.op.action {
                 assert!(!overlap(source, target), "{source:?} is filled by {:?}", pending.op);
             }

@@ -9,6 +9,7 @@
 
 mod clock;
 mod disk;
+mod issuer;
 mod memory;
 mod network;
 mod random;
@@ -16,6 +17,7 @@ mod trace;
 
 pub use clock::Clock;
 pub use disk::{Counts, Disk, Faults, Survival};
+pub use issuer::Issuer;
 pub use memory::{arena_from, copy_of, heap_arena};
 pub use network::{ClientId, Network};
 pub use random::Random;

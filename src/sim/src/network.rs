@@ -12,6 +12,7 @@ use plimsoll_device::{
     SocketId, SocketOp,
 };
 
+use crate::issuer::Issuer;
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -34,6 +35,10 @@ pub struct Network {
     sockets: BTreeMap<SocketId, ClientId>,
     connections: BTreeMap<ClientId, Connection>,
     clients_created: u64,
+    /// Who accepts.
+    acceptor: Issuer,
+    /// What happens next, once that is drawn.
+    chosen: Option<Chosen>,
     /// The bytes of the last pooled receive.
     pooled: Vec<u8>,
     order: Random,
@@ -47,10 +52,16 @@ struct Connection {
     to_client: VecDeque<u8>,
     window_bytes: usize,
     client_finished: bool,
+    /// Nobody takes what the server sends.
+    client_left: bool,
     /// The server's end is closed or its process is dead.
     server_gone: bool,
     cut: bool,
+    /// Nothing moves, and neither side is told.
+    silent: bool,
     closing: bool,
+    /// Who uses the server's end.
+    issuer: Issuer,
     receive: Option<Receive>,
     send: Option<Send>,
 }
@@ -78,6 +89,13 @@ enum Step {
     Close(SocketId),
 }
 
+/// A step that ends an operation of the server.
+#[derive(Debug)]
+enum Chosen {
+    Step(Step),
+    Sent(SocketId, Send, Result<(), IoError>),
+}
+
 impl Network {
     /// A network without connections, with its fate drawn from streams of `random`.
     pub fn new(random: &Random) -> Self {
@@ -87,6 +105,8 @@ impl Network {
             sockets: BTreeMap::new(),
             connections: BTreeMap::new(),
             clients_created: 0,
+            acceptor: Issuer(0),
+            chosen: None,
             pooled: Vec::new(),
             order: random.stream("network order"),
             chunks: random.stream("network chunks"),
@@ -130,9 +150,29 @@ impl Network {
         self.connections.get(&client).is_none_or(|it| it.is_gone() && it.to_client.is_empty())
     }
 
+    /// Whether the client has something to take, or is to learn of the end.
+    pub fn has_news(&self, client: ClientId) -> bool {
+        let connection = self.connections.get(&client);
+        connection.is_none_or(|it| it.is_gone() || !it.to_client.is_empty())
+    }
+
     /// From now on the connection holds at most `window_bytes` that the client has not taken.
     pub fn limit_window(&mut self, client: ClientId, window_bytes: usize) {
         self.connection_mut(client).window_bytes = window_bytes;
+    }
+
+    /// From now on nothing moves on the connection, and neither side is told; or it does again.
+    pub fn silence(&mut self, client: ClientId, silent: bool) {
+        self.connection_mut(client).silent = silent;
+    }
+
+    /// The client is gone without a word: what it sent still arrives, then the end; what it is sent
+    /// goes nowhere.
+    pub fn leave(&mut self, client: ClientId) {
+        let connection = self.connection_mut(client);
+        connection.client_finished = true;
+        connection.client_left = true;
+        connection.to_client.clear();
     }
 
     /// The connection breaks, for both sides.
@@ -160,6 +200,7 @@ impl Network {
             connection.receive = None;
             connection.server_gone = true;
         }
+        self.chosen = None;
         self.backlog.clear();
         self.accepting = false;
     }
@@ -170,26 +211,41 @@ impl Network {
     /// When the operation breaks the contract of `plimsoll_device`: an unknown or closing socket, a
     /// second receive or send in flight on one socket, a receive without room.
     pub fn submit(&mut self, op: SocketOp, arena: &Arena) {
-        self.trace.note(format!("{op:?}").as_bytes());
+        self.submit_as(Issuer(0), op, arena);
+    }
+
+    /// As [`Self::submit`], for one of several parts of the server.
+    ///
+    /// # Panics
+    /// As `submit`, and when a socket with operations in flight is used by another part.
+    pub fn submit_as(&mut self, issuer: Issuer, op: SocketOp, arena: &Arena) {
+        self.trace.note_number(u64::from(issuer.0));
         match op {
             SocketOp::Accept => {
                 assert!(!self.accepting, "the shard accepts already");
                 self.accepting = true;
+                self.acceptor = issuer;
             }
             SocketOp::Receive { socket, into } => {
+                self.trace.note_number(1 << 32 | u64::from(socket.0));
                 let has_room = into.as_ref().is_none_or(|(buffer, start)| *start < buffer.len());
                 assert!(has_room, "a receive on {socket:?} has no room");
-                let connection = self.open(socket);
+                let connection = self.open(issuer, socket);
                 assert!(connection.receive.is_none(), "a receive is in flight on {socket:?}");
                 connection.receive = Some(Receive { into });
             }
             SocketOp::Send { socket, head, body } => {
                 let bytes = [&head, body_of(&body, arena)].concat();
-                let connection = self.open(socket);
+                self.trace.note_number(2 << 32 | u64::from(socket.0));
+                self.trace.note(&bytes);
+                let connection = self.open(issuer, socket);
                 assert!(connection.send.is_none(), "a send is in flight on {socket:?}");
                 connection.send = Some(Send { head, body, bytes, sent: 0 });
             }
-            SocketOp::Close { socket } => self.open(socket).closing = true,
+            SocketOp::Close { socket } => {
+                self.trace.note_number(3 << 32 | u64::from(socket.0));
+                self.open(issuer, socket).closing = true;
+            }
         }
     }
 
@@ -199,34 +255,64 @@ impl Network {
     /// # Panics
     /// When the arena bytes of a send were changed while it was in flight.
     pub fn complete_one(&mut self, arena: &Arena) -> Option<SocketCompletion<'_>> {
-        loop {
-            let steps = self.steps();
+        self.choose()?;
+        Some(self.complete_chosen(arena))
+    }
+
+    /// Whether something can happen.
+    pub fn can_go_on(&self) -> bool {
+        self.chosen.is_some() || self.steps().next().is_some()
+    }
+
+    /// Lets the network go on until an operation ends, and says whose it was, so that
+    /// [`Self::complete_chosen`] can be handed that one's arena.
+    pub fn choose(&mut self) -> Option<Issuer> {
+        while self.chosen.is_none() {
+            let steps: Vec<Step> = self.steps().collect();
             if steps.is_empty() {
                 return None;
             }
             let step = steps[self.order.index(steps.len())];
-            self.trace.note(format!("{step:?}").as_bytes());
-            match step {
-                Step::Accept(socket) => {
-                    self.backlog.retain(|waiting| *waiting != socket);
-                    return Some(SocketCompletion::Accepted { socket });
-                }
-                Step::Receive(socket) => return Some(self.complete_receive(socket)),
-                Step::Close(socket) => {
-                    self.open_or_closing(socket).server_gone = true;
-                    self.sockets.remove(&socket);
-                    return Some(SocketCompletion::Closed { socket });
-                }
-                Step::Send(socket) => {
-                    if let Some((send, result)) = self.advance_send(socket) {
-                        let unchanged =
-                            send.bytes[send.head.len()..] == *body_of(&send.body, arena);
-                        assert!(unchanged, "the memory of a send on {socket:?} was changed");
-                        let Send { head, body, .. } = send;
-                        return Some(SocketCompletion::Sent { socket, head, body, result });
-                    }
-                }
+            let (kind, socket) = step.number();
+            self.trace.note_number(u64::from(kind) << 32 | u64::from(socket.0));
+            self.chosen = match step {
+                Step::Send(socket) => self
+                    .advance_send(socket)
+                    .map(|(send, result)| Chosen::Sent(socket, send, result)),
+                step => Some(Chosen::Step(step)),
+            };
+        }
+        let socket = match self.chosen.as_ref()? {
+            Chosen::Step(Step::Accept(_)) => return Some(self.acceptor),
+            Chosen::Step(step) => step.number().1,
+            Chosen::Sent(socket, ..) => *socket,
+        };
+        Some(self.open_or_closing(socket).issuer)
+    }
+
+    /// The completion that was chosen.
+    ///
+    /// # Panics
+    /// When none was, or the arena bytes of a send were changed while it was in flight.
+    pub fn complete_chosen(&mut self, arena: &Arena) -> SocketCompletion<'_> {
+        match self.chosen.take() {
+            Some(Chosen::Step(Step::Accept(socket))) => {
+                self.backlog.retain(|waiting| *waiting != socket);
+                SocketCompletion::Accepted { socket }
             }
+            Some(Chosen::Step(Step::Receive(socket))) => self.complete_receive(socket),
+            Some(Chosen::Step(Step::Close(socket))) => {
+                self.open_or_closing(socket).server_gone = true;
+                self.sockets.remove(&socket);
+                SocketCompletion::Closed { socket }
+            }
+            Some(Chosen::Sent(socket, send, result)) => {
+                let unchanged = send.bytes[send.head.len()..] == *body_of(&send.body, arena);
+                assert!(unchanged, "the memory of a send on {socket:?} was changed");
+                let Send { head, body, .. } = send;
+                SocketCompletion::Sent { socket, head, body, result }
+            }
+            Some(Chosen::Step(Step::Send(_))) | None => panic!("nothing was chosen"),
         }
     }
 
@@ -235,13 +321,14 @@ impl Network {
         self.trace.hash()
     }
 
-    fn steps(&self) -> Vec<Step> {
-        let accepts = self.backlog.iter().filter(|_| self.accepting).map(|it| Step::Accept(*it));
+    fn steps(&self) -> impl Iterator<Item = Step> {
+        let backlog = self.backlog.iter().filter(|_| self.accepting);
+        let accepts = backlog.map(|socket| Step::Accept(*socket));
         let others = self.sockets.iter().flat_map(|(socket, client)| {
             let connection = self.connections.get(client);
             connection.into_iter().flat_map(|connection| connection.steps(*socket))
         });
-        accepts.chain(others).collect()
+        accepts.chain(others)
     }
 
     fn complete_receive(&mut self, socket: SocketId) -> SocketCompletion<'_> {
@@ -278,7 +365,12 @@ impl Network {
         let mut send = connection.send.take()?;
         if !connection.cut {
             let most = connection.room().min(send.bytes.len() - send.sent);
-            connection.to_client.extend(send.take(piece(draw, most)));
+            let moved = send.take(piece(draw, most));
+            if connection.client_left {
+                moved.for_each(drop);
+            } else {
+                connection.to_client.extend(moved);
+            }
         }
         let failure = connection.failure();
         match failure {
@@ -292,9 +384,12 @@ impl Network {
     }
 
     /// The connection of a socket on which operations may be submitted.
-    fn open(&mut self, socket: SocketId) -> &mut Connection {
+    fn open(&mut self, issuer: Issuer, socket: SocketId) -> &mut Connection {
         assert!(!self.backlog.contains(&socket), "{socket:?} is not accepted yet");
         let connection = self.open_or_closing(socket);
+        let is_used = connection.receive.is_some() || connection.send.is_some();
+        assert!(connection.issuer == issuer || !is_used, "{socket:?} moves while it is used");
+        connection.issuer = issuer;
         assert!(!connection.closing, "{socket:?} is closing");
         connection
     }
@@ -321,9 +416,12 @@ impl Connection {
             to_client: VecDeque::new(),
             window_bytes: WINDOW_BYTES,
             client_finished: false,
+            client_left: false,
             server_gone: false,
             cut: false,
+            silent: false,
             closing: false,
+            issuer: Issuer(0),
             receive: None,
             send: None,
         }
@@ -348,9 +446,10 @@ impl Connection {
 
     fn steps(&self, socket: SocketId) -> impl Iterator<Item = Step> {
         let fails = self.failure().is_some();
-        let arrives = !self.to_server.is_empty() || self.client_finished;
+        let arrives = !self.silent && (!self.to_server.is_empty() || self.client_finished);
         let receive = self.receive.is_some() && (fails || arrives);
-        let moves = self.send.as_ref().is_some_and(|send| send.bytes.is_empty() || self.room() > 0);
+        let has_room = |send: &Send| send.bytes.is_empty() || self.room() > 0;
+        let moves = !self.silent && self.send.as_ref().is_some_and(has_room);
         let send = self.send.is_some() && (fails || moves);
         let close = self.closing && self.receive.is_none() && self.send.is_none();
         let steps = [
@@ -359,6 +458,17 @@ impl Connection {
             (close, Step::Close(socket)),
         ];
         steps.into_iter().filter_map(|(possible, step)| possible.then_some(step))
+    }
+}
+
+impl Step {
+    fn number(self) -> (u8, SocketId) {
+        match self {
+            Self::Accept(socket) => (4, socket),
+            Self::Receive(socket) => (5, socket),
+            Self::Send(socket) => (6, socket),
+            Self::Close(socket) => (7, socket),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! equal hashes of two seeds mean nothing; the same seed with two hashes means that something took
 //! order or bytes from outside.
 
+use crate::disk::is_zero;
+
 /// The hash so far. It is neither fast nor secret: it only has to differ when the runs do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trace(u64);
@@ -16,11 +18,18 @@ impl Trace {
     /// Adds `bytes` and their length, so that two notes are not one longer note.
     pub(crate) fn note(&mut self, bytes: &[u8]) {
         self.fold(bytes.len() as u64);
+        if is_zero(bytes) {
+            return;
+        }
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
             self.fold(u64::from_le_bytes(word));
         }
+    }
+
+    pub(crate) fn note_number(&mut self, number: u64) {
+        self.fold(number);
     }
 
     pub(crate) fn hash(self) -> u64 {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::trace::Trace;
+
 const PAGE_BYTES: usize = 4096;
 
 /// A run of bytes with a length. Bytes may be stored past the length; they are not part of the
@@ -47,9 +49,21 @@ impl Content {
         count
     }
 
+    /// Adds length and bytes to the trace.
+    pub(super) fn note(&self, trace: &mut Trace) {
+        trace.note_number(self.length_bytes);
+        for (page, bytes) in &self.pages {
+            trace.note_number(*page);
+            trace.note(&bytes[..]);
+        }
+    }
+
     /// Stores `bytes` without a change of length.
     pub(super) fn store(&mut self, position_bytes: u64, bytes: &[u8]) {
         for (page, within, part) in parts(position_bytes, bytes.len()) {
+            if is_zero(&bytes[part.clone()]) && !self.pages.contains_key(&page) {
+                continue;
+            }
             let page = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_BYTES]));
             page[within..][..part.len()].copy_from_slice(&bytes[part]);
         }
@@ -73,6 +87,12 @@ impl Content {
             _ => drop(self.pages.remove(&boundary)),
         }
     }
+}
+
+/// Whether there is nothing but zeros, which a page that was never written reads as anyway.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // In pieces that the compiler makes vectors of: most of a journal is zeros.
+    bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// The pages that `length` bytes from `position_bytes` on touch: page, position in the page, and

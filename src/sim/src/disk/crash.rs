@@ -15,6 +15,7 @@ impl Disk {
     pub fn kill(&mut self) {
         // No read takes effect, so that no arena is needed.
         let mut no_arena = heap_arena(1);
+        self.chosen = None;
         while !self.pending.is_empty() {
             let pending = self.pending.remove(self.order.index(self.pending.len()));
             let Pending { inode, bytes, .. } = &pending;
@@ -70,6 +71,7 @@ impl Disk {
     }
 
     fn abandon(&mut self) {
+        self.chosen = None;
         self.pending.clear();
         self.open.clear();
     }
@@ -83,9 +85,11 @@ impl Disk {
     }
 
     fn note_files(&mut self) {
-        for path in self.files() {
+        for (path, inode) in self.names.files() {
             self.trace.note(path.as_bytes());
-            self.trace.note(&self.read_file(&path).unwrap_or_default());
+            if let Some(inode) = self.inodes.get(&inode) {
+                inode.visible().note(&mut self.trace);
+            }
         }
     }
 }

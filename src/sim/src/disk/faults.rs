@@ -28,6 +28,9 @@ pub struct Faults {
     /// The writes that a failed flush should have covered are gone from the device, and a later
     /// flush succeeds without them.
     pub flush_drops_on_failure: bool,
+    /// The next write to a file whose path ends like this lands at another place of the same file,
+    /// and is reported as if it had not; it strikes once.
+    pub misdirect_write_to: Option<&'static str>,
     /// The device is full: what needs new room fails with `NoSpace`. That is an `Allocate`, a new
     /// file or directory, and a write past the end of a file.
     pub no_space: bool,

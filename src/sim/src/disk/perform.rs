@@ -5,7 +5,7 @@
 //! end while it is in flight stay unflushed.
 
 use plimsoll_device::{
-    Arena, DiskAction, DiskResult, FileId, IoError, IoErrorKind, Memory, OpenMode,
+    Arena, BLOCK_BYTES, DiskAction, DiskResult, FileId, IoError, IoErrorKind, Memory, OpenMode,
 };
 
 use super::faults::Fault;
@@ -13,6 +13,7 @@ use super::inode::Inode;
 use super::names::{Entry, InodeId, parent_of};
 use super::survival::Fate;
 use super::{Disk, OpenFile, Pending};
+use crate::issuer::Issuer;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -27,14 +28,15 @@ const NOT_EMPTY: IoError = IoError::new(IoErrorKind::Other, 39);
 impl Disk {
     /// Lets an operation take effect and says how it ended.
     pub(super) fn perform(&mut self, pending: Pending, arena: &mut Arena) -> DiskResult {
-        let Pending { op, inode, bytes, submitted_at, fault } = pending;
+        let Pending { issuer, op, inode, bytes, submitted_at, fault } = pending;
         self.completed += 1;
         match op.action {
             DiskAction::Open { file, path, mode } => {
-                DiskResult::Opened(fail_if(fault).and_then(|()| self.open(file, path, mode)))
+                let name = (issuer, file);
+                DiskResult::Opened(fail_if(fault).and_then(|()| self.open(name, path, mode)))
             }
             DiskAction::Close { file } => {
-                self.open.remove(&file);
+                self.open.remove(&(issuer, file));
                 self.forget_unnamed();
                 DiskResult::Done(Ok(()))
             }
@@ -119,7 +121,12 @@ impl Disk {
         Ok(())
     }
 
-    fn open(&mut self, file: FileId, path: String, mode: OpenMode) -> Result<u64, IoError> {
+    fn open(
+        &mut self,
+        name: (Issuer, FileId),
+        path: String,
+        mode: OpenMode,
+    ) -> Result<u64, IoError> {
         let inode = match (self.names.lookup(&path), mode) {
             (Some(Entry::Directory), _) => return Err(IS_A_DIRECTORY),
             (Some(Entry::File(_)), OpenMode::CreateNew) => return Err(ALREADY_EXISTS),
@@ -137,7 +144,7 @@ impl Disk {
                 inode
             }
         };
-        self.open.insert(file, OpenFile { inode, closing: false });
+        self.open.insert(name, OpenFile { inode, closing: false });
         Ok(self.file(inode).visible().length_bytes())
     }
 
@@ -162,6 +169,7 @@ impl Disk {
         fault: Option<Fault>,
     ) -> Result<usize, IoError> {
         let at = self.completed;
+        let position_bytes = self.misdirected(inode, position_bytes);
         let end_bytes = position_bytes + bytes.len() as u64;
         if self.faults.no_space && end_bytes > self.file_of(inode).visible().length_bytes() {
             return Err(NO_SPACE);
@@ -183,6 +191,18 @@ impl Disk {
                 Ok(bytes.len())
             }
         }
+    }
+
+    /// Where a write really goes.
+    fn misdirected(&mut self, inode: Option<InodeId>, position_bytes: u64) -> u64 {
+        let Some(end) = self.faults.misdirect_write_to else { return position_bytes };
+        let is_meant = |(path, file): (&str, _)| Some(file) == inode && path.ends_with(end);
+        if !self.names.files().any(is_meant) {
+            return position_bytes;
+        }
+        self.faults.misdirect_write_to = None;
+        let blocks = self.file_of(inode).visible().length_bytes() / BLOCK_BYTES as u64;
+        self.damage.below(blocks.max(1)) * BLOCK_BYTES as u64
     }
 
     fn read(
