@@ -4,9 +4,10 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc demo bench crash fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim demo bench crash fuzz clean
 
-# How many SIGKILLs `make crash` gives.
+# How many seeds `make sim` runs, and how many SIGKILLs `make crash` gives.
+SEEDS ?= 2000
 KILLS ?= 1000
 
 help: ## what there is
@@ -15,7 +16,7 @@ help: ## what there is
 build: ## the release binaries: plimsoll and its load generator
 	$(CARGO) build --release $(LOCKED) -p plimsoll-cli -p plimsoll-load
 
-check: format lint tidy purity test doc ## the gate: all of the next six
+check: format lint tidy purity test doc sim ## the gate: all of the next seven
 
 format: ## is everything formatted?
 	$(CARGO) fmt --all --check
@@ -34,6 +35,9 @@ test: ## every test in the workspace
 
 doc: ## the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(LOCKED) --quiet
+
+sim: ## whole servers on the simulated machine, SEEDS=N of them
+	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate -- --seeds $(SEEDS)
 
 demo: build ## load, kill -9, restart, count: one table, one verdict
 	$(CARGO) run --release $(LOCKED) -p plimsoll-demo

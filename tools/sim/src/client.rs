@@ -1,0 +1,24 @@
+//! The clients of a run: each is a session of the shipped client and its connections.
+
+mod admin;
+mod consumer;
+mod links;
+mod producer;
+
+pub(crate) use admin::{Admins, Task};
+pub(crate) use consumer::ConsumerClient;
+pub(crate) use links::{Links, Surroundings};
+pub(crate) use producer::ProducerClient;
+
+use core::time::Duration;
+
+use plimsoll_client::LinkOptions;
+
+/// Short timeouts, so that a run does not spend its time waiting.
+pub(crate) fn link_options() -> LinkOptions {
+    let mut options = LinkOptions::default();
+    options.request_timeout = Duration::from_secs(2);
+    options.reconnect_delay = Duration::from_millis(5);
+    options.reconnect_delay_max = Duration::from_millis(300);
+    options
+}

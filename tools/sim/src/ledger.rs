@@ -1,0 +1,310 @@
+//! What clients were promised and shown, record by record, and whether it was kept.
+//!
+//! It knows what went through clients' hands, and how lives ended; nothing of the server. What a
+//! newcomer gets wrong: an ack counts when the client has heard it. What the server meant to say
+//! binds nobody.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use plimsoll_client::BatchOutcome;
+use plimsoll_device::Instant;
+use plimsoll_wire::{AckLevel, Offset, Visible};
+
+use crate::value::{RecordId, id_of, value_of};
+
+/// A partition: the topic's number in the scenario, and its own in the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) topic: usize,
+    pub(crate) partition: u32,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What became of a record, as its producer heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Pending,
+    Acked,
+    Sent,
+    Refused,
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    pub(crate) producer: usize,
+    pub(crate) length: usize,
+    pub(crate) begun: Instant,
+    pub(crate) fate: Fate,
+    /// The deepest ack, and the life in which the first came.
+    pub(crate) level: Option<AckLevel>,
+    pub(crate) acked_in: usize,
+    /// Where it is, once anybody has said so.
+    pub(crate) offset: Option<Offset>,
+    /// It must be there at the end.
+    pub(crate) required: bool,
+}
+
+/// One consumer's way through one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk {
+    pub(crate) place: Place,
+    pub(crate) visible: Visible,
+    /// What was delivered, in order.
+    pub(crate) seen: Vec<Seen>,
+}
+
+/// A record that a consumer was shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) offset: Offset,
+    pub(crate) id: RecordId,
+    pub(crate) life: usize,
+    /// It survives what takes the kernel's memory.
+    is_durable: bool,
+    /// It must be there at the end.
+    pub(crate) required: bool,
+}
+
+/// All that is known.
+pub(crate) struct Ledger {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) walks: Vec<Walk>,
+    /// Every offset that anybody was told of.
+    pub(crate) told: BTreeMap<(Place, Offset), RecordId>,
+    /// The life that runs, from 0 on.
+    pub(crate) life: usize,
+    /// What clients saw, for the trace, if one is written.
+    pub(crate) remarks: Option<Vec<String>>,
+    /// Stored bytes were damaged: nothing is promised but that no damage is delivered.
+    pub(crate) is_damaged: bool,
+    /// What the clock says.
+    pub(crate) now: Instant,
+    /// Partitions whose shard's disk has failed in this life, and when.
+    pub(crate) failed_since: BTreeMap<Place, Instant>,
+    /// Some life's end lost the kernel's memory.
+    pub(crate) has_lost_memory: bool,
+    pub(crate) violation: Option<Violation>,
+    last_acked: BTreeMap<(usize, usize, Place, AckLevel), Offset>,
+    hash: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            walks: Vec::new(),
+            told: BTreeMap::new(),
+            life: 0,
+            remarks: None,
+            is_damaged: false,
+            now: Instant::ORIGIN,
+            failed_since: BTreeMap::new(),
+            has_lost_memory: false,
+            violation: None,
+            last_acked: BTreeMap::new(),
+            hash: 0,
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn violate(&mut self, text: String) {
+        self.violation.get_or_insert(Violation(text));
+    }
+
+    pub(crate) fn remark(&mut self, text: impl FnOnce() -> String) {
+        if let Some(remarks) = &mut self.remarks {
+            remarks.push(text());
+        }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn fold(&mut self, number: u64) {
+        self.hash = (self.hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+    }
+
+    pub(crate) fn entry(&self, id: RecordId) -> Option<&Entry> {
+        self.entries.get(usize::try_from(id.0).ok()?)
+    }
+
+    fn entry_mut(&mut self, id: RecordId) -> &mut Entry {
+        &mut self.entries[id.0 as usize]
+    }
+
+    /// A new record, before it is handed to its producer.
+    pub(crate) fn begin(&mut self, producer: usize, place: Place, length: usize) -> RecordId {
+        let id = RecordId(self.entries.len() as u64);
+        self.entries.push(Entry {
+            place,
+            producer,
+            length,
+            begun: self.now,
+            fate: Fate::Pending,
+            level: None,
+            acked_in: 0,
+            offset: None,
+            required: false,
+        });
+        id
+    }
+
+    /// A producer hears of records of one batch. `session` tells apart the lives of a producer.
+    pub(crate) fn heard(
+        &mut self,
+        session: usize,
+        records: &[RecordId],
+        outcome: &BatchOutcome,
+        is_final: bool,
+    ) {
+        self.fold(records.first().map_or(0, |id| id.0) + 1);
+        self.remark(|| {
+            let first = records.first().map(|id| id.0);
+            format!("{} records from {first:?} on: {outcome:?}", records.len())
+        });
+        match outcome {
+            BatchOutcome::Acked { base_offset, level } => {
+                self.fold(base_offset.value());
+                self.acked(session, records, *base_offset, *level, is_final);
+            }
+            BatchOutcome::Sent => records.iter().for_each(|id| self.ended(*id, Fate::Sent)),
+            BatchOutcome::Refused(_) => self.refused(records),
+            BatchOutcome::Unknown(_) => {
+                records.iter().for_each(|id| self.ended(*id, Fate::Unknown));
+            }
+            other => self.violate(format!("an outcome of another kind: {other:?}")),
+        }
+    }
+
+    fn ended(&mut self, id: RecordId, fate: Fate) {
+        self.entry_mut(id).fate = fate;
+    }
+
+    fn refused(&mut self, records: &[RecordId]) {
+        for id in records {
+            let entry = self.entry_mut(*id);
+            entry.fate = Fate::Refused;
+            if let Some(offset) = entry.offset {
+                let place = entry.place;
+                self.violate(format!("{id:?} was refused and is at {offset} of {place:?}"));
+            }
+        }
+    }
+
+    fn acked(
+        &mut self,
+        session: usize,
+        records: &[RecordId],
+        base: Offset,
+        level: AckLevel,
+        is_final: bool,
+    ) {
+        let Some(first) = records.first() else { return };
+        let Entry { producer, place, .. } = *self.entry_mut(*first);
+        let last = self.last_acked.insert((producer, session, place, level), base);
+        if last.is_some_and(|last| last >= base) {
+            self.violate(format!("{place:?}: ack of {base} at {level} after that of {last:?}"));
+        }
+        let begun = self.entry_mut(*first).begun;
+        if level == AckLevel::Disk && self.failed_since.get(&place).is_some_and(|at| *at < begun) {
+            self.violate(format!("{place:?}: {base} is acked at disk after the disk failed"));
+        }
+        let life = self.life;
+        for (index, id) in (0_u64..).zip(records) {
+            let offset = Offset::new(base.value() + index);
+            self.tell(place, offset, *id);
+            let entry = self.entry_mut(*id);
+            if entry.level.is_none() {
+                entry.acked_in = life;
+            }
+            entry.level = entry.level.max(Some(level));
+            entry.required = true;
+            if is_final {
+                entry.fate = Fate::Acked;
+            }
+        }
+    }
+
+    /// Somebody was told that a record is at an offset.
+    fn tell(&mut self, place: Place, offset: Offset, id: RecordId) {
+        let other = *self.told.entry((place, offset)).or_insert(id);
+        if other != id && !self.is_damaged {
+            self.violate(format!("{place:?}: offset {offset} is {other:?} and {id:?}"));
+        }
+        let entry = self.entry_mut(id);
+        let known = *entry.offset.get_or_insert(offset);
+        if entry.place != place {
+            let text = format!("{id:?} of {:?} is in {place:?}", entry.place);
+            self.violate(text);
+        } else if known != offset && !self.is_damaged {
+            self.violate(format!("{place:?}: {id:?} is at {known} and at {offset}"));
+        }
+    }
+
+    /// A new walk through a partition.
+    pub(crate) fn walk(&mut self, place: Place, visible: Visible) -> usize {
+        self.walks.push(Walk { place, visible, seen: Vec::new() });
+        self.walks.len() - 1
+    }
+
+    /// A record was delivered on a walk.
+    pub(crate) fn delivered(&mut self, walk: usize, offset: Offset, value: &[u8]) {
+        self.fold(offset.value() << 8 | walk as u64);
+        self.remark(|| format!("walk {walk}: {offset} {:?}", id_of(value)));
+        let place = self.walks[walk].place;
+        let Some(id) = id_of(value).filter(|id| self.entry(*id).is_some()) else {
+            return self.violate(format!("{place:?}: at {offset} is what nobody produced"));
+        };
+        let entry = self.entry_mut(id);
+        let (length, fate) = (entry.length, entry.fate);
+        if value != value_of(id, length) {
+            return self.violate(format!("{place:?}: {id:?} at {offset} has other bytes"));
+        }
+        if fate == Fate::Refused {
+            self.violate(format!("{place:?}: {id:?} was refused and is delivered at {offset}"));
+        }
+        self.tell(place, offset, id);
+        let is_durable = self.walks[walk].visible == Visible::Disk;
+        let now = Seen { offset, id, life: self.life, is_durable, required: true };
+        let seen = &mut self.walks[walk].seen;
+        let last = seen.last().map(|seen| seen.offset);
+        seen.push(now);
+        if last.is_some_and(|last| last >= offset) && !self.is_damaged {
+            self.violate(format!("{place:?}: {offset} is delivered after {last:?}"));
+        }
+    }
+
+    /// A life has ended.
+    pub(crate) fn end_life(&mut self, loses_memory: bool, was_clean: bool) {
+        for entry in &mut self.entries {
+            if was_clean && entry.level.is_some() && entry.required {
+                // A clean stop makes everything durable.
+                entry.level = Some(AckLevel::Disk);
+            }
+            if loses_memory && entry.level < Some(AckLevel::Disk) {
+                entry.required = false;
+            }
+        }
+        for seen in self.walks.iter_mut().flat_map(|walk| &mut walk.seen) {
+            seen.is_durable |= was_clean && seen.required;
+            seen.required &= seen.is_durable || !loses_memory;
+        }
+        self.has_lost_memory |= loses_memory;
+        self.failed_since.clear();
+        self.life += 1;
+    }
+}

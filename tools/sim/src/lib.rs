@@ -1,0 +1,29 @@
+//! Whole servers and their clients on the simulated machine, seed by seed.
+//!
+//! [`draw`] makes a [`Scenario`] of a seed, [`run`] lives through it with the shipped `shard`,
+//! `storage` and `client` on the disk, network and clock of `plimsoll-sim`, and says which promise
+//! was broken. Nothing in here is shipped, and nothing in here is a copy of what is.
+//!
+//! What a newcomer gets wrong: the books are kept by what clients heard and saw, never by what the
+//! server holds. A check that asks the server for the truth is no check.
+
+mod campaign;
+mod client;
+mod draw;
+mod ledger;
+mod process;
+mod scenario;
+mod shrink;
+mod value;
+mod verdict;
+mod world;
+
+pub use campaign::{Campaign, Failure, Progress, attempt};
+pub use draw::draw;
+pub use ledger::Violation;
+pub use scenario::{
+    Act, ConsumerPlan, DiskFault, End, Life, ProducerPlan, Scenario, Settings, TopicPlan, Weights,
+    What,
+};
+pub use shrink::shrink;
+pub use world::{Summary, run};

@@ -1,0 +1,280 @@
+//! What shall happen in one run, as data: who takes part, and life after life what is done.
+//!
+//! A scenario is drawn from a seed (`draw.rs`) and made smaller by leaving parts out
+//! (`shrink.rs`); the same scenario always runs the same way. What a newcomer gets wrong: the order
+//! in which operations complete is not in here. It follows from `seed`, too.
+
+use core::fmt;
+
+use plimsoll_sim::Survival;
+use plimsoll_wire::{AckLevel, Durability, Visible};
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// From which all chance of the run is drawn.
+    pub seed: u64,
+    /// The server's, and the machine's.
+    pub settings: Settings,
+    /// What clients produce to and consume from.
+    pub topics: Vec<TopicPlan>,
+    /// Numbered first among the clients.
+    pub producers: Vec<ProducerPlan>,
+    /// Numbered behind the producers.
+    pub consumers: Vec<ConsumerPlan>,
+    /// One after the other; a last one without faults always follows.
+    pub lives: Vec<Life>,
+}
+
+/// Settings that hold for the whole run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of each shard.
+    pub arena_bytes: usize,
+    /// Of each shard.
+    pub journal_bytes: u64,
+    /// Commits by durable writes, or by writes and flushes.
+    pub durable_writes: bool,
+    /// Mail in a box between two shards, at most.
+    pub mailbox_max: usize,
+    /// How likely each is to go on next.
+    pub weights: Weights,
+}
+
+/// How likely each part of the world is to go on next, when it can.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// A shard that has had input.
+    pub turn: u64,
+    /// An operation on the disk.
+    pub disk: u64,
+    /// An operation on a socket.
+    pub network: u64,
+    /// A letter between shards.
+    pub mail: u64,
+    /// A client.
+    pub client: u64,
+}
+
+/// A topic.
+#[derive(Clone, Debug)]
+pub struct TopicPlan {
+    /// How many partitions.
+    pub partitions: u32,
+    /// The size of its segments.
+    pub segment_bytes: u64,
+    /// How soon what sits in the page cache is on disk.
+    pub flush_interval_ms: u32,
+}
+
+/// A producer.
+#[derive(Clone, Debug)]
+pub struct ProducerPlan {
+    /// Which topic.
+    pub topic: usize,
+    /// When a record counts as acked.
+    pub durability: Durability,
+    /// A second level to hear about.
+    pub also: Option<AckLevel>,
+    /// Batches in flight on a connection.
+    pub in_flight_batches_max: u32,
+    /// How long a batch waits for more records.
+    pub linger_us: u32,
+}
+
+/// A consumer of all partitions of a topic.
+#[derive(Clone, Debug)]
+pub struct ConsumerPlan {
+    /// Which topic.
+    pub topic: usize,
+    /// Up to which level it sees.
+    pub visible: Visible,
+    /// How much may wait in it.
+    pub credit_bytes: u32,
+}
+
+/// The server from a start to its end.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// How many shards this start has.
+    pub shards: u16,
+    /// What is done meanwhile, in order.
+    pub acts: Vec<Act>,
+    /// The end comes after this many steps, if it has not come before.
+    pub cut_after: Option<u64>,
+    /// How it ends.
+    pub end: End,
+}
+
+/// Something that is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Act {
+    /// How long after the one before.
+    pub wait_us: u64,
+    /// What.
+    pub what: What,
+}
+
+/// What can be done.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// A producer appends records.
+    Append {
+        /// Its number.
+        producer: usize,
+        /// Where to.
+        partition: u32,
+        /// How many.
+        records: u32,
+        /// The size of each value.
+        bytes: u32,
+    },
+    /// The connections of a client break.
+    Cut {
+        /// Its number.
+        client: usize,
+    },
+    /// Nothing moves on a client's connections, and nobody is told, until they break.
+    Silence {
+        /// Its number.
+        client: usize,
+        /// For how long.
+        ms: u32,
+    },
+    /// A client closes its connections: what it has sent still arrives.
+    Leave {
+        /// Its number.
+        client: usize,
+    },
+    /// A client takes nothing from its connections.
+    Slow {
+        /// Its number.
+        client: usize,
+        /// For how long.
+        ms: u32,
+    },
+    /// A client's process dies and is started again.
+    Restart {
+        /// Its number.
+        client: usize,
+    },
+    /// Somebody connects and sends bytes that mean nothing.
+    Stray {
+        /// How many.
+        bytes: u32,
+    },
+    /// The disk completes nothing.
+    DiskPause {
+        /// For how long.
+        ms: u32,
+    },
+    /// The disk is full from now on, or has room again.
+    DiskFull {
+        /// Whether it is full.
+        full: bool,
+    },
+    /// An operation of the disk fails.
+    Fault {
+        /// How.
+        kind: DiskFault,
+        /// Which one of its kind, from now on.
+        nth: u64,
+    },
+    /// A topic is created, written to by nobody, and deleted.
+    Passing,
+}
+
+/// How an operation of the disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// A write fails.
+    Write,
+    /// A write is short.
+    ShortWrite,
+    /// A read fails.
+    Read,
+    /// A read delivers a flipped bit.
+    FlipRead,
+    /// A flush fails.
+    Sync,
+    /// A flush fails, and what it should have covered is gone.
+    SyncDrops,
+    /// An open fails.
+    Open,
+    /// An allocation fails.
+    Allocate,
+    /// A change of names fails.
+    Name,
+    /// A write to a segment lands elsewhere.
+    Misdirect,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A clean stop.
+    Stop,
+    /// A clean stop, and then power fails.
+    StopThenPower,
+    /// The process dies; the kernel's memory is still there.
+    Kill,
+    /// The process dies, and the directory of the arenas with it.
+    KillLosingArenas,
+    /// Power fails.
+    Power(Survival),
+}
+
+impl End {
+    /// Whether the kernel's memory is lost.
+    pub(crate) fn loses_memory(self) -> bool {
+        matches!(self, Self::StopThenPower | Self::KillLosingArenas | Self::Power(_))
+    }
+}
+
+impl Scenario {
+    /// How many parts it has that could be left out.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.lives.iter().map(|life| 1 + life.acts.len()).sum::<usize>()
+            + self.producers.len()
+            + self.consumers.len()
+    }
+
+    /// Whether it holds a fault after which stored bytes may be damaged for good.
+    pub(crate) fn damages(&self) -> bool {
+        self.has(|what| matches!(what, What::Fault { kind: DiskFault::Misdirect, .. }))
+    }
+
+    /// Whether it holds a fault after which stored bytes may look damaged.
+    pub(crate) fn misreads(&self) -> bool {
+        self.damages()
+            || self.has(|what| matches!(what, What::Fault { kind: DiskFault::FlipRead, .. }))
+    }
+
+    fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
+        self.lives.iter().any(|life| life.acts.iter().any(|act| is_it(&act.what)))
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {:?}", self.seed, self.settings)?;
+        for (number, topic) in self.topics.iter().enumerate() {
+            writeln!(f, "  topic {number}: {topic:?}")?;
+        }
+        for (number, producer) in self.producers.iter().enumerate() {
+            writeln!(f, "  client {number}: {producer:?}")?;
+        }
+        for (number, consumer) in (self.producers.len()..).zip(&self.consumers) {
+            writeln!(f, "  client {number}: {consumer:?}")?;
+        }
+        for (number, life) in self.lives.iter().enumerate() {
+            let Life { shards, acts, cut_after, end } = life;
+            writeln!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, {end:?}")?;
+            for Act { wait_us, what } in acts {
+                writeln!(f, "    +{wait_us} us {what:?}")?;
+            }
+        }
+        Ok(())
+    }
+}

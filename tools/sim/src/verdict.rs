@@ -1,0 +1,107 @@
+//! The comparison of the books at the end of a run, in the manner of Jepsen's Kafka workload.
+//!
+//! What can be seen at once is seen by the ledger: two values at one offset, two offsets of one
+//! value, refused and yet there, out of order. Here is what only the end can tell: lost, skipped,
+//! seen and then gone, holes.
+
+use std::collections::BTreeMap;
+
+use plimsoll_wire::{AckLevel, Offset};
+
+use crate::ledger::{Ledger, Place, Seen, Violation, Walk};
+use crate::value::RecordId;
+
+type Log = BTreeMap<Offset, RecordId>;
+
+/// Compares all that is known with what the `last` walks found, which read everything.
+pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<(), Violation> {
+    let mut logs: BTreeMap<Place, Log> = BTreeMap::new();
+    for walk in last {
+        let Walk { place, seen, .. } = &ledger.walks[*walk];
+        let found: Log = seen.iter().map(|seen| (seen.offset, seen.id)).collect();
+        match logs.get(place) {
+            Some(other) if *other != found => {
+                let text = format!("{place:?}: what is in memory is not what is on disk");
+                return Err(Violation(text));
+            }
+            _ => drop(logs.insert(*place, found)),
+        }
+    }
+    lost(ledger, &logs)?;
+    for walk in &ledger.walks {
+        let empty = Log::new();
+        compare(walk, logs.get(&walk.place).unwrap_or(&empty))?;
+    }
+    for (place, log) in &logs {
+        holes(ledger, *place, log)?;
+    }
+    Ok(())
+}
+
+/// Every record that must be there is there, where it was said to be.
+fn lost(ledger: &Ledger, logs: &BTreeMap<Place, Log>) -> Result<(), Violation> {
+    for (number, entry) in (0..).zip(&ledger.entries) {
+        let id = RecordId(number);
+        let Some(offset) = entry.offset.filter(|_| entry.required) else { continue };
+        let found = logs.get(&entry.place).and_then(|log| log.get(&offset));
+        if found != Some(&id) {
+            return Err(Violation(format!("{id:?} is lost: {entry:?}, found {found:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// What a consumer was shown is there, and what is there it was shown.
+fn compare(walk: &Walk, log: &Log) -> Result<(), Violation> {
+    let Walk { place, visible, seen } = walk;
+    for Seen { offset, id, life, required, .. } in seen {
+        if *required && log.get(offset) != Some(id) {
+            return Err(Violation(format!(
+                "{place:?}: {id:?} was shown at {offset} in life {life} to a consumer at \
+                 {visible:?}, and is gone"
+            )));
+        }
+    }
+    let Some(Seen { offset: last, .. }) = seen.last() else { return Ok(()) };
+    let mut shown = seen.iter().map(|seen| seen.offset).peekable();
+    for (offset, id) in log.range(..=*last) {
+        while shown.next_if(|seen| seen < offset).is_some() {}
+        if shown.next_if_eq(offset).is_none() {
+            return Err(Violation(format!(
+                "{place:?}: a consumer at {visible:?} that came to {last} was not shown {id:?} at \
+                 {offset}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What survives is a prefix of what was there together; and without a loss of memory nothing is
+/// lost at all.
+fn holes(ledger: &Ledger, place: Place, log: &Log) -> Result<(), Violation> {
+    let of_place = ledger.entries.iter().filter(|entry| entry.place == place);
+    let acked: Vec<_> = of_place.filter(|entry| entry.level >= Some(AckLevel::Memory)).collect();
+    // By life, the first offset that was acked in it and is gone.
+    let mut gone: BTreeMap<usize, Offset> = BTreeMap::new();
+    for entry in &acked {
+        if let Some(offset) = entry.offset.filter(|offset| !log.contains_key(offset)) {
+            let first = gone.entry(entry.acked_in).or_insert(offset);
+            *first = offset.min(*first);
+        }
+    }
+    for entry in &acked {
+        let hole = gone.get(&entry.acked_in);
+        if let (Some(offset), Some(hole)) = (entry.offset, hole)
+            && log.contains_key(&offset)
+            && *hole < offset
+        {
+            return Err(Violation(format!("{place:?}: {hole} is gone and {offset} is not")));
+        }
+    }
+    let ends = log.last_key_value().map_or(0, |(offset, _)| offset.value() + 1);
+    if !ledger.has_lost_memory && ends != log.len() as u64 {
+        let text = format!("{place:?}: {} records up to {ends}, and memory was kept", log.len());
+        return Err(Violation(text));
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! What a scenario has done, and to whom.
+
+use core::time::Duration;
+
+use plimsoll_sim::{ClientId, Random};
+
+use super::World;
+use crate::client::{Links, Task};
+use crate::process::Process;
+use crate::scenario::{DiskFault, What};
+
+impl World<'_> {
+    pub(super) fn perform(&mut self, what: What) {
+        self.note(|| format!("{what:?}"));
+        let now = self.now();
+        match what {
+            What::Append { producer, partition, records, bytes } => {
+                self.append(producer, partition, (records, bytes));
+            }
+            What::Cut { client } => {
+                for end in self.ends_of(client) {
+                    self.network.cut(end);
+                }
+            }
+            What::Silence { client, ms } => {
+                let until = now + Duration::from_millis(u64::from(ms));
+                for end in self.ends_of(client) {
+                    self.network.silence(end, true);
+                    self.silent.push((until, end));
+                }
+            }
+            What::Leave { client } => self.close_connections(client),
+            What::Slow { client, ms } => {
+                if let Some(until) = self.slow_until.get_mut(client) {
+                    *until = now + Duration::from_millis(u64::from(ms));
+                }
+            }
+            What::Restart { client } => self.restart_client(client),
+            What::Stray { bytes } => self.stray(bytes),
+            What::DiskPause { ms } => {
+                self.disk_rests_until = now + Duration::from_millis(u64::from(ms));
+            }
+            What::DiskFull { full } => {
+                self.disk.faults.no_space = full && self.is_serving();
+            }
+            What::Fault { kind, nth } => self.place_fault(kind, nth),
+            What::Passing => {
+                self.passing += 1;
+                let name = format!("passing-{}", self.passing);
+                self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
+                self.admins.tasks.push_back(Task::DeletePassing(name));
+            }
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_serving)
+    }
+
+    /// Has a producer append, and lets it go on at once.
+    pub(super) fn append(&mut self, producer: usize, partition: u32, what: (u32, u32)) {
+        let now = self.client_now();
+        self.ledger.now = self.now();
+        let Some(client) = self.producers.get_mut(producer) else { return };
+        let (records, bytes) = what;
+        client.append(partition, (records, bytes as usize), &mut self.ledger, now);
+        self.turn_client(producer);
+    }
+
+    fn links_of(&mut self, client: usize) -> Option<&mut Links> {
+        let producers = self.producers.len();
+        match self.producers.get_mut(client) {
+            Some(producer) => Some(&mut producer.links),
+            None => Some(&mut self.consumers.get_mut(client - producers)?.links),
+        }
+    }
+
+    fn ends_of(&mut self, client: usize) -> Vec<ClientId> {
+        self.links_of(client).map(|links| links.ends().collect()).unwrap_or_default()
+    }
+
+    /// What was sent still arrives; the session learns that its connections are lost.
+    fn close_connections(&mut self, client: usize) {
+        for end in self.ends_of(client) {
+            self.network.leave(end);
+            if let Some(links) = self.links_of(client) {
+                links.close(end);
+            }
+        }
+        self.turn_client(client);
+    }
+
+    fn restart_client(&mut self, client: usize) {
+        if let Some(producer) = self.producers.get_mut(client) {
+            producer.die(&mut self.ledger, &mut self.network);
+        } else if let Some(consumer) = self.consumers.get_mut(client - self.producers.len()) {
+            consumer.die(&mut self.network);
+        }
+    }
+
+    /// Connects, sends bytes that mean nothing, and stays.
+    fn stray(&mut self, bytes: u32) {
+        if self.process.is_none() {
+            return;
+        }
+        let (_, end) = self.network.connect();
+        let mut random = Random::new(self.order.next_u64());
+        let sent: Vec<u8> = (0..bytes).map(|_| random.below(256) as u8).collect();
+        self.network.send(end, &sent);
+    }
+
+    fn place_fault(&mut self, kind: DiskFault, nth: u64) {
+        // A read that lies while journals are replayed cuts off what was durable: see SAFETY.md.
+        let lies = matches!(kind, DiskFault::FlipRead | DiskFault::Misdirect);
+        if lies && !self.is_serving() {
+            return;
+        }
+        self.has_faults = true;
+        let counts = self.disk.counts();
+        let faults = &mut self.disk.faults;
+        match kind {
+            DiskFault::Write => faults.fail_write_nth = Some(counts.writes + nth),
+            DiskFault::ShortWrite => faults.short_write_nth = Some(counts.writes + nth),
+            DiskFault::Read => faults.fail_read_nth = Some(counts.reads + nth),
+            DiskFault::FlipRead => faults.flip_read_nth = Some(counts.reads + nth),
+            DiskFault::Sync | DiskFault::SyncDrops => {
+                faults.fail_sync_nth = Some(counts.syncs + nth);
+                faults.flush_drops_on_failure = kind == DiskFault::SyncDrops;
+            }
+            DiskFault::Open => faults.fail_open_nth = Some(counts.opens + nth),
+            DiskFault::Allocate => faults.fail_allocate_nth = Some(counts.allocates + nth),
+            DiskFault::Name => faults.fail_name_nth = Some(counts.names + nth),
+            DiskFault::Misdirect => faults.misdirect_write_to = Some(".segment"),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The last life, without faults: everything that is still wanted is acked, every consumer reaches
+//! the end, and then the books are compared.
+
+use core::time::Duration;
+
+use plimsoll_device::Instant;
+use plimsoll_wire::{Durability, Offset, Visible};
+
+use super::World;
+use crate::client::{ConsumerClient, ProducerClient, Task};
+use crate::ledger::{Fate, Place, Violation};
+use crate::process::Process;
+use crate::scenario::{ConsumerPlan, End, ProducerPlan};
+use crate::verdict;
+
+/// How long each part of the last life may take, in simulated time.
+const PART_MAX: Duration = Duration::from_secs(40);
+/// How much may happen in it.
+const PART_STEPS_MAX: u64 = 300_000;
+
+impl World<'_> {
+    pub(super) fn live_last(&mut self) -> Result<(), Violation> {
+        self.note(|| "the last life".to_string());
+        let shards = self.scenario.lives.last().map_or(1, |life| life.shards);
+        self.start(shards);
+        if self.ledger.is_damaged {
+            return self.live_on_in_damage();
+        }
+        self.wait_for("the server to serve", |world| {
+            world.process.as_ref().is_some_and(Process::is_serving)
+        })?;
+        self.wait_for("the topics to be there", |world| world.admins.tasks.is_empty())?;
+        self.wait_for("every record to have an outcome", |world| {
+            world.producers.iter().all(ProducerClient::is_settled)
+        })?;
+        let last = self.append_last()?;
+        self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
+        let first_reader = self.add_readers();
+        self.wait_for("every consumer to come to the end", |world| {
+            world.consumers.iter().all(|consumer| {
+                let is_past = |(place, offset): &(Place, Offset)| {
+                    place.topic != consumer.plan.topic
+                        || consumer.position(place.partition) > *offset
+                };
+                last.iter().all(is_past)
+            })
+        })?;
+        self.admins.tasks.push_back(Task::List);
+        self.wait_for("the list of topics", |world| world.admins.tasks.is_empty())?;
+        let mut deleted = self.admins.deleted.iter();
+        if let Some(name) = deleted.find(|name| self.admins.listed.contains(name)) {
+            return Err(Violation(format!("{name} was deleted and is there")));
+        }
+        let readers = self.consumers[first_reader..].iter();
+        let walks: Vec<usize> = readers.flat_map(ConsumerClient::walks).collect();
+        verdict::judge(&self.ledger, &walks)
+    }
+
+    /// Consumers that read everything anew; gives the number of the first.
+    fn add_readers(&mut self) -> usize {
+        let first = self.consumers.len();
+        for topic in 0..self.scenario.topics.len() {
+            for visible in [Visible::Disk, Visible::Memory] {
+                let plan = ConsumerPlan { topic, visible, credit_bytes: 1 << 20 };
+                self.consumers.push(ConsumerClient::new(plan));
+            }
+        }
+        first
+    }
+
+    /// With damaged files nothing is promised but that damage is told and not delivered.
+    fn live_on_in_damage(&mut self) -> Result<(), Violation> {
+        let until = self.now() + Duration::from_secs(3);
+        let begun = self.steps;
+        while self.now() < until && self.steps - begun < PART_STEPS_MAX && self.process.is_some() {
+            self.step(Some(until))?;
+        }
+        if self.process.is_some() {
+            self.crash(End::Kill, false);
+        }
+        Ok(())
+    }
+
+    fn wait_for(
+        &mut self,
+        what: &str,
+        mut is_there: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), Violation> {
+        self.note(|| format!("waiting for {what}"));
+        let deadline = self.now() + PART_MAX;
+        let begun = self.steps;
+        while !is_there(self) {
+            self.step(Some(deadline))?;
+            if self.now() >= deadline || self.steps - begun > PART_STEPS_MAX {
+                let steps = self.steps - begun;
+                let state = self.describe_waiting();
+                return Err(Violation(format!("waiting for {what}: {steps} steps, {state}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn describe_waiting(&self) -> String {
+        let producers: Vec<bool> = self.producers.iter().map(ProducerClient::is_settled).collect();
+        let consumers: Vec<String> = self.consumers.iter().map(ToString::to_string).collect();
+        let tasks = &self.admins.tasks;
+        let failed = self.process.as_ref().map(|process| process.failed.len());
+        format!(
+            "producers settled {producers:?}, consumers {consumers:?}, operator's tasks {tasks:?}, \
+             failed shards {failed:?}"
+        )
+    }
+
+    /// Appends one more record to every partition; all of them are acked.
+    fn append_last(&mut self) -> Result<Vec<(Place, Offset)>, Violation> {
+        let begun = self.ledger.entries.len();
+        // Behind the producers of the scenario; those that take nothing are numbered by then.
+        self.slow_until.fill(Instant::ORIGIN);
+        for (topic, plan) in self.scenario.topics.iter().enumerate() {
+            let plan_of = ProducerPlan {
+                topic,
+                durability: Durability::Disk,
+                also: None,
+                in_flight_batches_max: 1,
+                linger_us: 0,
+            };
+            let number = self.producers.len();
+            let mut producer = ProducerClient::new(number, plan_of);
+            if let Some(known) = self.admins.topics.get(&topic) {
+                producer.begin(known);
+            }
+            self.producers.push(producer);
+            for partition in 0..plan.partitions {
+                self.append(number, partition, (1, 100));
+            }
+        }
+        self.wait_for("the last records to be acked", |world| {
+            world.producers.iter().all(ProducerClient::is_settled)
+        })?;
+        let mut last = Vec::new();
+        for entry in &self.ledger.entries[begun..] {
+            match (entry.fate, entry.offset) {
+                (Fate::Acked, Some(offset)) => last.push((entry.place, offset)),
+                _ => return Err(Violation(format!("nothing fails, and yet: {entry:?}"))),
+            }
+        }
+        Ok(last)
+    }
+
+    /// Asks where the partitions stand, and whether all is on disk.
+    fn is_all_on_disk(&mut self) -> bool {
+        if !self.admins.tasks.is_empty() {
+            return false;
+        }
+        let described: Vec<_> = self.admins.described.values().flatten().collect();
+        let is_there = !described.is_empty()
+            && described.iter().all(|it| it.watermarks.memory == it.watermarks.disk);
+        if !is_there {
+            for topic in 0..self.scenario.topics.len() {
+                self.admins.tasks.push_back(Task::Describe(topic));
+            }
+        }
+        is_there
+    }
+}

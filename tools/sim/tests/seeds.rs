@@ -1,0 +1,39 @@
+//! A few seeds in every test run; `make sim` runs many.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use plimsoll_simulate::{Campaign, Progress, attempt, draw};
+
+/// It runs before any other simulation is believed: something that took order or bytes from outside
+/// would make every seed worthless.
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for seed in 1..=6 {
+        let (one, other) = (attempt(&draw(seed), None), attempt(&draw(seed), None));
+        assert_eq!(one, other, "seed {seed}");
+        let mut log = String::new();
+        let logged = attempt(&draw(seed), Some(&mut log));
+        assert_eq!(one, logged, "seed {seed}, watched");
+        assert!(!log.is_empty());
+    }
+}
+
+#[test]
+fn two_seeds_are_two_runs() {
+    let hash = |seed| attempt(&draw(seed), None).unwrap().trace_hash;
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn every_promise_is_kept_in_the_first_seeds() {
+    let progress = Progress::default();
+    let failure = Campaign { first: 1, count: 150, jobs: 2 }.run(&progress);
+    if let Some(failure) = failure {
+        panic!(
+            "seed {}: {}\nagain: cargo run --release -p plimsoll-simulate -- --seed {}",
+            failure.seed, failure.violation, failure.seed
+        );
+    }
+    let acked = progress.acked.into_inner();
+    assert!(acked > 1_000, "only {acked} records were acked: the runs do too little");
+}
