@@ -39,6 +39,8 @@ pub(super) enum Step {
     CloseNewManifest,
     RenameManifest,
     SyncRoot,
+    /// A start that died may have made journals and not their names durable.
+    SyncFound,
     ListJournals,
     OpenJournal,
     ReadAnchors,
@@ -46,12 +48,16 @@ pub(super) enum Step {
     OpenSegment,
     ReadExtent,
     SyncSegment,
-    CloseSegment { held: bool },
+    CloseSegment {
+        held: bool,
+    },
     SyncJournal,
     CloseJournal,
     CreateJournal,
     AllocateJournal,
-    FillJournal { filled: u64 },
+    FillJournal {
+        filled: u64,
+    },
     WriteAnchor,
     SyncNewJournal,
     CloseNewJournal,
@@ -118,7 +124,7 @@ impl Startup {
             Step::RenameJournal => {
                 DiskAction::Rename { from: new_path(), to: journal_path(new.unwrap_or(0)) }
             }
-            Step::SyncJournals => {
+            Step::SyncFound | Step::SyncJournals => {
                 DiskAction::SyncDirectory { path: JOURNALS_DIRECTORY.to_string() }
             }
             Step::ReadJournal | Step::Done => return None,
@@ -226,7 +232,8 @@ impl Startup {
             Step::CloseNewManifest => Step::RenameManifest,
             Step::RenameManifest => Step::SyncRoot,
             Step::SyncRoot if self.has_journals => Step::Done,
-            Step::SyncRoot => Step::ListJournals,
+            Step::SyncRoot => Step::SyncFound,
+            Step::SyncFound => Step::ListJournals,
             Step::SyncSegment => Step::CloseSegment { held: true },
             Step::CloseSegment { held } => self.extent_seen(held),
             Step::SyncJournal => Step::CloseJournal,

@@ -1,7 +1,7 @@
 //! Which journals a start makes, and which it misses. A start that made a missing journal anew
 //! would forget, without a word, everything that only that journal named.
 
-use plimsoll_sim::{Disk, Random, heap_arena};
+use plimsoll_sim::{Disk, Random, Survival, heap_arena};
 use plimsoll_storage::{DataDirId, Started, Startup, StartupConfig, StartupError, journal_path};
 
 const JOURNAL_BYTES: u64 = 8 << 20;
@@ -50,23 +50,40 @@ fn a_start_that_is_cut_off_while_it_adds_a_shard_can_be_repeated() {
     for cut in 0..40 {
         let mut disk = Disk::new(&Random::new(3));
         start(&mut disk, 1).unwrap();
-        let mut startup = Startup::new(StartupConfig {
-            shards: 2,
-            journal_bytes: JOURNAL_BYTES,
-            new_data_dir: DataDirId([4; 16]),
-        });
-        let mut arena = heap_arena(4096);
-        for _ in 0..cut {
-            while let Some(op) = startup.poll_op() {
-                disk.submit(op, &arena);
-            }
-            if let Some(completion) = disk.complete_one(&mut arena) {
-                startup.handle(completion);
-            }
-        }
+        cut_off(&mut disk, cut, 2);
         disk.power_loss();
         let started = start(&mut disk, 2).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
         assert_eq!(started.journals.len(), 2, "cut {cut}");
         assert_eq!(start(&mut disk, 2).unwrap().manifest.shards, 2, "cut {cut}");
+    }
+}
+
+/// A start made its journal and died before it had flushed the name. The next one found the journal
+/// and went on in it, acks at `disk` and all; then power failed and took the name.
+#[test]
+fn a_journal_whose_maker_was_killed_keeps_its_name() {
+    for cut in 0..40 {
+        let mut disk = Disk::new(&Random::new(5));
+        cut_off(&mut disk, cut, 1);
+        disk.kill();
+        start(&mut disk, 1).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        disk.power_loss_leaving(Survival::Nothing);
+        start(&mut disk, 1).unwrap_or_else(|error| panic!("cut {cut}, then power: {error}"));
+    }
+}
+
+/// Begins a start, and leaves it after `cut` operations.
+fn cut_off(disk: &mut Disk, cut: usize, shards: u16) {
+    let new_data_dir = DataDirId([4; 16]);
+    let mut startup =
+        Startup::new(StartupConfig { shards, journal_bytes: JOURNAL_BYTES, new_data_dir });
+    let mut arena = heap_arena(4096);
+    for _ in 0..cut {
+        while let Some(op) = startup.poll_op() {
+            disk.submit(op, &arena);
+        }
+        if let Some(completion) = disk.complete_one(&mut arena) {
+            startup.handle(completion);
+        }
     }
 }
