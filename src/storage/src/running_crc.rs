@@ -112,9 +112,7 @@ fn position(length: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
-    use std::vec::Vec;
+    use alloc::vec::Vec;
 
     use proptest::prelude::*;
 
@@ -146,7 +144,10 @@ mod tests {
         }
 
         #[test]
-        fn what_was_taken_elsewhere_is_read_anew(skipped in 1_u32..5000, length in 5000_usize..9000) {
+        fn what_was_taken_elsewhere_is_read_anew(
+            skipped in 1_u32..5000,
+            length in 5000_usize..9000,
+        ) {
             let bytes: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
             let mut running = RunningCrc::default();
             running.extend(&bytes, length - 21, crc32c(&bytes[21..]));

@@ -186,7 +186,7 @@ fn an_index_of_data_that_a_crash_took_is_noted_and_no_damage() {
     let entries = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
     let through = u64::from_le_bytes(bytes[48..56].try_into().unwrap());
     bytes[48..56].copy_from_slice(&(through + 4711).to_le_bytes());
-    let check = crate::encoding::crc(&bytes[12..72 + 24 * entries]);
+    let check = encoding::crc(&bytes[12..72 + 24 * entries]);
     bytes[8..12].copy_from_slice(&check.to_le_bytes());
     let (summary, findings) = verified(&mut files);
     assert_eq!(summary.damages, 0, "{findings:?}");

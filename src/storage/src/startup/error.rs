@@ -1,4 +1,6 @@
 //! Why a start came to nothing.
+//!
+//! Nothing that was found is changed by then, so that the same start can be tried again.
 
 use alloc::string::String;
 use core::fmt;

@@ -1,4 +1,7 @@
 //! The extents of the last frames: what is not on disk cuts its frame, and those after it.
+//!
+//! What a newcomer gets wrong: what is found here is flushed before it counts, because the process
+//! that wrote it may have died before its flush.
 
 use plimsoll_batch::Offset;
 

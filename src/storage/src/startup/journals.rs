@@ -1,7 +1,7 @@
 //! Every journal that there is, read once around from its anchor.
 //!
-//! Also of shards that are gone. What a newcomer gets wrong: reads are in flight together and end in
-//! any order; the replay is fed in the order of the lap.
+//! Also of shards that are gone. What a newcomer gets wrong: reads are in flight together and end
+//! in any order; the replay is fed in the order of the lap.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;

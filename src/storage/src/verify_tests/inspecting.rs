@@ -1,4 +1,6 @@
 //! What `inspect` says of each kind of file.
+//!
+//! The texts are for people; these tests look for the facts in them, not for the words between.
 
 use alloc::string::{String, ToString};
 
