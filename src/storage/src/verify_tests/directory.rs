@@ -1,6 +1,6 @@
 //! Directories that the real log wrote on the simulated disk, as bytes that can be damaged.
 //!
-//! Each structure is in them at least once: extents, inline data, snapshots, sealed segments.
+//! Large and small appends, sealed segments, what is left of a deleted topic.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
