@@ -71,7 +71,10 @@ impl Storage {
             let span = self.memory.span(*id);
             span.segment >= logged.end.segment || span.closed == Some(span.stored)
         });
-        before_stored && logged.end.position.saturating_sub(logged.stored) <= TAIL_BYTES_MAX
+        // What snapshots carry along stays in the journal: nothing but last blocks while it is full.
+        let tail_bytes_max =
+            if self.waits_for_journal() { BLOCK_BYTES as u64 } else { TAIL_BYTES_MAX };
+        before_stored && logged.end.position.saturating_sub(logged.stored) <= tail_bytes_max
     }
 
     /// After commits: begins a checkpoint, ends it, moves the head.
@@ -79,24 +82,46 @@ impl Storage {
         if self.seeding != Seeding::Done || self.failure.is_some() {
             return;
         }
-        let full = self.journal.used_bytes() > self.journal.area_bytes / 4;
-        if self.checkpoint_to.is_none() && full && self.stop <= StopState::Flushing {
-            self.checkpoint_to = Some(self.journal.next.sequence);
-        }
         let oldest = self.by_oldest.first().map(|(oldest, _)| *oldest);
         if let Some(to) = self.checkpoint_to
             && oldest.is_none_or(|oldest| oldest >= to)
         {
             self.checkpoint_to = None;
+            self.checkpoint_ended_at = self.journal.next.position;
             self.counters.checkpoints += 1;
+        }
+        if self.checkpoint_to.is_none() && self.is_checkpoint_due() {
+            self.checkpoint_to = Some(self.journal.next.sequence);
         }
         // Frames in flight are not yet what recovery can begin with.
         let needed = oldest.unwrap_or(self.durable_frame.next()).min(self.durable_frame.next());
         let Some(head) = self.journal.mark_before(needed) else { return };
-        let far = head.position - self.journal.head.position >= self.journal.area_bytes / 16;
+        let step = head.position - self.journal.head.position;
+        let far = step >= self.step_bytes() || (step > 0 && self.waits_for_journal());
         if self.anchor == AnchorState::Idle && far && head.sequence <= needed {
             self.write_anchor(head);
         }
+    }
+
+    /// A quarter is in use, and another checkpoint would find something to leave behind, or appends
+    /// wait for it. Without that it would log the same partitions again and again.
+    fn is_checkpoint_due(&self) -> bool {
+        let grown = self.journal.next.position - self.checkpoint_ended_at >= self.step_bytes();
+        self.journal.used_bytes() > self.journal.area_bytes / 4
+            && (grown || self.waits_for_journal())
+            && self.stop <= StopState::Flushing
+    }
+
+    /// What makes moving the head worth a write.
+    fn step_bytes(&self) -> u64 {
+        self.journal.area_bytes / 16
+    }
+
+    /// Data waits that the journal has no room for. Only a checkpoint brings it.
+    pub(crate) fn waits_for_journal(&self) -> bool {
+        let reserve = self.journal_reserve_bytes();
+        let has_data = !self.urgent.is_empty() || !self.leases_wanted.is_empty();
+        has_data && !self.journal.fits(FRAME_BYTES_MAX as u64, reserve)
     }
 
     fn write_anchor(&mut self, head: Mark) {
@@ -140,5 +165,79 @@ impl Storage {
             }
             Err(error) => self.fail_on("flush", self.journal_file, (0, 0), error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+
+    use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, Offset};
+    use plimsoll_device::{DiskCompletion, DiskOp, DiskResult, Instant, Now};
+    use plimsoll_sim::heap_arena;
+
+    use crate::journal::Journal;
+    use crate::limits::ARENA_BYTES_MIN;
+    use crate::storage::StorageConfig;
+    use crate::{DataDirId, Level, PartitionConfig, PartitionId, Sequence, Storage};
+
+    const NOW: Now = Now { monotonic: Instant::ORIGIN, unix_ms: 0 };
+    const JOURNAL_BYTES: u64 = 32 << 20;
+
+    /// A machine that does everything at once, until nothing more is asked for.
+    fn run(storage: &mut Storage) {
+        while let Some(DiskOp { token, action }) = storage.poll_op() {
+            let result = match action {
+                super::DiskAction::Open { .. } => DiskResult::Opened(Ok(JOURNAL_BYTES)),
+                super::DiskAction::Write { source, .. } => {
+                    let length_bytes = source.length_bytes();
+                    DiskResult::Written(source, Ok(length_bytes))
+                }
+                _ => DiskResult::Done(Ok(())),
+            };
+            storage.handle(DiskCompletion { token, result }, NOW);
+        }
+    }
+
+    /// A checkpoint had ended, with more than half of the journal still in use and too little left
+    /// behind for the head to be moved. The next one was begun by the next commit only, and no
+    /// commit could begin in so full a journal: producers waited for ever.
+    #[test]
+    fn data_that_waits_for_a_full_journal_begins_the_checkpoint_that_makes_room() {
+        let config = StorageConfig {
+            data_dir: DataDirId([1; 16]),
+            epoch: 1,
+            boot_id: [1; 16],
+            durable_writes: false,
+            journal: Journal::empty(0, JOURNAL_BYTES),
+            journal_damage: None,
+            recovered: BTreeMap::new(),
+        };
+        let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));
+        let settings = PartitionConfig {
+            segment_bytes: 1 << 20,
+            batch_bytes_max: 1 << 20,
+            flush_interval: Duration::from_millis(100),
+        };
+        let slot = storage.open_partition(PartitionId { topic: 1, partition: 0 }, settings);
+        storage.finish_opening(NOW);
+        run(&mut storage);
+        storage.all_seeded();
+        while storage.journal.used_bytes() < storage.journal.area_bytes / 2 {
+            let position = storage.journal.place(1 << 20);
+            storage.journal.advance(position, 1 << 20, 0);
+        }
+        storage.durable_frame = Sequence(storage.journal.next.sequence.0 - 1);
+
+        let mut builder = BatchBuilder::new();
+        builder.append(0, None, Some(b"one"), &[]).unwrap();
+        let mut bytes = Vec::new();
+        builder.finish_into(&mut bytes);
+        let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
+        storage.append(slot, &batch, Level::Disk, NOW).unwrap();
+        run(&mut storage);
+        assert_eq!(storage.watermarks(slot).disk, Offset::new(1));
     }
 }

@@ -76,6 +76,9 @@ impl Commit {
 impl Storage {
     /// Begins commits as long as there is work and room for them.
     pub(crate) fn start_commits(&mut self) {
+        if self.checkpoint_to.is_none() && self.waits_for_journal() {
+            self.advance_checkpoint();
+        }
         while self.may_start_commit() {
             let Some(run) = self.frame_runs.pop() else { return };
             let mut draft = FrameDraft::new(run);

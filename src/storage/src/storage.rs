@@ -86,6 +86,8 @@ pub struct Storage {
     pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
     /// Partitions older than this are being logged anew.
     pub(crate) checkpoint_to: Option<Sequence>,
+    /// Where the journal stood when the last one ended.
+    pub(crate) checkpoint_ended_at: u64,
     pub(crate) anchor: AnchorState,
     pub(crate) anchor_run: SpanId,
 
@@ -184,6 +186,7 @@ impl Storage {
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
         let durable_frame = Sequence(config.journal.next.sequence.0 - 1);
+        let first_needed = config.journal.head.position;
         let mut storage = Self {
             data_dir: config.data_dir,
             epoch: config.epoch,
@@ -216,6 +219,7 @@ impl Storage {
             due: BTreeSet::new(),
             by_oldest: BTreeSet::new(),
             checkpoint_to: None,
+            checkpoint_ended_at: first_needed,
             anchor: AnchorState::Idle,
             anchor_run,
             spill_queue: VecDeque::new(),
