@@ -56,6 +56,8 @@ pub(crate) struct Files {
     files: Vec<File>,
     by_path: BTreeMap<String, FileId>,
     free: VecDeque<FileId>,
+    /// Open files that nobody holds, by when they were last held.
+    idle: BTreeMap<u64, FileId>,
     clock: u64,
     open: usize,
 }
@@ -66,6 +68,7 @@ impl Files {
             files: Vec::new(),
             by_path: BTreeMap::new(),
             free: VecDeque::new(),
+            idle: BTreeMap::new(),
             clock: 0,
             open: 0,
         }
@@ -78,7 +81,8 @@ impl Files {
             let clock = self.clock;
             let file = self.file_mut(id);
             file.holds += 1;
-            file.last_used = clock;
+            let before = core::mem::replace(&mut file.last_used, clock);
+            self.idle.remove(&before);
             return Opening::Known(id);
         }
         let id = self.free_number();
@@ -101,8 +105,13 @@ impl Files {
         let file = self.file_mut(id);
         assert!(file.holds > 0, "{id:?} is held");
         file.holds -= 1;
-        if file.holds == 0 && matches!(file.state, State::Failed(_)) {
-            self.closed(id);
+        let (state, last_used) = (file.state, file.last_used);
+        match (file.holds, state) {
+            (0, State::Failed(_)) => self.closed(id),
+            (0, State::Open) => {
+                self.idle.insert(last_used, id);
+            }
+            _ => {}
         }
     }
 
@@ -124,7 +133,12 @@ impl Files {
         let file = self.file_mut(id);
         file.state = State::Open;
         file.length_bytes = length_bytes;
-        core::mem::take(&mut file.waiting)
+        let waiting = core::mem::take(&mut file.waiting);
+        let (holds, last_used) = (file.holds, file.last_used);
+        if holds == 0 {
+            self.idle.insert(last_used, id);
+        }
+        waiting
     }
 
     /// The file could not be opened: what waited for it fails. Its number stays in use for as long
@@ -146,13 +160,8 @@ impl Files {
         if self.open <= FILES_OPEN_MAX {
             return None;
         }
-        let idle = self
-            .files
-            .iter()
-            .enumerate()
-            .filter(|(_, file)| file.state == State::Open && file.holds == 0);
-        let (index, _) = idle.min_by_key(|(_, file)| file.last_used)?;
-        Some(self.close(FileId(u32::try_from(index).unwrap_or(u32::MAX))))
+        let (_, id) = self.idle.pop_first()?;
+        Some(self.close(id))
     }
 
     /// Closes the file of `path` if it is open and nobody holds it.
@@ -165,8 +174,9 @@ impl Files {
     fn close(&mut self, id: FileId) -> (FileId, DiskAction) {
         let file = self.file_mut(id);
         file.state = State::Closing;
-        let path = core::mem::take(&mut file.path);
+        let (path, last_used) = (core::mem::take(&mut file.path), file.last_used);
         self.by_path.remove(&path);
+        self.idle.remove(&last_used);
         (id, DiskAction::Close { file: id })
     }
 

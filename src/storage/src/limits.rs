@@ -33,7 +33,7 @@ pub(crate) const COMMIT_EXTENT_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const SPILL_BYTES: u64 = 256 << 10;
 
 /// Moves from arena to segment in flight at once.
-pub(crate) const SPILLS_MAX: usize = 32;
+pub(crate) const SPILLS_MAX: usize = 128;
 
 /// The largest span but for single batches that are larger.
 pub(crate) const SPAN_BYTES_MAX: usize = 1 << 20;
