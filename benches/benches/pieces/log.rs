@@ -107,14 +107,23 @@ impl Log {
         log
     }
 
+    /// Appends so many times. To be told that there is no room begins the making of it, so that it
+    /// is there for the next try.
     fn append(&mut self, partition: usize, batch: &Batch<'_>, times: u64) -> Duration {
         let slot = self.slots[partition];
-        let begun = Instant::now();
-        let taken = (0..times)
-            .filter(|_| self.storage.append(slot, batch, Level::Disk, NOW).is_ok())
-            .count();
-        let spent = begun.elapsed();
-        assert_eq!(taken as u64, times, "there is room for every batch");
+        let (mut spent, mut left, mut refused) = (Duration::ZERO, times, false);
+        while left > 0 {
+            let begun = Instant::now();
+            let full = (0..left).find_map(|taken| {
+                let result = self.storage.append(slot, batch, Level::Disk, NOW);
+                result.err().map(|error| (taken, error))
+            });
+            spent += begun.elapsed();
+            let Some((taken, error)) = full else { break };
+            assert!(taken > 0 || !refused, "there is no room: {error}");
+            (left, refused) = (left - taken, true);
+            self.settle();
+        }
         spent
     }
 
