@@ -31,7 +31,7 @@ pub struct Config {
     pub arena_dir: PathBuf,
     /// Bytes of each shard's arena.
     pub arena_bytes: usize,
-    /// Bytes of each journal that is made; one that exists keeps its size.
+    /// Bytes of each journal. A smaller one that exists grows to it; a larger one keeps its size.
     pub journal_bytes: u64,
 }
 

@@ -31,7 +31,7 @@ use crate::config::{Config, CoreChoice};
 use crate::control::{Control, ShardNews};
 use crate::error::ServeError;
 use crate::mailboxes::Mailboxes;
-use crate::recovery::recover;
+use crate::recovery::{check_journals, recover};
 use crate::shard_thread::{self, ShardStart};
 
 /// The smallest arena that a server takes: it has room for several of the largest batches.
@@ -95,6 +95,7 @@ impl Server {
         let new_data_dir = DataDirId(random_bytes().map_err(system("getting random bytes"))?);
         let startup = StartupConfig { shards, journal_bytes: config.journal_bytes, new_data_dir };
         let mut started = recover(&mut ring, startup)?;
+        check_journals(&started.journals, config.arena_bytes)?;
         let boot_id = boot_id().map_err(|error| ServeError::Setting(error.to_string()))?;
         let arenas = Arenas::find(&config.arena_dir, started.manifest.data_dir, boot_id)?;
         let adopted = adopt_arenas(&mut started.partitions, &arenas.images());

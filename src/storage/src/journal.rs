@@ -63,6 +63,11 @@ impl Journal {
         Self::new(index, file_bytes, origin, origin, 0)
     }
 
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        ANCHOR_BYTES + self.area_bytes
+    }
+
     /// Where a frame of `length` bytes goes: it never wraps around the end of the file.
     pub(crate) fn place(&self, length: u64) -> u64 {
         let at = self.next.position % self.area_bytes;

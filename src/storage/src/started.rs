@@ -25,6 +25,8 @@ pub struct Started {
     pub orphans: Vec<u16>,
     /// The partitions, wherever they were found.
     pub partitions: BTreeMap<PartitionId, RecoveredPartition>,
+    /// Journals that were written anew in larger files.
+    pub grown: Vec<u16>,
     /// Frames that were replayed.
     pub frames: u64,
     /// Bytes of journals that were read.

@@ -2,25 +2,29 @@
 //! completions.
 //!
 //! In order: the manifest is read and its epoch made durable, every journal that there is gets
-//! replayed, what was found is flushed, and journals that are missing are made. Nothing that was
-//! found is changed, so that a start may be cut off anywhere and run again. What a newcomer gets
-//! wrong: data is never scanned; only the extents that the last frames name are looked at.
+//! replayed, what was found is flushed, and journals that are missing or too small are made. What
+//! was found stays as it is, or is there under its name in a larger file, so that a start may be
+//! cut off anywhere and run again. What a newcomer gets wrong: data is never scanned; only the
+//! extents that the last frames name are looked at.
 
 mod collecting;
 mod error;
 mod extents;
+mod growing;
 mod journals;
 mod making;
 mod manifest;
 mod steps;
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use plimsoll_device::{DiskAction, DiskCompletion, DiskOp, Token};
 
 pub use self::error::StartupError;
 
 use self::journals::Reading;
+use self::making::NewJournal;
 use self::steps::Step;
 use crate::journal::Journal;
 use crate::manifest::{DataDirId, Manifest};
@@ -32,7 +36,8 @@ use crate::started::Started;
 pub struct StartupConfig {
     /// Number of shards of this start.
     pub shards: u16,
-    /// Size of journals that are made; those that exist keep theirs.
+    /// Size of journals that are made. Smaller ones grow to it, if they are sound and the disk has
+    /// room; larger ones stay as they are.
     pub journal_bytes: u64,
     /// The id of the data directory, if it turns out to be new.
     pub new_data_dir: DataDirId,
@@ -49,7 +54,8 @@ pub struct Startup {
     /// All journals are there; the manifest is written a second time.
     has_journals: bool,
     found: VecDeque<u16>,
-    missing: VecDeque<u16>,
+    to_make: VecDeque<NewJournal>,
+    grown: Vec<u16>,
     current: Option<Reading>,
     replayed: BTreeMap<u16, (Journal, Replayed)>,
     read_bytes: u64,
@@ -68,7 +74,8 @@ impl Startup {
             is_new: false,
             has_journals: false,
             found: VecDeque::new(),
-            missing: VecDeque::new(),
+            to_make: VecDeque::new(),
+            grown: Vec::new(),
             current: None,
             replayed: BTreeMap::new(),
             read_bytes: 0,

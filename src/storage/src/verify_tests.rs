@@ -15,7 +15,7 @@ use plimsoll_device::BLOCK_BYTES;
 use plimsoll_sim::{Disk, Random};
 use proptest::prelude::*;
 
-use self::directory::{Copy, DELETED, Life, ORDERS, directory, start};
+use self::directory::{Copy, DELETED, JOURNAL_BYTES, Life, ORDERS, directory, start, start_with};
 use crate::*;
 
 /// The topic that a record of the metadata topic deletes, as these tests write it.
@@ -39,6 +39,16 @@ fn a_sound_directory_has_no_damage() {
     assert_eq!(summary.damages, 0);
     assert_eq!(summary.batches, 12 * 3 + 30 * 2);
     assert!(summary.files >= 5 && summary.frames > 0 && summary.partitions >= 3);
+}
+
+#[test]
+fn a_journal_that_was_made_larger_has_no_damage() {
+    let mut disk = directory();
+    let before = verified(&mut Copy::of(&disk)).0;
+    assert_eq!(start_with(&mut disk, JOURNAL_BYTES + (1 << 20)).grown, [0]);
+    let (after, findings) = verified(&mut Copy::of(&disk));
+    assert_eq!(findings, []);
+    assert_eq!((after.frames, after.batches), (before.frames, before.batches));
 }
 
 /// What recovery and readers get: the partitions as found, and all bytes of each.

@@ -42,6 +42,7 @@ impl Startup {
             is_new: self.is_new,
             journals,
             orphans,
+            grown: core::mem::take(&mut self.grown),
             partitions,
             frames,
             read_bytes: self.read_bytes,

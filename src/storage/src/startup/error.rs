@@ -1,6 +1,6 @@
-//! Why a start came to nothing.
+//! Why a start came to nothing, in sentences for an operator.
 //!
-//! Nothing that was found is changed by then, so that the same start can be tried again.
+//! What a newcomer gets wrong: damage is none of these. A damaged journal starts, and is read only.
 
 use alloc::string::String;
 use core::fmt;
@@ -20,6 +20,8 @@ pub enum StartupError {
     Manifest(ManifestError),
     /// A journal that the last start had is gone, and with it what only it named.
     MissingJournal(String),
+    /// A journal read differently the second time.
+    Unsteady(String),
 }
 
 impl fmt::Display for StartupError {
@@ -31,6 +33,11 @@ impl fmt::Display for StartupError {
                 f,
                 "{path} is missing, and with it what was acked and is not in segments: put it \
                  back (the manifest says that the last start had it)"
+            ),
+            Self::Unsteady(path) => write!(
+                f,
+                "{path} did not read the same twice, so that it was not copied to a larger file; \
+                 nothing was changed: start again, and look at the drive if it comes back"
             ),
         }
     }

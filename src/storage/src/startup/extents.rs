@@ -1,7 +1,7 @@
 //! The extents of the last frames: what is not on disk cuts its frame, and those after it.
 //!
-//! What a newcomer gets wrong: what is found here is flushed before it counts, because the process
-//! that wrote it may have died before its flush.
+//! What a newcomer gets wrong: an extent that is there may be there only in the kernel's memory, so
+//! that its file is flushed before the frame counts.
 
 use plimsoll_batch::Offset;
 

@@ -13,6 +13,7 @@ use plimsoll_device::{
 
 use super::Startup;
 use super::error::{StartupError, done};
+use super::making::NewJournal;
 use super::steps::{CHUNK_BYTES, FILE, Step, read};
 use crate::anchor::{ANCHOR_BYTES, Anchor};
 use crate::entry::Extent;
@@ -52,13 +53,15 @@ impl Startup {
         if let Some(gone) = (0..had).find(|it| !numbers.contains(it)) {
             return Err(StartupError::MissingJournal(journal_path(gone)));
         }
-        self.missing = (0..self.config.shards).filter(|it| !numbers.contains(it)).collect();
+        let missing = (0..self.config.shards).filter(|it| !numbers.contains(it));
+        self.to_make = missing.map(|index| NewJournal { index, chain: None }).collect();
         self.found = numbers.into_iter().collect();
-        Ok(self.next_journal())
+        // A start that was cut off may have given a journal its name, and not for good.
+        Ok(Step::SyncNames)
     }
 
     pub(super) fn next_journal(&mut self) -> Step {
-        match (self.found.is_empty(), self.missing.is_empty()) {
+        match (self.found.is_empty(), self.to_make.is_empty()) {
             (false, _) => Step::OpenJournal,
             (true, false) => Step::CreateJournal,
             (true, true) => self.say_shards(),
@@ -183,6 +186,7 @@ impl Startup {
             let generation = anchor.map_or(0, |anchor| anchor.generation);
             let bytes = reading.file_bytes.max(ANCHOR_BYTES + BLOCK_BYTES as u64);
             let journal = Journal::new(reading.journal, bytes, head, replayed.next, generation);
+            self.consider_growing(&journal, &replayed);
             self.replayed.insert(reading.journal, (journal, replayed));
         }
         self.next_journal()

@@ -1,51 +1,67 @@
-//! Journals that are not there yet: written in full under another name, then renamed.
+//! Journals that are made: written in full under another name, then renamed.
 //!
-//! Written in full, so that each later write is a pure overwrite and needs one flush.
+//! Written in full, so that each later write is a pure overwrite and needs one flush. What a
+//! newcomer gets wrong: a cut-off start leaves the other name; nobody reads it, the next start
+//! writes it anew.
 
 use alloc::collections::BTreeMap;
 
 use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction};
 
 use super::Startup;
+use super::growing::Chain;
 use super::steps::{FILE, Step, write};
 use crate::anchor::Anchor;
-use crate::frame::Sequence;
 use crate::journal::Journal;
 use crate::replay::Replayed;
 
+/// A journal to be made: one that is missing, or a larger one in the place of one that is there.
+pub(super) struct NewJournal {
+    pub(super) index: u16,
+    /// What the one that is there holds.
+    pub(super) chain: Option<Chain>,
+}
+
 impl Startup {
-    pub(super) fn filled(&self, filled: u64) -> Step {
+    pub(super) fn filled(&mut self, filled: u64) -> Step {
         if filled < self.config.journal_bytes {
             Step::FillJournal { filled }
         } else {
-            Step::WriteAnchor
+            self.filled_up()
         }
     }
 
-    pub(super) fn write_first_anchor(&self, journal: u16) -> DiskAction {
-        let mut buffer = Buffer::zeroed(BLOCK_BYTES);
+    pub(super) fn write_first_anchor(&self) -> Option<DiskAction> {
+        let new = self.to_make.front()?;
+        let empty = Journal::empty(new.index, self.config.journal_bytes);
+        let head = new.chain.as_ref().map_or(empty.head, |chain| chain.head);
         let anchor = Anchor {
             data_dir: self.data_dir(),
-            journal,
-            generation: 0,
-            head: Sequence(1),
-            head_position: 0,
-            previous_check: 0,
+            journal: new.index,
+            generation: empty.generation,
+            head: head.sequence,
+            head_position: head.position,
+            previous_check: head.previous_check,
         };
+        let mut buffer = Buffer::zeroed(BLOCK_BYTES);
         anchor.encode(&mut buffer);
-        write(FILE, anchor.file_position(), buffer)
+        Some(write(FILE, anchor.file_position(), buffer))
     }
 
     pub(super) fn journal_made(&mut self) -> Step {
-        if let Some(index) = self.missing.pop_front() {
-            let journal = Journal::empty(index, self.config.journal_bytes);
-            let replayed = Replayed {
-                partitions: BTreeMap::new(),
-                next: journal.next,
-                damage: None,
-                frames: 0,
-            };
-            self.replayed.insert(index, (journal, replayed));
+        match self.to_make.pop_front() {
+            Some(NewJournal { index, chain: Some(chain) }) => self.journal_grown(index, &chain),
+            Some(NewJournal { index, chain: None }) => {
+                let journal = Journal::empty(index, self.config.journal_bytes);
+                let replayed = Replayed {
+                    partitions: BTreeMap::new(),
+                    next: journal.next,
+                    damage: None,
+                    frames: 0,
+                };
+                self.replayed.insert(index, (journal, replayed));
+            }
+            None => {}
         }
         self.next_journal()
     }

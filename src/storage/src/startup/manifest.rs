@@ -1,7 +1,7 @@
 //! The manifest: its epoch goes up before anything else of a start is written.
 //!
-//! What a newcomer gets wrong: the number of shards in it is that of the last start whose journals
-//! were all made, so that it is written a second time when there are more.
+//! What a newcomer gets wrong: a new number of shards is said only when their journals are there,
+//! or the next start would miss them.
 
 use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction};
 

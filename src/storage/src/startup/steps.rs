@@ -23,6 +23,8 @@ const MANIFEST_NEW_PATH: &str = "MANIFEST.new";
 /// The manifest or the journal that is at work.
 pub(super) const FILE: FileId = FileId(0);
 const SEGMENT: FileId = FileId(1);
+/// The journal in whose place a larger one is made.
+pub(super) const SOURCE: FileId = FileId(2);
 /// What is read or written at once.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
@@ -39,38 +41,39 @@ pub(super) enum Step {
     CloseNewManifest,
     RenameManifest,
     SyncRoot,
-    /// A start that died may have made journals and not their names durable.
-    SyncFound,
     ListJournals,
+    SyncNames,
     OpenJournal,
     ReadAnchors,
     ReadJournal,
     OpenSegment,
     ReadExtent,
     SyncSegment,
-    CloseSegment {
-        held: bool,
-    },
+    CloseSegment { held: bool },
     SyncJournal,
     CloseJournal,
     CreateJournal,
     AllocateJournal,
-    FillJournal {
-        filled: u64,
-    },
+    FillJournal { filled: u64 },
+    OpenSource,
+    ReadChain,
+    WriteChain,
+    CloseSource,
     WriteAnchor,
     SyncNewJournal,
     CloseNewJournal,
     RenameJournal,
     SyncJournals,
+    GiveUpJournal,
+    RemoveJournal,
     Done,
 }
 
 impl Startup {
     pub(super) fn action(&self, step: &Step) -> Option<DiskAction> {
         let journal = self.current.as_ref().map(|reading| reading.journal);
-        let new = self.missing.front().copied();
-        let new_path = || format!("{}.new", journal_path(new.unwrap_or(0)));
+        let new = self.to_make.front().map_or(0, |new| new.index);
+        let new_path = || format!("{}.new", journal_path(new));
         let open = |file, path, mode| DiskAction::Open { file, path, mode };
         Some(match step {
             Step::MakeTopics => DiskAction::CreateDirectory { path: TOPICS_DIRECTORY.to_string() },
@@ -82,7 +85,8 @@ impl Startup {
             Step::CloseManifest
             | Step::CloseNewManifest
             | Step::CloseJournal
-            | Step::CloseNewJournal => DiskAction::Close { file: FILE },
+            | Step::CloseNewJournal
+            | Step::GiveUpJournal => DiskAction::Close { file: FILE },
             Step::CreateManifest => {
                 open(FILE, MANIFEST_NEW_PATH.to_string(), OpenMode::CreateEmpty)
             }
@@ -120,11 +124,14 @@ impl Startup {
                 let length = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
                 write(FILE, *filled, Buffer::zeroed(length))
             }
-            Step::WriteAnchor => self.write_first_anchor(new.unwrap_or(0)),
-            Step::RenameJournal => {
-                DiskAction::Rename { from: new_path(), to: journal_path(new.unwrap_or(0)) }
-            }
-            Step::SyncFound | Step::SyncJournals => {
+            Step::OpenSource => open(SOURCE, journal_path(new), OpenMode::Existing),
+            Step::ReadChain => self.read_chain()?,
+            Step::WriteChain => self.write_chain()?,
+            Step::CloseSource => DiskAction::Close { file: SOURCE },
+            Step::WriteAnchor => self.write_first_anchor()?,
+            Step::RenameJournal => DiskAction::Rename { from: new_path(), to: journal_path(new) },
+            Step::RemoveJournal => DiskAction::Remove { path: new_path() },
+            Step::SyncNames | Step::SyncJournals => {
                 DiskAction::SyncDirectory { path: JOURNALS_DIRECTORY.to_string() }
             }
             Step::ReadJournal | Step::Done => return None,
@@ -152,6 +159,16 @@ impl Startup {
             {
                 self.cut();
                 Ok(Step::SyncJournal)
+            }
+            (Step::CreateJournal, DiskResult::Opened(Err(error)))
+                if error.kind == IoErrorKind::NoSpace && self.is_growing() =>
+            {
+                Ok(self.not_grown())
+            }
+            (Step::AllocateJournal, DiskResult::Done(Err(error)))
+                if error.kind == IoErrorKind::NoSpace && self.is_growing() =>
+            {
+                Ok(Step::GiveUpJournal)
             }
             (_, DiskResult::Opened(result)) => {
                 let result = result.map(|_| ());
@@ -204,7 +221,13 @@ impl Startup {
             | Step::AllocateJournal
             | Step::FillJournal { .. }
             | Step::WriteAnchor
-            | Step::SyncNewJournal => journal_path(self.missing.front().copied().unwrap_or(0)),
+            | Step::OpenSource
+            | Step::ReadChain
+            | Step::WriteChain
+            | Step::SyncNewJournal
+            | Step::RemoveJournal => {
+                self.to_make.front().map(|new| journal_path(new.index)).unwrap_or_default()
+            }
             _ => MANIFEST_PATH.to_string(),
         }
     }
@@ -214,12 +237,14 @@ impl Startup {
             Step::OpenManifest => Step::ReadManifest,
             Step::CreateManifest => Step::WriteManifest,
             Step::OpenSegment => Step::ReadExtent,
+            Step::OpenSource => Step::ReadChain,
             _ => Step::AllocateJournal,
         }
     }
 
-    fn after_write(&self) -> Step {
+    fn after_write(&mut self) -> Step {
         match self.step {
+            Step::WriteChain => self.chain_written(),
             Step::WriteManifest => Step::SyncManifest,
             _ => Step::SyncNewJournal,
         }
@@ -232,8 +257,7 @@ impl Startup {
             Step::CloseNewManifest => Step::RenameManifest,
             Step::RenameManifest => Step::SyncRoot,
             Step::SyncRoot if self.has_journals => Step::Done,
-            Step::SyncRoot => Step::SyncFound,
-            Step::SyncFound => Step::ListJournals,
+            Step::SyncRoot => Step::ListJournals,
             Step::SyncSegment => Step::CloseSegment { held: true },
             Step::CloseSegment { held } => self.extent_seen(held),
             Step::SyncJournal => Step::CloseJournal,
@@ -242,7 +266,11 @@ impl Startup {
             Step::SyncNewJournal => Step::CloseNewJournal,
             Step::CloseNewJournal => Step::RenameJournal,
             Step::RenameJournal => Step::SyncJournals,
+            Step::SyncNames => self.next_journal(),
             Step::SyncJournals => self.journal_made(),
+            Step::CloseSource => Step::WriteAnchor,
+            Step::GiveUpJournal => Step::RemoveJournal,
+            Step::RemoveJournal => self.not_grown(),
             _ => Step::Done,
         }
     }
@@ -255,6 +283,7 @@ impl Startup {
                 Ok(Step::CloseManifest)
             }
             Step::ReadAnchors => Ok(self.anchors_read(bytes)),
+            Step::ReadChain => self.chain_read(bytes),
             _ => {
                 let matches = self.extent().is_some_and(|(_, _, extent)| {
                     bytes.len() == extent.length_bytes as usize && crc(bytes) == extent.crc

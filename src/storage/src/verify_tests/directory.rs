@@ -1,6 +1,7 @@
 //! Directories that the real log wrote on the simulated disk, as bytes that can be damaged.
 //!
-//! Large and small appends, sealed segments, what is left of a deleted topic.
+//! What a newcomer gets wrong: a life begins without the arena of the one before, as after a power
+//! loss.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -15,7 +16,7 @@ use plimsoll_sim::{Disk, Random, heap_arena};
 use crate::*;
 
 const NOW: Now = Now { monotonic: Instant::from_nanos(0), unix_ms: 0 };
-const JOURNAL_BYTES: u64 = 8 << 20;
+pub(super) const JOURNAL_BYTES: u64 = 8 << 20;
 pub(super) const ORDERS: [PartitionId; 2] =
     [PartitionId { topic: 1, partition: 0 }, PartitionId { topic: 1, partition: 1 }];
 pub(super) const DELETED: PartitionId = PartitionId { topic: 2, partition: 0 };
@@ -70,8 +71,11 @@ pub(super) struct Life {
 }
 
 pub(super) fn start(disk: &mut Disk) -> Started {
-    let config =
-        StartupConfig { shards: 1, journal_bytes: JOURNAL_BYTES, new_data_dir: DataDirId([7; 16]) };
+    start_with(disk, JOURNAL_BYTES)
+}
+
+pub(super) fn start_with(disk: &mut Disk, journal_bytes: u64) -> Started {
+    let config = StartupConfig { shards: 1, journal_bytes, new_data_dir: DataDirId([7; 16]) };
     let mut startup = Startup::new(config);
     let mut arena = heap_arena(BLOCK_BYTES);
     loop {

@@ -1,6 +1,6 @@
-//! What `inspect` says of each kind of file.
+//! What `inspect` says of each kind of file, sound and damaged.
 //!
-//! The texts are for people; these tests look for the facts in them, not for the words between.
+//! It goes by the content alone, so that files are also given to it under strange names.
 
 use alloc::string::{String, ToString};
 

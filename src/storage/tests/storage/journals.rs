@@ -45,45 +45,54 @@ fn a_journal_that_is_gone_stops_the_start_and_is_named() {
     assert!(start(&mut without, 2).is_ok(), "put back, it is as before");
 }
 
+/// The start after a kill found the journal that had just got its name, used it, and power took the
+/// name with all that was acked since.
 #[test]
-fn a_start_that_is_cut_off_while_it_adds_a_shard_can_be_repeated() {
-    for cut in 0..40 {
-        let mut disk = Disk::new(&Random::new(3));
-        start(&mut disk, 1).unwrap();
-        cut_off(&mut disk, cut, 2);
-        disk.power_loss();
-        let started = start(&mut disk, 2).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
-        assert_eq!(started.journals.len(), 2, "cut {cut}");
-        assert_eq!(start(&mut disk, 2).unwrap().manifest.shards, 2, "cut {cut}");
-    }
-}
-
-/// A start made its journal and died before it had flushed the name. The next one found the journal
-/// and went on in it, acks at `disk` and all; then power failed and took the name.
-#[test]
-fn a_journal_whose_maker_was_killed_keeps_its_name() {
-    for cut in 0..40 {
-        let mut disk = Disk::new(&Random::new(5));
-        cut_off(&mut disk, cut, 1);
+fn a_journal_that_a_killed_start_named_is_there_for_good_once_it_is_used() {
+    for cut in 0..60 {
+        let mut disk = Disk::new(&Random::new(4));
+        let config = StartupConfig {
+            shards: 2,
+            journal_bytes: JOURNAL_BYTES,
+            new_data_dir: DataDirId([4; 16]),
+        };
+        cut_start(&mut disk, config, cut);
         disk.kill();
-        start(&mut disk, 1).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        assert_eq!(start(&mut disk, 2).unwrap().journals.len(), 2, "cut {cut}");
         disk.power_loss_leaving(Survival::Nothing);
-        start(&mut disk, 1).unwrap_or_else(|error| panic!("cut {cut}, then power: {error}"));
+        let again = start(&mut disk, 2).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        assert_eq!(again.journals.len(), 2, "cut {cut}");
     }
 }
 
-/// Begins a start, and leaves it after `cut` operations.
-fn cut_off(disk: &mut Disk, cut: usize, shards: u16) {
-    let new_data_dir = DataDirId([4; 16]);
-    let mut startup =
-        Startup::new(StartupConfig { shards, journal_bytes: JOURNAL_BYTES, new_data_dir });
+/// A start of which only so many operations end.
+fn cut_start(disk: &mut Disk, config: StartupConfig, operations: usize) {
+    let mut startup = Startup::new(config);
     let mut arena = heap_arena(4096);
-    for _ in 0..cut {
+    for _ in 0..operations {
         while let Some(op) = startup.poll_op() {
             disk.submit(op, &arena);
         }
         if let Some(completion) = disk.complete_one(&mut arena) {
             startup.handle(completion);
         }
+    }
+}
+
+#[test]
+fn a_start_that_is_cut_off_while_it_adds_a_shard_can_be_repeated() {
+    for cut in 0..40 {
+        let mut disk = Disk::new(&Random::new(3));
+        start(&mut disk, 1).unwrap();
+        let config = StartupConfig {
+            shards: 2,
+            journal_bytes: JOURNAL_BYTES,
+            new_data_dir: DataDirId([4; 16]),
+        };
+        cut_start(&mut disk, config, cut);
+        disk.power_loss();
+        let started = start(&mut disk, 2).unwrap_or_else(|error| panic!("cut {cut}: {error}"));
+        assert_eq!(started.journals.len(), 2, "cut {cut}");
+        assert_eq!(start(&mut disk, 2).unwrap().manifest.shards, 2, "cut {cut}");
     }
 }

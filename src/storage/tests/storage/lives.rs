@@ -49,6 +49,9 @@ fn run_seed(seed: u64) {
         if random.chance(300) {
             shards = 1 + random.below(3) as u16;
         }
+        if random.chance(150) {
+            world.settings.journal_bytes = (world.settings.journal_bytes + (1 << 20)).min(12 << 20);
+        }
         world.cut_at = random.chance(250).then(|| world.steps + 1 + random.below(120));
         let lived = live(&mut world, shards, &mut random);
         world.cut_at = None;

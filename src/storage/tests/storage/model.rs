@@ -12,6 +12,7 @@ pub(crate) struct Batch {
 }
 
 /// All that is known of a partition.
+#[derive(Clone)]
 pub(crate) struct Partition {
     pub(crate) config: PartitionConfig,
     /// In the order of the appends; what a crash took is taken out after it.

@@ -110,6 +110,20 @@ impl World {
         }
     }
 
+    /// Another world, between two lives, with all that this one has on disk and in memory.
+    pub(crate) fn after(&self, seed: u64) -> Self {
+        assert!(self.life.is_none(), "it is between two lives");
+        let mut world = Self::new(seed, self.settings);
+        for path in self.machine.disk.files() {
+            let bytes = self.machine.disk.read_file(&path).expect("a file has content");
+            world.machine.disk.write_file(&path, &bytes);
+        }
+        world.model.clone_from(&self.model);
+        world.images.clone_from(&self.images);
+        (world.boot, world.epoch, world.clock) = (self.boot, self.epoch, self.clock);
+        world
+    }
+
     pub(crate) fn life(&mut self) -> &mut Life {
         self.life.as_mut().expect("a life has begun")
     }
