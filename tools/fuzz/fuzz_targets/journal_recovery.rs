@@ -1,5 +1,6 @@
-//! A journal of arbitrary entries: neither a start, nor `verify`, nor `inspect` panics, and what a
-//! start reports as sound, `verify` reports as sound.
+//! A journal of arbitrary entries: neither a start, nor `verify`, nor `inspect` panics, what a
+//! start reports as sound, `verify` reports as sound, and a journal that is made larger says what it
+//! said before.
 //!
 //! Random bytes hardly ever make a frame that checks. The input is therefore cut into bodies, and
 //! each gets a frame that follows on the one before it, laid out by `FORMAT.md` and not by the code
@@ -15,12 +16,13 @@ use plimsoll_device::{
     DiskAction, DiskCompletion, DiskOp, DiskResult, FileId, IoError, IoErrorKind, Memory, OpenMode,
 };
 use plimsoll_storage::{
-    DataDirId, DataFiles, FRAME_HEADER_BYTES, Manifest, PartitionId, Startup, StartupConfig,
-    adopt_arenas, inspect, journal_path, segment_path, verify,
+    DataDirId, DataFiles, FRAME_HEADER_BYTES, Manifest, PartitionId, Started, Startup,
+    StartupConfig, adopt_arenas, inspect, journal_path, segment_path, verify,
 };
 
 const BLOCK_BYTES: usize = 4096;
 const AREA_BYTES: usize = 32 * BLOCK_BYTES;
+const FILE_BYTES: usize = 2 * BLOCK_BYTES + AREA_BYTES;
 const DIR: [u8; 16] = [3; 16];
 const NOT_FOUND: IoError = IoError::new(IoErrorKind::NotFound, 2);
 
@@ -35,18 +37,27 @@ fuzz_target!(|bytes: &[u8]| {
         let path = segment_path(PartitionId::METADATA, Offset::ZERO);
         files.0.insert(path, vec![segment; 64 * BLOCK_BYTES]);
     }
-    let is_damaged = recover(files.clone());
+    let found = recover(&mut files.clone(), FILE_BYTES);
+    let is_damaged = !found.damages.is_empty();
+    if segment % 2 == 1 && !is_damaged {
+        let mut larger = files.clone();
+        let grown = recover(&mut larger, FILE_BYTES + 3 * BLOCK_BYTES);
+        let again = recover(&mut larger, FILE_BYTES);
+        assert_eq!((grown.grown.as_slice(), grown.frames), (&[0][..], found.frames));
+        assert!(again.damages.is_empty() && again.frames == found.frames);
+        assert_eq!(again.partitions, found.partitions);
+    }
     let mut damages = 0;
     let end = verify(&mut files, |_| None, &mut |_| damages += 1);
     assert!(end.is_ok() && (damages > 0 || !is_damaged), "verify misses what a start finds");
     inspect(&mut files, &journal_path(0), &mut String::new()).expect("it has an anchor");
 });
 
-/// A start, one operation after the other. Whether it found damage.
-fn recover(directory: Directory) -> bool {
+/// A start, one operation after the other.
+fn recover(directory: &mut Directory, journal_bytes: usize) -> Started {
     let mut machine = Machine { directory, open: BTreeMap::new(), done: VecDeque::new() };
     let new_data_dir = DataDirId([4; 16]);
-    let config = StartupConfig { shards: 1, journal_bytes: 1 << 20, new_data_dir };
+    let config = StartupConfig { shards: 1, journal_bytes: journal_bytes as u64, new_data_dir };
     let mut startup = Startup::new(config);
     for _ in 0..10_000 {
         while let Some(op) = startup.poll_op() {
@@ -55,7 +66,7 @@ fn recover(directory: Directory) -> bool {
         if let Some(outcome) = startup.outcome() {
             let mut started = outcome.expect("no operation failed");
             adopt_arenas(&mut started.partitions, &[]);
-            return !started.damages.is_empty();
+            return started;
         }
         let completion = machine.done.pop_front().expect("a start has something in flight");
         startup.handle(completion);
@@ -66,7 +77,7 @@ fn recover(directory: Directory) -> bool {
 /// A journal whose head stands at a block of the first laps, with the frames that the input
 /// describes.
 fn journal(head_block: usize, mut input: &[u8]) -> Vec<u8> {
-    let mut file = vec![0; 2 * BLOCK_BYTES + AREA_BYTES];
+    let mut file = vec![0; FILE_BYTES];
     let head = (head_block * BLOCK_BYTES) as u64;
     write_anchor(&mut file, head);
     let (mut position, mut sequence, mut previous_check) = (head, 1_u64, 0);
@@ -179,13 +190,13 @@ impl DataFiles for Directory {
 }
 
 /// Carries out operations at once and gives their ends in the order of asking.
-struct Machine {
-    directory: Directory,
+struct Machine<'a> {
+    directory: &'a mut Directory,
     open: BTreeMap<FileId, String>,
     done: VecDeque<DiskCompletion>,
 }
 
-impl Machine {
+impl Machine<'_> {
     fn submit(&mut self, op: DiskOp) {
         let result = self.perform(op.action);
         self.done.push_back(DiskCompletion { token: op.token, result });
@@ -206,9 +217,17 @@ impl Machine {
                 let read = self.directory.read(&path, position_bytes, &mut buffer);
                 DiskResult::Read(Memory::Buffer(buffer), read)
             }
-            DiskAction::Write { source, .. } => {
-                let length = source.length_bytes();
-                DiskResult::Written(source, Ok(length))
+            DiskAction::Write { file, position_bytes, source: Memory::Buffer(buffer), .. } => {
+                let content = self.directory.0.entry(self.open[&file].clone()).or_default();
+                let (start, length) = (position_bytes as usize, buffer.len());
+                content.resize(content.len().max(start + length), 0);
+                content[start..start + length].copy_from_slice(&buffer);
+                DiskResult::Written(Memory::Buffer(buffer), Ok(length))
+            }
+            DiskAction::Rename { from, to } => {
+                let renamed = self.directory.0.remove(&from).ok_or(NOT_FOUND);
+                let renamed = renamed.map(|file| drop(self.directory.0.insert(to, file)));
+                DiskResult::Done(renamed)
             }
             DiskAction::List { path } => DiskResult::Listed(self.directory.list(&path)),
             DiskAction::Close { file } => {
