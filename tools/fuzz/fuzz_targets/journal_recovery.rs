@@ -1,6 +1,6 @@
 //! A journal of arbitrary entries: neither a start, nor `verify`, nor `inspect` panics, what a
-//! start reports as sound, `verify` reports as sound, and a journal that is made larger says what it
-//! said before.
+//! start reports as sound, `verify` reports as sound, and a journal that is made larger says what
+//! it said before.
 //!
 //! Random bytes hardly ever make a frame that checks. The input is therefore cut into bodies, and
 //! each gets a frame that follows on the one before it, laid out by `FORMAT.md` and not by the code
