@@ -187,7 +187,7 @@ impl Storage {
         if *direct {
             *direct = self.file_reaches(slot, segment, position + u64::from(storable));
         }
-        let room = draft.room().saturating_sub(APPEND_BYTES + 8);
+        let Some(room) = draft.room().checked_sub(APPEND_BYTES + 8) else { return Planned::Stop };
         if *direct && storable > stored {
             let inline_from = logged.max(storable.min(used));
             let fits = draft.takes_extent(u64::from(storable - stored))
