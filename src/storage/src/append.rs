@@ -185,16 +185,18 @@ impl Storage {
     }
 
     /// Drops the settled span that settled first. False when there is none.
+    ///
+    /// What is in memory of a partition stays one piece up to the tail: readers count on it. A span
+    /// that was closed within its first block has nothing to store and settles before those in
+    /// front of it; it stays until they are gone.
     pub(crate) fn evict_oldest(&mut self) -> bool {
-        let Some(id) = self.memory.oldest_evictable() else { return false };
+        let is_first = |id: &SpanId| {
+            let partition = self.partition(self.memory.span(*id).slot);
+            partition.spans.front() == Some(id)
+        };
+        let Some(id) = self.memory.evictable().find(is_first) else { return false };
         let slot = self.memory.span(id).slot;
-        let spans = &mut self.partition_mut(slot).spans;
-        // Spans settle in order, so that what is in memory stays one piece up to the tail.
-        if spans.front() == Some(&id) {
-            spans.pop_front();
-        } else {
-            spans.retain(|other| *other != id);
-        }
+        self.partition_mut(slot).spans.pop_front();
         self.memory.drop_span(id);
         true
     }

@@ -161,8 +161,8 @@ impl SpanMemory {
     }
 
     /// The oldest settled span, to be dropped by its partition.
-    pub(crate) fn oldest_evictable(&mut self) -> Option<SpanId> {
-        self.evictable.front().copied()
+    pub(crate) fn evictable(&self) -> impl Iterator<Item = SpanId> + '_ {
+        self.evictable.iter().copied()
     }
 
     /// A run of pages without a header, zero-filled or not.
