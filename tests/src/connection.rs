@@ -73,6 +73,18 @@ impl Connection {
         }
     }
 
+    /// The same, of a server that may be gone or broken; whether it was done.
+    pub fn try_bind(&mut self, handle: u32, topic: &str, partition: u32) -> bool {
+        let partition = PartitionIndex(partition);
+        self.correlation += 1;
+        let mut bytes = Vec::new();
+        let bind = Bind { handle: Handle(handle), partition, topic };
+        bind.encode(CorrelationId(self.correlation), &mut bytes);
+        let is_sent = self.stream.write_all(&bytes).is_ok();
+        let answer = if is_sent { self.read() } else { None };
+        answer.is_some_and(|frame| matches!(frame.response(), Response::Bind(_)))
+    }
+
     /// Sends a request and waits for the next frame.
     ///
     /// # Panics

@@ -286,6 +286,15 @@ impl Server {
         self.signal(Signal::SIGKILL);
     }
 
+    /// SIGTERM, without waiting for the end.
+    ///
+    /// # Panics
+    ///
+    /// If it runs no more.
+    pub fn stop_soon(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
     /// SIGSTOP: the kernel takes what is sent to it, and it does nothing.
     ///
     /// # Panics
