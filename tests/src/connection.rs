@@ -10,7 +10,7 @@ use plimsoll_wire::{
     decode_frame,
 };
 
-/// A socket to a server. Reads wait 20 s at most.
+/// A socket to a server. Reads wait a minute at most.
 #[derive(Debug)]
 pub struct Connection {
     /// For bytes that are no frames.
@@ -29,7 +29,7 @@ impl Connection {
     pub fn silent(address: &str) -> Connection {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("a socket takes options");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes options");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket takes options");
         Connection { stream, arrived: Vec::new(), correlation: 0 }
     }
 
@@ -139,6 +139,8 @@ impl Connection {
             }
             let mut bytes = [0; 64 << 10];
             match self.stream.read(&mut bytes) {
+                // This process was stopped for a while.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return None,
                 Ok(count) => self.arrived.extend_from_slice(&bytes[..count]),
             }
