@@ -235,6 +235,25 @@ fn a_full_disk_refuses_appends_and_takes_them_again_when_there_is_room() {
     assert_eq!(world.acks(socket).len(), 1, "appends resume by themselves");
 }
 
+/// Otherwise an operator could not make room but by hand.
+#[test]
+fn on_a_full_disk_a_topic_can_be_deleted() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.disks[0].faults.no_space = true;
+    let large = batch(1, &[1; 900_000]);
+    let is_full = (1..80).any(|next| {
+        world.produce(socket, next, Durability::Memory, None, &large);
+        world.advance(std::time::Duration::from_millis(100));
+        let full = refused(ErrorCode::DiskFull, 0, 0);
+        world.answers(socket).iter().any(|(_, answer)| *answer == full)
+    });
+    assert!(is_full, "the disk is full and nobody says so");
+    let delete = plimsoll_wire::DeleteTopic { name: "t" };
+    let other = world.hello(0);
+    assert_eq!(world.ask(other, |out| delete.encode(CorrelationId(8), out)), Answer::Empty);
+}
+
 #[test]
 fn topics_and_their_records_survive_a_restart_and_ids_are_not_used_again() {
     let mut world = World::new(2);
