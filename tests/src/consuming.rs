@@ -73,12 +73,7 @@ fn read(connection: &mut Connection, visible: Visible, watermarks: Vec<Watermark
         let delivery = match frame.response() {
             Response::Subscribed(_) => continue,
             Response::Delivery(delivery) => delivery,
-            // Whoever looks at the end of a disk sees this; a producer there says what is wrong.
-            Response::Error(error)
-                if matches!(error.code, ErrorCode::ShuttingDown | ErrorCode::DiskFailed) =>
-            {
-                continue;
-            }
+            Response::Error(error) if is_the_end(error.code) => continue,
             other => panic!("{other:?} instead of a delivery"),
         };
         let partition = delivery.handle.0;
@@ -103,6 +98,12 @@ fn read(connection: &mut Connection, visible: Visible, watermarks: Vec<Watermark
         }
     }
     seen
+}
+
+/// The server stops; or its disk has failed, which ends a subscription, and credit for it that was
+/// on its way comes too late.
+fn is_the_end(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::ShuttingDown | ErrorCode::DiskFailed | ErrorCode::NotSubscribed)
 }
 
 fn assert_no_step_back(before: &Watermarks, after: &Watermarks) {

@@ -31,7 +31,7 @@ pub(crate) struct Failed;
 pub(crate) struct WriteId(u64);
 
 /// What a disk has done since it was switched on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) writes: u64,
     pub(crate) flushes: u64,

@@ -2,11 +2,13 @@
 //! with the reason, what can be read goes on being read, and a restart has all that was acked.
 
 use std::path::Path;
+use std::time::Duration;
 
 use plimsoll_tests::Random;
 use plimsoll_wire::{AckLevel, ErrorCode, Fate};
 
 use crate::campaign::caught;
+use crate::disk::Disk;
 use crate::fault::Faults;
 use crate::image::Image;
 use crate::loss::Loss;
@@ -16,10 +18,14 @@ use crate::trial::Trial;
 /// Appends before the disk fails, and afterwards until that is noticed.
 const APPENDS: u32 = 40;
 
+/// So long without a write or a flush, a server has nothing more to do by itself.
+const IDLE: Duration = Duration::from_millis(400);
+
 /// A row of the table.
 pub(crate) struct Row {
     pub(crate) what: &'static str,
-    pub(crate) outcome: String,
+    /// What was seen, or what promise was broken.
+    pub(crate) outcome: Result<String, String>,
 }
 
 /// Each kind of failure, on a file system of its own.
@@ -28,26 +34,26 @@ pub(crate) fn try_each(
     program: &Path,
     folder: &Path,
     empty: &Image,
-) -> Result<Vec<Row>, String> {
+) -> Vec<Row> {
     let kinds = [
         ("one write of a journal frame fails", Faults::frame_once()),
         ("every write fails", Faults::writes()),
         ("one flush fails and drops what it covered", Faults::flush_once()),
         ("every flush fails", Faults::flushes()),
     ];
-    let mut rows = Vec::new();
+    let mut on_trial = |what, work: &dyn Fn(&mut Trial<'_>) -> Result<String, String>| {
+        let outcome = Trial::new(machine, program, folder, empty.clone())
+            .and_then(|mut trial| caught(|| work(&mut trial)));
+        // After a failure it is still on.
+        let _ = machine.off();
+        Row { what, outcome }
+    };
+    let mut rows: Vec<Row> = Vec::new();
     for (what, faults) in kinds {
-        let mut trial = Trial::new(machine, program, folder, empty.clone())?;
-        let outcome = caught(|| fail(&mut trial, faults));
-        let outcome = outcome.map_err(|error| format!("{what}: {error}"))?;
-        rows.push(Row { what, outcome });
+        rows.push(on_trial(what, &|trial| fail(trial, faults)));
     }
-    let mut trial = Trial::new(machine, program, folder, empty.clone())?;
-    let what = "every read fails for a while";
-    let outcome = caught(|| fail_reads(&mut trial));
-    let outcome = outcome.map_err(|error| format!("{what}: {error}"))?;
-    rows.push(Row { what, outcome });
-    Ok(rows)
+    rows.push(on_trial("every read fails for a while", &fail_reads));
+    rows
 }
 
 fn fail(trial: &mut Trial<'_>, faults: Faults) -> Result<String, String> {
@@ -58,6 +64,7 @@ fn fail(trial: &mut Trial<'_>, faults: Faults) -> Result<String, String> {
         }
     }
     let disk = trial.machine.disk()?.clone();
+    wait_until_idle(&disk);
     disk.fail(faults);
     let mut acked = 0;
     let first = loop {
@@ -90,6 +97,16 @@ fn fail(trial: &mut Trial<'_>, faults: Faults) -> Result<String, String> {
     trial.restart_and_compare(image)?;
     let first = if first.1 == Fate::Unknown { "unknown, then refused" } else { "refused" };
     Ok(format!("{first}; reads go on; a restart has all that was acked"))
+}
+
+/// Until the work in the background is done: a flush that fails for it may take along what another
+/// one, which succeeds, was to cover, and nobody could tell.
+fn wait_until_idle(disk: &Disk) {
+    let mut before = None;
+    while before != Some(disk.counts()) {
+        before = Some(disk.counts());
+        std::thread::sleep(IDLE);
+    }
 }
 
 fn fail_reads(trial: &mut Trial<'_>) -> Result<String, String> {

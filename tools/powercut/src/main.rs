@@ -117,7 +117,6 @@ fn run(args: &Args) -> Result<(), String> {
     let without_flush = args.without_flush.clone().map_or_else(unflushed::build, Ok)?;
     control(&mut campaign, "a disk that lies about flushes", &program, Temper::LiesAboutFlushes)?;
     control(&mut campaign, "a server without flushes", &without_flush, Temper::Honest)?;
-    let rows = rows(&mut campaign, &program)?;
     let tally = campaign.run(&program, args.cuts, seed, |tally| {
         println!("  {:>5} cuts, {:.0} s", tally.cuts(), tally.took.as_secs_f64());
         // Whoever watches through a pipe wants to see it now.
@@ -125,19 +124,21 @@ fn run(args: &Args) -> Result<(), String> {
     });
     let tally = tally.map_err(|failure| report(&failure, &args.keep))?;
     print!("\n{tally}");
-    for Row { what, outcome } in rows {
-        println!("  {what:<46} {outcome}");
+    let Campaign { machine, empty, folder } = &mut campaign;
+    let mut rows = errors::try_each(machine, &program, folder, empty);
+    rows.push(full::fill_and_free(machine, &program, folder));
+    let mut broken = 0;
+    for Row { what, outcome } in &rows {
+        let sign = if outcome.is_ok() { "" } else { "FAILED: " };
+        let (Ok(said) | Err(said)) = outcome;
+        println!("  {what}\n    {sign}{said}");
+        broken += usize::from(outcome.is_err());
+    }
+    if broken > 0 {
+        return Err(format!("{broken} of {} ways for a disk to fail or to fill", rows.len()));
     }
     println!("\nOK: {} power cuts on {}, nothing lost", tally.cuts(), args.fs.name());
     Ok(())
-}
-
-/// What is no cut: errors, and a full disk.
-fn rows(campaign: &mut Campaign<'_>, program: &Path) -> Result<Vec<Row>, String> {
-    let Campaign { machine, empty, folder } = campaign;
-    let mut rows = errors::try_each(machine, program, folder, empty)?;
-    rows.push(full::fill_and_free(machine, program, folder)?);
-    Ok(rows)
 }
 
 fn program(args: &Args) -> Result<PathBuf, String> {
