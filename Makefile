@@ -4,8 +4,11 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim demo bench crash fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim demo bench crash powercut fuzz clean
 
+# How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
+CUTS ?= 1000
+FS ?= ext4
 # How many seeds `make sim` runs, and how many SIGKILLs `make crash` gives.
 SEEDS ?= 2000
 KILLS ?= 1000
@@ -48,6 +51,9 @@ bench: build ## the table of limits, figures and ratios; then the pieces
 
 crash: build ## KILLS=1000 times load, SIGKILL, restart, compare; one table, one verdict
 	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- kills --kills $(KILLS)
+
+powercut: build ## root: CUTS=1000 power cuts below FS=ext4, disk errors, a full disk; controls first
+	$(CARGO) run --release $(LOCKED) -p plimsoll-powercut -- --cuts $(CUTS) --fs $(FS)
 
 fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tools/fuzz); do \

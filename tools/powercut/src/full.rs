@@ -42,18 +42,19 @@ fn cycles(trial: &mut Trial<'_>) -> Result<String, String> {
     let mut running = trial.start()?;
     let ballast = trial.machine.mounted().join("ballast");
     let mut slowest = Duration::ZERO;
+    for cycle in (0..CYCLES).filter(|cycle| cycle % 2 == 1) {
+        make_spare(&running.server, &spare(cycle))?;
+    }
     for cycle in 0..CYCLES {
         if cycle % 2 == 0 {
             leave_room(&ballast, trial.machine.mounted())?;
-        } else {
-            make_spare(&running.server)?;
         }
         fill(trial, &mut running)?;
         trial.compare(&mut running);
         if cycle % 2 == 0 {
             fs::remove_file(&ballast).map_err(|error| error.to_string())?;
         } else {
-            let deleted = running.server.client().delete_topic("spare");
+            let deleted = running.server.client().delete_topic(&spare(cycle));
             deleted.map_err(|error| format!("on a full disk no topic is deleted: {error}"))?;
         }
         slowest = slowest.max(resume(trial, &mut running)?);
@@ -91,26 +92,29 @@ fn resume(trial: &mut Trial<'_>, running: &mut Running) -> Result<Duration, Stri
     Ok(begun.elapsed())
 }
 
-/// A file that takes all but some room.
+/// A file that takes all but some room, and half of it when there is little.
 fn leave_room(ballast: &Path, mounted: &Path) -> Result<(), String> {
     let said = |error: &dyn std::fmt::Display| format!("{}: {error}", ballast.display());
     let free = nix::sys::statvfs::statvfs(mounted).map_err(|error| said(&error))?;
     let free = free.blocks_available() * free.fragment_size();
-    let bytes = free.saturating_sub(ROOM_BYTES);
+    let bytes = free - ROOM_BYTES.min(free / 2);
     let file = fs::File::create(ballast).map_err(|error| said(&error))?;
     let (flags, length) = (nix::fcntl::FallocateFlags::empty(), bytes.cast_signed());
     nix::fcntl::fallocate(file, flags, 0, length).map_err(|error| said(&error))
 }
 
+fn spare(cycle: u32) -> String {
+    format!("spare-{cycle}")
+}
+
 /// Another topic with some data.
-fn make_spare(server: &Server) -> Result<(), String> {
+fn make_spare(server: &Server, name: &str) -> Result<(), String> {
     let client = server.client();
-    let topic =
-        NewTopic { name: "spare", partitions: 1, segment_bytes: 4 << 20, ..NewTopic::default() };
+    let topic = NewTopic { name, partitions: 1, segment_bytes: 4 << 20, ..NewTopic::default() };
     client.create_topic(&topic).map_err(|error| error.to_string())?;
     let mut options = ProducerOptions::default();
     options.durability = DurabilityWanted::Level(Durability::Disk);
-    let producer = client.producer("spare", options).map_err(|error| error.to_string())?;
+    let producer = client.producer(name, options).map_err(|error| error.to_string())?;
     let value = vec![7; 64 << 10];
     let mut receipts = Vec::new();
     for _ in 0..SPARE_BYTES / value.len() {
