@@ -97,11 +97,22 @@ struct Pending {
     op: DiskOp,
     /// The file that the operation names, if it names an open one.
     inode: Option<InodeId>,
-    /// A write's bytes when it was submitted.
-    bytes: Vec<u8>,
+    /// What a write takes from an arena, when it was submitted. A buffer cannot change meanwhile.
+    bytes: Option<Vec<u8>>,
     /// The last completion when it was submitted.
     submitted_at: u64,
     fault: Option<Fault>,
+}
+
+impl Pending {
+    /// What a write writes.
+    fn written(&self) -> &[u8] {
+        match (&self.bytes, &self.op.action) {
+            (Some(bytes), _) => bytes,
+            (None, DiskAction::Write { source: Memory::Buffer(buffer), .. }) => buffer,
+            _ => &[],
+        }
+    }
 }
 
 impl Disk {
@@ -142,12 +153,13 @@ impl Disk {
     pub fn submit_as(&mut self, issuer: Issuer, op: DiskOp, arena: &Arena) {
         let fault = self.counts.count(&op.action, &self.faults);
         let inode = self.admit(issuer, &op.action);
-        let bytes = match &op.action {
-            DiskAction::Write { source, .. } => bytes_of(source, arena).to_vec(),
-            _ => Vec::new(),
-        };
         note_op(&mut self.trace, issuer, &op);
-        self.trace.note(&bytes);
+        let mut bytes = None;
+        if let DiskAction::Write { source, .. } = &op.action {
+            let written = bytes_of(source, arena);
+            self.trace.note(written);
+            bytes = matches!(source, Memory::Arena(_)).then(|| written.to_vec());
+        }
         let submitted_at = self.completed;
         self.pending.push(Pending { issuer, op, inode, bytes, submitted_at, fault });
     }
@@ -179,8 +191,10 @@ impl Disk {
     pub fn complete_chosen(&mut self, arena: &mut Arena) -> DiskCompletion {
         let Some(chosen) = self.chosen.take() else { panic!("no operation was drawn") };
         let pending = self.pending.remove(chosen);
-        if let DiskAction::Write { source, .. } = &pending.op.action {
-            let unchanged = bytes_of(source, arena) == pending.bytes;
+        if let (DiskAction::Write { source, .. }, Some(bytes)) =
+            (&pending.op.action, &pending.bytes)
+        {
+            let unchanged = bytes_of(source, arena) == bytes;
             assert!(unchanged, "the memory of a write in flight was changed: {:?}", pending.op);
         }
         let token = pending.op.token;

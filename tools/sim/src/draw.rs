@@ -5,12 +5,16 @@
 //! shares themselves are drawn first.
 
 use plimsoll_sim::{Random, Survival};
+use plimsoll_storage::journal_bytes_min;
 use plimsoll_wire::{AckLevel, Durability, Visible};
 
 use crate::scenario::{
     Act, ConsumerPlan, DiskFault, End, Life, ProducerPlan, Scenario, Settings, TopicPlan, Weights,
     What,
 };
+
+/// Small, so that memory is scarce, the journal goes round, and a run takes little time.
+const ARENA_BYTES: usize = 4 << 20;
 
 /// The scenario of a seed.
 #[must_use]
@@ -80,8 +84,8 @@ fn settings(random: &mut Random) -> Settings {
         client: weight(3),
     };
     Settings {
-        arena_bytes: [4 << 20, 6 << 20][random.below(2) as usize],
-        journal_bytes: 4 << 20,
+        arena_bytes: ARENA_BYTES,
+        journal_bytes: journal_bytes_min(ARENA_BYTES),
         durable_writes: random.chance(300),
         mailbox_max: [1, 8, 1024][random.below(3) as usize],
         weights,

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use plimsoll_device::{Arena, Completion, DiskAction, DiskOp, Now, Op, Token};
+use plimsoll_device::{Arena, ArenaRange, Completion, DiskAction, DiskOp, Now, Op, Token};
 use plimsoll_shard::{Mail, Report, Shard, ShardConfig, ShardLimits, TopicSettings};
-use plimsoll_sim::{Disk, Issuer, Network, copy_of, heap_arena};
+use plimsoll_sim::{Disk, Issuer, Network, heap_arena};
 use plimsoll_storage::{
     ArenaImage, ArenaVerdict, DataDirId, JOURNALS_DIRECTORY, PartitionId, Started, Startup,
     StartupConfig, StorageConfig, adopt_arenas, arena_bytes_needed, journal_path, judge_arena,
@@ -22,11 +22,19 @@ use crate::scenario::Settings;
 /// The main thread.
 const HOST: Issuer = Issuer(u16::MAX);
 
-/// A file in the directory of the arenas.
+/// A file in the directory of the arenas: the memory of a shard that is dead, and is kept for
+/// nothing else.
 pub(crate) struct ArenaFile {
     shard: u16,
     epoch: u64,
-    bytes: Vec<u8>,
+    dead: Shard,
+}
+
+impl ArenaFile {
+    fn bytes(&self) -> &[u8] {
+        let arena = self.dead.arena();
+        arena.bytes(ArenaRange { start_bytes: 0, length_bytes: arena.length_bytes() })
+    }
 }
 
 /// What outlives the process as long as the kernel does.
@@ -150,13 +158,13 @@ impl Process {
         let data_dir = started.manifest.data_dir;
         let boot_id = [machine.memory.boot; 16];
         let counts = |file: &ArenaFile| {
-            matches!(judge_arena(&file.bytes, data_dir, boot_id), ArenaVerdict::Counts(_))
+            matches!(judge_arena(file.bytes(), data_dir, boot_id), ArenaVerdict::Counts(_))
         };
         machine.memory.arenas.retain(counts);
         machine.memory.arenas.sort_by_key(|file| (file.epoch, file.shard));
         let images = machine.memory.arenas.iter().filter_map(|file| {
-            match judge_arena(&file.bytes, data_dir, boot_id) {
-                ArenaVerdict::Counts(header) => Some(ArenaImage { header, bytes: &file.bytes }),
+            match judge_arena(file.bytes(), data_dir, boot_id) {
+                ArenaVerdict::Counts(header) => Some(ArenaImage { header, bytes: file.bytes() }),
                 _ => None,
             }
         });
@@ -352,7 +360,7 @@ impl Process {
     }
 
     /// It has stopped: gives whether everything is on disk.
-    pub(crate) fn finish(&self, memory: &mut KernelMemory) -> bool {
+    pub(crate) fn finish(self, memory: &mut KernelMemory) -> bool {
         let is_clean = self.failed.is_empty();
         if is_clean && !self.keep_arenas {
             let epoch = self.epoch;
@@ -364,11 +372,16 @@ impl Process {
     }
 
     /// It dies: what its arenas hold stays in the kernel's memory.
-    pub(crate) fn leave_arenas(&self, memory: &mut KernelMemory) {
-        for (shard, thread) in (0..).zip(&self.threads) {
-            let bytes = copy_of(thread.shard.arena());
-            memory.arenas.push(ArenaFile { shard, epoch: self.epoch, bytes });
+    pub(crate) fn leave_arenas(self, memory: &mut KernelMemory) {
+        for (shard, thread) in (0..).zip(self.threads) {
+            memory.arenas.push(ArenaFile { shard, epoch: self.epoch, dead: thread.shard });
         }
+    }
+
+    /// What the shards count, where it is not nothing.
+    pub(crate) fn stats(&self) -> Vec<Vec<(&'static str, u64)>> {
+        let stats = self.threads.iter().map(|thread| thread.shard.stats());
+        stats.map(|stats| stats.into_iter().filter(|(_, value)| *value > 0).collect()).collect()
     }
 
     /// Where partitions of the scenario's topics live.

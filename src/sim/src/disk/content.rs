@@ -69,6 +69,18 @@ impl Content {
         }
     }
 
+    /// Stores so many zeros without a change of length.
+    pub(super) fn store_zeros(&mut self, position_bytes: u64, length: usize) {
+        if self.pages.is_empty() {
+            return;
+        }
+        for (page, within, part) in parts(position_bytes, length) {
+            if let Some(page) = self.pages.get_mut(&page) {
+                page[within..][..part.len()].fill(0);
+            }
+        }
+    }
+
     pub(super) fn grow(&mut self, length_bytes: u64) {
         self.length_bytes = self.length_bytes.max(length_bytes);
     }

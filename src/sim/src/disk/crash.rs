@@ -7,7 +7,7 @@
 use plimsoll_device::DiskAction;
 
 use super::survival::{Fate, Fates};
-use super::{Disk, Pending, Survival};
+use super::{Disk, Survival};
 use crate::memory::heap_arena;
 
 impl Disk {
@@ -18,8 +18,8 @@ impl Disk {
         self.chosen = None;
         while !self.pending.is_empty() {
             let pending = self.pending.remove(self.order.index(self.pending.len()));
-            let Pending { inode, bytes, .. } = &pending;
-            match (&pending.op.action, inode) {
+            let bytes = pending.written();
+            match (&pending.op.action, &pending.inode) {
                 (
                     DiskAction::Read { .. } | DiskAction::Close { .. } | DiskAction::List { .. },
                     _,

@@ -6,7 +6,7 @@
 //! power loss makes of overlapping writes never contradicts the order in which they were
 //! completed.
 
-use super::content::Content;
+use super::content::{Content, is_zero};
 use super::survival::Fate;
 
 /// The unit that a medium writes whole or not at all, in bytes.
@@ -32,10 +32,21 @@ enum ChangeKind {
         position_bytes: u64,
         bytes: Vec<u8>,
     },
+    /// A write of nothing but zeros, of which there are many megabytes.
+    Zeros {
+        position_bytes: u64,
+        length: usize,
+    },
     /// The length is at least this.
     Grow(u64),
     /// The length is zero.
     Empty,
+}
+
+impl ChangeKind {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Zeros { .. })
+    }
 }
 
 impl Inode {
@@ -60,14 +71,18 @@ impl Inode {
         if durable {
             // A durable write brings along what is needed to read it again: the file's metadata.
             for change in &mut self.changes {
-                change.durable |= !matches!(change.kind, ChangeKind::Write { .. });
+                change.durable |= !change.kind.is_write();
             }
         }
         if end_bytes > self.visible.length_bytes() {
             self.record(at, durable, ChangeKind::Grow(end_bytes));
         }
-        let bytes = bytes.to_vec();
-        self.record(at, durable, ChangeKind::Write { position_bytes, bytes });
+        let kind = if is_zero(bytes) {
+            ChangeKind::Zeros { position_bytes, length: bytes.len() }
+        } else {
+            ChangeKind::Write { position_bytes, bytes: bytes.to_vec() }
+        };
+        self.record(at, durable, kind);
     }
 
     /// Writes the sectors of `bytes` that `fate` lets through.
@@ -97,10 +112,8 @@ impl Inode {
 
     /// A failed flush with which the device threw away the writes that it should have flushed.
     pub(super) fn drop_unflushed(&mut self, submitted_at: u64) {
-        self.changes.retain(|change| {
-            let is_write = matches!(change.kind, ChangeKind::Write { .. });
-            change.durable || change.at > submitted_at || !is_write
-        });
+        self.changes
+            .retain(|change| change.durable || change.at > submitted_at || !change.kind.is_write());
         self.visible = self.content_after(|_| Fate::Whole);
     }
 
@@ -164,6 +177,13 @@ fn apply(content: &mut Content, kind: &ChangeKind, fate: &Fate) {
                 let start = sectors.start * SECTOR_BYTES;
                 let end = bytes.len().min(sectors.end * SECTOR_BYTES);
                 content.store(position_bytes + start as u64, &bytes[start..end]);
+            }
+        }
+        ChangeKind::Zeros { position_bytes, length } => {
+            for sectors in fate.surviving(length.div_ceil(SECTOR_BYTES)) {
+                let start = sectors.start * SECTOR_BYTES;
+                let end = (*length).min(sectors.end * SECTOR_BYTES);
+                content.store_zeros(position_bytes + start as u64, end - start);
             }
         }
         // Metadata is journaled: whole or not at all.

@@ -28,8 +28,15 @@ const NOT_EMPTY: IoError = IoError::new(IoErrorKind::Other, 39);
 impl Disk {
     /// Lets an operation take effect and says how it ended.
     pub(super) fn perform(&mut self, pending: Pending, arena: &mut Arena) -> DiskResult {
-        let Pending { issuer, op, inode, bytes, submitted_at, fault } = pending;
         self.completed += 1;
+        if let DiskAction::Write { position_bytes, durable, .. } = pending.op.action {
+            let written = self.write(&pending, position_bytes, durable);
+            let DiskAction::Write { source, .. } = pending.op.action else {
+                unreachable!("it is a write")
+            };
+            return DiskResult::Written(source, written);
+        }
+        let Pending { issuer, op, inode, submitted_at, fault, .. } = pending;
         match op.action {
             DiskAction::Open { file, path, mode } => {
                 let name = (issuer, file);
@@ -43,10 +50,6 @@ impl Disk {
             DiskAction::Allocate { length_bytes, .. } => {
                 let allocated = fail_if(fault).and_then(|()| self.allocate(inode, length_bytes));
                 DiskResult::Done(allocated)
-            }
-            DiskAction::Write { position_bytes, source, durable, .. } => {
-                let written = self.write(inode, position_bytes, &bytes, durable, fault);
-                DiskResult::Written(source, written)
             }
             DiskAction::Read { position_bytes, target, .. } => {
                 self.read(inode, position_bytes, target, arena, fault)
@@ -162,12 +165,11 @@ impl Disk {
 
     fn write(
         &mut self,
-        inode: Option<InodeId>,
+        pending: &Pending,
         position_bytes: u64,
-        bytes: &[u8],
         durable: bool,
-        fault: Option<Fault>,
     ) -> Result<usize, IoError> {
+        let (inode, bytes, fault) = (pending.inode, pending.written(), pending.fault);
         let at = self.completed;
         let position_bytes = self.misdirected(inode, position_bytes);
         let end_bytes = position_bytes + bytes.len() as u64;

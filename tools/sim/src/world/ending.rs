@@ -105,9 +105,11 @@ impl World<'_> {
         let consumers: Vec<String> = self.consumers.iter().map(ToString::to_string).collect();
         let tasks = &self.admins.tasks;
         let failed = self.process.as_ref().map(|process| process.failed.len());
+        let stats = self.process.as_ref().map(Process::stats);
+        let pending = self.disk.pending();
         format!(
             "producers settled {producers:?}, consumers {consumers:?}, operator's tasks {tasks:?}, \
-             failed shards {failed:?}"
+             failed shards {failed:?}, {pending} operations on the disk, shards {stats:?}"
         )
     }
 
@@ -141,7 +143,10 @@ impl World<'_> {
         for entry in &self.ledger.entries[begun..] {
             match (entry.fate, entry.offset) {
                 (Fate::Acked, Some(offset)) => last.push((entry.place, offset)),
-                _ => return Err(Violation(format!("nothing fails, and yet: {entry:?}"))),
+                _ => {
+                    let state = self.describe_waiting();
+                    return Err(Violation(format!("nothing fails, and yet: {entry:?}, {state}")));
+                }
             }
         }
         Ok(last)
