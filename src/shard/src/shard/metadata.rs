@@ -91,6 +91,11 @@ impl Metadata {
         }
     }
 
+    /// Whether the topic of this name is being created, or `known` is being deleted.
+    fn is_changing(&self, name: &str, known: Option<&Arc<Topic>>) -> bool {
+        self.creating.contains(name) || known.is_some_and(|known| self.deleting.contains(&known.id))
+    }
+
     fn apply(&mut self, batches: &[u8]) -> Result<(), String> {
         for batch in Batches::new(batches) {
             let batch = batch.map_err(|error| error.to_string())?;
@@ -237,7 +242,10 @@ impl Shard {
         match request {
             TopicRequest::Create { name, partitions, settings } => {
                 let name = name.as_str();
-                if self.catalog.named(name).is_some() || metadata.creating.contains(name) {
+                if metadata.is_changing(name, self.catalog.named(name)) {
+                    return Err(self.undecided());
+                }
+                if self.catalog.named(name).is_some() {
                     return Err(Problem::new(ErrorCode::TopicExists, "the topic exists"));
                 }
                 let others = self.catalog.partitions() + metadata.creating_partitions;
@@ -249,11 +257,18 @@ impl Shard {
                 Ok(Change::Created(Topic { id, name: name.to_string(), partitions, settings }))
             }
             TopicRequest::Delete { name } => match self.catalog.named(&name) {
-                Some(topic) if !metadata.deleting.contains(&topic.id) => {
-                    Ok(Change::Deleted { id: topic.id })
-                }
-                _ => Err(Problem::new(ErrorCode::TopicNotFound, "the topic does not exist")),
+                topic if metadata.is_changing(&name, topic) => Err(self.undecided()),
+                Some(topic) => Ok(Change::Deleted { id: topic.id }),
+                None => Err(Problem::new(ErrorCode::TopicNotFound, "the topic does not exist")),
             },
+        }
+    }
+
+    /// Whether the topic exists is on its way to the disk: an answer now could be taken back.
+    fn undecided(&self) -> Problem {
+        match self.storage.failure() {
+            Some(failure) => problem_of(&AppendError::Failed(failure.clone())),
+            None => Problem::new(ErrorCode::Overloaded, "the topic is being created or deleted"),
         }
     }
 
@@ -268,10 +283,7 @@ impl Shard {
         match self.storage.append(metadata.slot, &batch, Level::Disk, self.now) {
             Ok(appended) => Ok(appended.next),
             Err(AppendError::NoRoom) => Err(overloaded()),
-            Err(error) => {
-                let problem = Problem::of_append(Handle::default(), &error);
-                Err(Problem { handle: None, fate: Fate::NotAppend, ..problem })
-            }
+            Err(error) => Err(problem_of(&error)),
         }
     }
 
@@ -365,4 +377,10 @@ impl Shard {
             self.all_have_seeded();
         }
     }
+}
+
+/// Why a change could not be appended.
+fn problem_of(error: &AppendError) -> Problem {
+    let problem = Problem::of_append(Handle::default(), error);
+    Problem { handle: None, fate: Fate::NotAppend, ..problem }
 }
