@@ -121,6 +121,34 @@ fn a_subscription_delivers_everything_in_order_and_without_holes() {
     assert!(answers.iter().all(|(correlation, _)| *correlation == 50));
 }
 
+/// A delivery without batches was sent for the gap, and clients took the connection for broken.
+#[test]
+fn a_subscription_steps_over_offsets_that_were_never_given_out_without_a_word() {
+    let mut world = World::new(1);
+    let producer = world.bound();
+    let large = batch(2, &[1; 400_000]);
+    world.produce(producer, 0, Durability::Disk, None, &large);
+    world.stop();
+    let mut world = World::restart(world);
+    let socket = world.hello(0);
+    world.bind(socket, 0, "t", 0);
+    world.produce(socket, 1, Durability::Disk, None, &batch(1, b"lease"));
+    let mut world = World::restart(world);
+    let (consumer, producer) = (world.hello(0), world.hello(0));
+    world.bind(consumer, 0, "t", 0);
+    world.bind(producer, 0, "t", 0);
+    world.subscribe(consumer, Visible::Disk, 1 << 30);
+    let mut answers = world.answers(consumer);
+    assert!(matches!(answers.remove(0), (50, Answer::Subscribed(_))));
+    assert_eq!(seen(&answers), [0, 1, 2]);
+    let is_empty =
+        |answer: &Answer| matches!(answer, Answer::Delivery { batches, .. } if batches.is_empty());
+    assert!(answers.iter().all(|(_, answer)| !is_empty(answer)), "{}", answers.len());
+    world.produce(producer, 2, Durability::Disk, None, &batch(1, b"behind the gap"));
+    let after = seen(&world.answers(consumer));
+    assert!(after.len() == 1 && after[0] > 1 << 19, "{after:?}");
+}
+
 #[test]
 fn without_credit_nothing_is_delivered_and_credit_pays_for_whole_frames() {
     let mut world = World::new(1);

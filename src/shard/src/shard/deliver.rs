@@ -108,11 +108,22 @@ impl Shard {
         self.activate(client);
         let is_wanted = self.readers.at(id.0).is_some();
         match result {
+            Ok(lent) if is_wanted && lent.range.length_bytes == 0 => self.step_over(id, lent),
             Ok(lent) if is_wanted => self.deliver(id, lent),
             Ok(lent) => self.storage.release(lent),
             Err(ReadError::NoRoom) => self.wait_for_room(id),
             Err(error) => self.fail_reader(id, &error),
         }
+    }
+
+    /// Offsets up to the next record, or to the end, were never given out. That is nothing to
+    /// deliver: the reader goes on behind them.
+    fn step_over(&mut self, id: ReaderId, lent: Lent) {
+        if let Some(reader) = self.readers.at_mut(id.0) {
+            reader.cursor = lent.next;
+        }
+        self.storage.release(lent);
+        self.make_ready(id);
     }
 
     fn fail_reader(&mut self, id: ReaderId, error: &ReadError) {

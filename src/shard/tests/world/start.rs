@@ -6,7 +6,7 @@ use plimsoll_device::Arena;
 use plimsoll_sim::{Disk, heap_arena};
 use plimsoll_storage::{
     DataDirId, PartitionId, RecoveredPartition, Startup, StartupConfig, Storage, StorageConfig,
-    journal_bytes_min,
+    adopt_arenas, journal_bytes_min,
 };
 
 /// Large enough for what the tests have in flight, small enough to run out on purpose.
@@ -21,7 +21,7 @@ pub fn storage(disk: &mut Disk, shard: u16, shards: u16) -> Storage {
     };
     let mut startup = Startup::new(config);
     let mut arena: Arena = heap_arena(ARENA_BYTES);
-    let started = loop {
+    let mut started = loop {
         if let Some(outcome) = startup.outcome() {
             break outcome.unwrap();
         }
@@ -30,6 +30,7 @@ pub fn storage(disk: &mut Disk, shard: u16, shards: u16) -> Storage {
         }
         startup.handle(disk.complete_one(&mut arena).unwrap());
     };
+    adopt_arenas(&mut started.partitions, &[]);
     let journal = started.journals.into_iter().nth(usize::from(shard)).unwrap();
     let own = |id: &PartitionId| id.owner(shards) == shard;
     let recovered: BTreeMap<PartitionId, RecoveredPartition> =
