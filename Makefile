@@ -57,7 +57,9 @@ powercut: build ## root: CUTS=1000 power cuts below FS=ext4, disk errors, a full
 
 fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tools/fuzz); do \
-		$(CARGO) +nightly fuzz run --fuzz-dir tools/fuzz $$target -- -max_total_time=60 || exit 1; \
+		mkdir -p tools/fuzz/corpus/$$target tools/fuzz/seeds/$$target; \
+		$(CARGO) +nightly fuzz run --fuzz-dir tools/fuzz $$target tools/fuzz/corpus/$$target \
+			tools/fuzz/seeds/$$target -- -max_total_time=60 || exit 1; \
 	done
 
 clean: ## remove what was built

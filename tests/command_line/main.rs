@@ -6,9 +6,11 @@
     reason = "a test ends at the first thing that is not as it must be"
 )]
 
+mod backup;
 mod load;
 mod offline;
 mod pipes;
 mod program;
+mod repair;
 mod topics;
 mod wrong_use;

@@ -44,6 +44,27 @@ fn a_directory_is_clean_after_a_crash_a_restart_and_a_stop() {
 }
 
 #[test]
+fn a_start_says_in_one_line_what_recovery_did() {
+    let place = Place::new();
+    loaded(&place).kill();
+    place.remove_arenas();
+    assert!(place.server().shards(2).start().stop().success());
+    let log = fs::read_to_string(place.log()).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" recovered ")).collect();
+    assert_eq!(lines.len(), 2, "one for each start: {log}");
+    let field = |name: &str| {
+        let found = lines[1].split_whitespace().find_map(|word| word.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {}", lines[1])).to_owned()
+    };
+    assert_eq!((field("epoch=").as_str(), field("journals=").as_str()), ("2", "2"));
+    assert!(field("frames=").parse::<u64>().unwrap() > 0);
+    assert!(field("leases_used=").parse::<u64>().unwrap() > 0);
+    assert!(field("offsets_jumped=").starts_with('['));
+    assert_eq!((field("arenas=").as_str(), field("damages=").as_str()), ("0", "0"));
+    field("took_ms=").parse::<u64>().unwrap();
+}
+
+#[test]
 fn a_flipped_bit_is_named_with_file_position_and_partition() {
     let place = Place::new();
     assert!(loaded(&place).stop().success());

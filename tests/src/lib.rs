@@ -30,6 +30,8 @@
 //! | SIGTERM | `crash::stops` |
 //! | more connections than a shard takes | `limits::idle` |
 //! | what the load generator says of a server that it killed | `command_line::load` |
+//! | damaged batch, journal, manifest; a journal that is gone | `command_line::repair` |
+//! | backup under load, topics that go meanwhile | `command_line::backup` |
 
 #![forbid(unsafe_code)]
 #![allow(

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod ack_file;
+mod backup;
+mod backup_files;
 mod base64;
 mod consume;
 mod consume_format;
@@ -18,9 +20,13 @@ mod failure;
 mod inspect;
 mod lines;
 mod produce;
+mod repair;
+mod repair_files;
 mod serve;
 mod size;
 mod topic;
+mod topic_records;
+mod utc;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,6 +62,8 @@ enum Command {
     Produce(produce::Args),
     Consume(consume::Args),
     Verify(verify::Args),
+    Repair(repair::Args),
+    Backup(backup::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
 }
@@ -70,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => connect(&server).and_then(|client| produce::run(&client, args)),
         Command::Consume(args) => connect(&server).and_then(|client| consume::run(&client, args)),
         Command::Verify(args) => return verify::run(args),
+        Command::Repair(args) => return repair::run(args),
+        Command::Backup(args) => return backup::run(args),
         Command::Inspect(args) => return inspect::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use plimsoll_storage::{DataFiles, IoError, IoErrorKind, VerifySummary, verify};
 
+use crate::topic_records::deleted_topic;
+
 /// Check every byte of a data directory whose server is stopped; exit code 1 if any is damaged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -49,7 +51,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn verify_directory(directory: &Path, out: &mut impl Write) -> Result<VerifySummary, String> {
     let _lock = lock(directory)?;
     let mut files = StoredFiles::new(directory.to_owned());
-    let mut lines = Lines { out, is_open: true };
+    let mut lines = Lines::new(out);
     let summary = verify(&mut files, deleted_topic, &mut |finding| lines.say(&finding))
         .map_err(|error| error.to_string())?;
     let VerifySummary { files, bytes, partitions, batches, frames, damages, .. } = summary;
@@ -63,7 +65,7 @@ fn verify_directory(directory: &Path, out: &mut impl Write) -> Result<VerifySumm
 }
 
 /// Locks the data directory as a server does. A directory without a lock file was never served.
-fn lock(directory: &Path) -> Result<Option<File>, String> {
+pub(crate) fn lock(directory: &Path) -> Result<Option<File>, String> {
     if !directory.is_dir() {
         return Err("there is no such directory: name what --data-dir names".to_owned());
     }
@@ -88,20 +90,18 @@ fn lock(directory: &Path) -> Result<Option<File>, String> {
     }
 }
 
-/// The topic that a record of the metadata topic deletes: layout 1, kind 2, then the id
-/// (`metadata_record.rs` in the crate of the shard).
-fn deleted_topic(value: &[u8]) -> Option<u32> {
-    let id = value.strip_prefix(&[1, 2])?.get(2..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*id))
-}
-
-struct Lines<'a, W> {
+/// Lines for whoever still reads them.
+pub(crate) struct Lines<'a, W> {
     out: &'a mut W,
     is_open: bool,
 }
 
-impl<W: Write> Lines<'_, W> {
-    fn say(&mut self, line: &impl std::fmt::Display) {
+impl<'a, W: Write> Lines<'a, W> {
+    pub(crate) fn new(out: &'a mut W) -> Self {
+        Self { out, is_open: true }
+    }
+
+    pub(crate) fn say(&mut self, line: &impl std::fmt::Display) {
         self.is_open = self.is_open && writeln!(self.out, "{line}").is_ok();
     }
 }
@@ -166,7 +166,7 @@ impl DataFiles for StoredFiles {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
-fn io_error(error: io::Error) -> IoError {
+pub(crate) fn io_error(error: io::Error) -> IoError {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => IoErrorKind::NotFound,
         io::ErrorKind::PermissionDenied => IoErrorKind::PermissionDenied,
@@ -229,12 +229,5 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let refused = verify_directory(directory.path(), &mut io::sink()).unwrap_err();
         assert!(refused.contains("not a data directory"), "{refused}");
-    }
-
-    #[test]
-    fn the_deleting_record_names_its_topic() {
-        assert_eq!(deleted_topic(&[1, 2, 0, 0, 7, 0, 0, 0]), Some(7));
-        assert_eq!(deleted_topic(&[1, 1, 3, 0, 7, 0, 0, 0]), None);
-        assert_eq!(deleted_topic(&[1, 2, 0]), None);
     }
 }

@@ -10,6 +10,7 @@
 mod arena;
 mod clock;
 mod cores;
+mod direct_file;
 mod doorbell;
 mod errands;
 mod errno;
@@ -35,6 +36,7 @@ pub use arena::{
 };
 pub use clock::clock;
 pub use cores::{Cores, available_cores, pin_to_core};
+pub use direct_file::DirectFile;
 pub use doorbell::Doorbell;
 pub use huge_pages::gather_huge_pages;
 pub use kernel::SetupError;

@@ -48,6 +48,11 @@ impl Arenas {
         Ok(Self { directory, left })
     }
 
+    /// How many a dead process of this boot left.
+    pub(crate) fn count(&self) -> usize {
+        self.left.len()
+    }
+
     /// What recovery may take from.
     pub(crate) fn images(&self) -> Vec<ArenaImage<'_>> {
         let images = self.left.iter();

@@ -40,6 +40,8 @@ const ARENA_BYTES_LEAST: usize = 16 << 20;
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How long a lock is waited for whose holder is alive.
 const LIVE_LOCK_WAIT: Duration = Duration::from_secs(1);
+/// Partitions that go on at their lease are named in the log, as long as they are few.
+const JUMPED_SHOWN_MAX: usize = 16;
 /// How often the main thread looks up from waiting for a signal.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -94,12 +96,13 @@ impl Server {
         let mut ring = Ring::new(ring_config).map_err(ServeError::Ring)?;
         let new_data_dir = DataDirId(random_bytes().map_err(system("getting random bytes"))?);
         let startup = StartupConfig { shards, journal_bytes: config.journal_bytes, new_data_dir };
+        let begun = Instant::now();
         let mut started = recover(&mut ring, startup)?;
         check_journals(&started.journals, config.arena_bytes)?;
         let boot_id = boot_id().map_err(|error| ServeError::Setting(error.to_string()))?;
         let arenas = Arenas::find(&config.arena_dir, started.manifest.data_dir, boot_id)?;
         let adopted = adopt_arenas(&mut started.partitions, &arenas.images());
-        log_recovery(&started, adopted);
+        log_recovery(&started, arenas.count(), adopted, begun.elapsed());
 
         let (sender, news) = channel();
         let mut server = Self {
@@ -395,22 +398,32 @@ fn log_memory_bound(arena_bytes: usize, shards: u16) {
     );
 }
 
-fn log_recovery(started: &Started, adopted_bytes: u64) {
-    let jumps = started.partitions.values().filter(|partition| partition.jumps).count();
+/// What recovery found and did, in one line; and a line for each damage.
+fn log_recovery(started: &Started, arenas: usize, adopted_bytes: u64, took: Duration) {
+    let jumped: Vec<&PartitionId> =
+        started.partitions.iter().filter(|(_, it)| it.jumps).map(|(id, _)| id).collect();
+    let shown = jumped.iter().take(JUMPED_SHOWN_MAX).map(ToString::to_string);
+    let shown = shown.collect::<Vec<String>>().join(" ");
+    let more = if jumped.len() > JUMPED_SHOWN_MAX { " ..." } else { "" };
     tracing::info!(
         epoch = started.manifest.epoch,
         new = started.is_new,
+        journals = started.journals.len() + started.orphans.len(),
         frames = started.frames,
         journal_bytes_read = started.read_bytes,
         partitions = started.partitions.len(),
+        arenas,
         arena_bytes_taken = adopted_bytes,
-        leases_used = jumps,
+        leases_used = jumped.len(),
+        offsets_jumped = format_args!("[{shown}{more}]"),
+        damages = started.damages.len(),
+        took_ms = took.as_millis(),
         "recovered"
     );
     for damage in &started.damages {
         tracing::error!(
-            "damaged: {damage}; the shard's partitions can be read and not written: run `plimsoll \
-             verify` on the data directory"
+            "damaged: {damage}; the shard's partitions can be read and not written: stop the \
+             server, and run `plimsoll repair` on the data directory"
         );
     }
 }

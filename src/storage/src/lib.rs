@@ -16,6 +16,7 @@ mod anchor;
 mod append;
 mod arena_image;
 mod arena_layout;
+mod backup;
 mod checkpoint;
 mod commit;
 mod describe;
@@ -44,6 +45,14 @@ mod read;
 mod read_job;
 mod recovered;
 mod remove;
+mod repair;
+mod repair_journal;
+mod repair_partition;
+mod repair_plan;
+mod repair_state;
+mod repair_steps;
+#[cfg(test)]
+mod repair_tests;
 mod replay;
 mod running_crc;
 mod seed;
@@ -63,6 +72,7 @@ pub use anchor::Anchor;
 pub use append::Appended;
 pub use arena_image::{ArenaImage, ArenaVerdict, adopt_arenas, judge_arena};
 pub use arena_layout::{ARENA_VERSION, ArenaHeader, ArenaHeaderError};
+pub use backup::{BackupContent, BackupFile, BackupJournal};
 pub use describe::{PartitionDescription, PartitionState, StorageCounters};
 pub use entry::{AppendEntry, Entries, Entry, EntryError, Extent, Sealed, SnapshotEntry};
 pub use error::{AppendError, Damage, Failure, ReadError};
@@ -80,6 +90,11 @@ pub use partition::{
 };
 pub use read::{Cursor, Lent, ReadId, ReadOutcome};
 pub use recovered::{LeasePlace, RecoveredPartition, Run};
+pub use repair::{
+    Cut, REPAIR_DIRECTORY, Repair, RepairConfig, RepairError, RepairLine, TopicRecord,
+    TopicRecords, repair,
+};
+pub use repair_steps::RepairStep;
 pub use seed::arena_bytes_needed;
 pub use started::{Started, StartedJournal};
 pub use startup::{Startup, StartupConfig, StartupError};

@@ -193,6 +193,21 @@ impl RecoveredPartition {
         Ok(())
     }
 
+    /// A frame that is lost may have said that data has moved to its segment. An extent behind it
+    /// says how far: what follows is moved in order.
+    pub(crate) fn skip_moved(&mut self, entry: &AppendEntry<'_>) {
+        let Some(extent) = entry.extent else { return };
+        let Some(run) = self.runs.iter_mut().find(|run| run.segment == entry.segment) else {
+            return;
+        };
+        let moved = extent.position.saturating_sub(run.stored);
+        let moved = usize::try_from(moved).unwrap_or(usize::MAX);
+        if moved > 0 && moved <= run.bytes.len() {
+            run.bytes.drain(..moved);
+            run.stored = extent.position;
+        }
+    }
+
     fn roll(&mut self, entry: &AppendEntry<'_>) -> Result<(), &'static str> {
         if entry.segment != self.next_offset || entry.position != 0 {
             return Err("a segment does not begin where the one before it ends");

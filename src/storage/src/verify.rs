@@ -22,9 +22,10 @@ use crate::journal::{JOURNALS_DIRECTORY, journal_path};
 use crate::manifest::{DataDirId, Manifest, ManifestError};
 use crate::partition::{TOPICS_DIRECTORY, index_path, partition_directory, segment_path};
 use crate::recovered::RecoveredPartition;
+use crate::repair::REPAIR_DIRECTORY;
 use crate::verify_journal::VerifiedJournal;
 
-const MANIFEST_PATH: &str = "MANIFEST";
+pub(crate) const MANIFEST_PATH: &str = "MANIFEST";
 const LOCK_PATH: &str = "lock";
 
 /// Read-only files of a data directory that no server has open. Paths are relative to the data
@@ -118,15 +119,7 @@ pub fn verify<F: DataFiles, R: FnMut(Finding)>(
     deleted_topic: fn(&[u8]) -> Option<u32>,
     report: &mut R,
 ) -> Result<VerifySummary, VerifyError> {
-    let mut verification = Verification {
-        files,
-        report,
-        deleted_topic,
-        deleted: BTreeSet::new(),
-        epoch_max: u64::MAX,
-        data_dir: None,
-        summary: VerifySummary::default(),
-    };
+    let mut verification = Verification::new(files, deleted_topic, report);
     let manifest = verification.check_manifest()?;
     let journals = verification.check_journals(manifest)?;
     let partitions = partitions_of(&journals);
@@ -140,7 +133,7 @@ pub fn verify<F: DataFiles, R: FnMut(Finding)>(
         }
     }
     for journal in &journals {
-        verification.check_chain(journal, &partitions);
+        let _rotten = verification.check_chain(journal, &partitions);
     }
     verification.note_unknown_files(&partitions);
     Ok(verification.summary)
@@ -170,9 +163,25 @@ pub(crate) struct Verification<'a, F, R> {
     pub(crate) summary: VerifySummary,
 }
 
-impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
+impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
+    pub(crate) fn new(
+        files: &'a mut F,
+        deleted_topic: fn(&[u8]) -> Option<u32>,
+        report: &'a mut R,
+    ) -> Self {
+        Self {
+            files,
+            report,
+            deleted_topic,
+            deleted: BTreeSet::new(),
+            epoch_max: u64::MAX,
+            data_dir: None,
+            summary: VerifySummary::default(),
+        }
+    }
+
     /// The manifest, or nothing if it is damaged, which is reported.
-    fn check_manifest(&mut self) -> Result<Option<Manifest>, VerifyError> {
+    pub(crate) fn check_manifest(&mut self) -> Result<Option<Manifest>, VerifyError> {
         let mut block = vec![0; BLOCK_BYTES];
         let length = match self.files.read(MANIFEST_PATH, 0, &mut block) {
             Ok(length) => length,
@@ -236,7 +245,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         }
     }
 
-    fn data_dir_of(&mut self, numbers: &BTreeSet<u16>) -> Option<DataDirId> {
+    pub(crate) fn data_dir_of(&mut self, numbers: &BTreeSet<u16>) -> Option<DataDirId> {
         let mut blocks = vec![0; 2 * BLOCK_BYTES];
         numbers.iter().find_map(|number| {
             let length = self.files.read(&journal_path(*number), 0, &mut blocks).ok()?;
@@ -249,7 +258,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
     /// Names what nobody will ever read.
     fn note_unknown_files(&mut self, partitions: &BTreeMap<PartitionId, RecoveredPartition>) {
         for name in self.names("") {
-            let known = [MANIFEST_PATH, LOCK_PATH, JOURNALS_DIRECTORY, TOPICS_DIRECTORY];
+            let known =
+                [MANIFEST_PATH, LOCK_PATH, JOURNALS_DIRECTORY, TOPICS_DIRECTORY, REPAIR_DIRECTORY];
             if !known.contains(&name.as_str()) {
                 self.note_unknown(name);
             }
@@ -330,6 +340,6 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
     }
 }
 
-fn journal_number(name: &str) -> Option<u16> {
+pub(crate) fn journal_number(name: &str) -> Option<u16> {
     name.strip_suffix(".journal")?.parse().ok()
 }

@@ -19,6 +19,7 @@ use crate::entry::{Entries, Entry, Extent};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::{Mark, journal_path};
+use crate::limits::journal_bytes_min;
 use crate::manifest::DataDirId;
 use crate::partition::segment_path;
 use crate::recovered::RecoveredPartition;
@@ -30,8 +31,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A journal after its replay.
 pub(crate) struct VerifiedJournal {
     pub(crate) place: JournalPlace,
-    head: Mark,
-    end: Sequence,
+    pub(crate) head: Mark,
+    /// The sequence after the last frame's.
+    pub(crate) end: Sequence,
     pub(crate) partitions: BTreeMap<PartitionId, RecoveredPartition>,
 }
 
@@ -69,7 +71,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         };
         self.count_file(file_bytes);
         let is_whole = file_bytes.is_multiple_of(BLOCK_BYTES as u64);
-        if file_bytes <= ANCHOR_BYTES || !is_whole {
+        if file_bytes < journal_bytes_min(0) || !is_whole {
             let what = format!("a journal cannot have {file_bytes} bytes");
             self.damage(path, 0, None, what);
             return None;
@@ -172,7 +174,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
 
     fn missing_extent(&mut self, frame: &HeldFrame) -> Option<String> {
         for (id, segment, extent) in extents_of(&frame.body) {
-            if !matches!(self.extent_matches(id, segment, &extent), Ok(true)) {
+            if !matches!(extent_matches(self.files, id, segment, &extent), Ok(true)) {
                 let path = segment_path(id, segment);
                 let position = extent.position;
                 return Some(format!("its extent at byte {position} of {path} is not there"));
@@ -210,28 +212,34 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
     }
 
     /// Checks every extent that the chain still names, and that MANIFEST knows every start in it.
+    /// Gives the extents whose bytes do not match.
     pub(crate) fn check_chain(
         &mut self,
         journal: &VerifiedJournal,
         partitions: &BTreeMap<PartitionId, RecoveredPartition>,
-    ) {
+    ) -> Vec<(PartitionId, Offset, Extent)> {
+        let mut rotten = Vec::new();
         let path = journal_path(journal.place.journal);
         let mut next = journal.head;
         while next.sequence < journal.end {
             let found = read_next_frame(self.files, &path, &journal.place, next);
-            let Some((header, frame)) = found else { return };
+            let Some((header, frame)) = found else { break };
             self.check_epoch(&path, &journal.place, &header);
             for (id, segment, extent) in header.body(&frame).map(extents_of).unwrap_or_default() {
                 let is_kept = partitions.get(&id).is_some_and(|partition| {
                     let oldest = partition.sealed.first().map_or(partition.active, |it| it.base);
                     segment >= oldest
                 });
-                if is_kept && !self.is_deleted(id) {
-                    self.check_extent(id, segment, &extent, header.sequence);
+                if is_kept
+                    && !self.is_deleted(id)
+                    && !self.check_extent(id, segment, &extent, header.sequence)
+                {
+                    rotten.push((id, segment, extent));
                 }
             }
             next = mark_after(&header);
         }
+        rotten
     }
 
     fn check_epoch(&mut self, path: &str, place: &JournalPlace, header: &FrameHeader) {
@@ -243,16 +251,24 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         }
     }
 
-    fn check_extent(&mut self, id: PartitionId, segment: Offset, extent: &Extent, frame: Sequence) {
+    /// False if its bytes are there and do not match.
+    fn check_extent(
+        &mut self,
+        id: PartitionId,
+        segment: Offset,
+        extent: &Extent,
+        frame: Sequence,
+    ) -> bool {
         let path = segment_path(id, segment);
-        match self.extent_matches(id, segment, extent) {
-            Ok(true) => {}
+        match extent_matches(self.files, id, segment, extent) {
+            Ok(true) => return true,
             Ok(false) => {
                 let what = format!(
                     "{} bytes do not match the CRC that frame {frame} has of them",
                     extent.length_bytes
                 );
                 self.damage(path, extent.position, Some(id), what);
+                return false;
             }
             // A missing file is reported once, with its partition.
             Err(error) if error.kind == IoErrorKind::NotFound => {}
@@ -260,28 +276,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
                 let _: Option<()> = self.unreadable(path, extent.position, Some(id), error);
             }
         }
-    }
-
-    fn extent_matches(
-        &mut self,
-        id: PartitionId,
-        segment: Offset,
-        extent: &Extent,
-    ) -> Result<bool, IoError> {
-        let path = segment_path(id, segment);
-        let (mut done, mut computed) = (0, 0);
-        let mut buffer = vec![0; CHUNK_BYTES.min(extent.length_bytes as usize)];
-        while done < extent.length_bytes as usize {
-            let length = buffer.len().min(extent.length_bytes as usize - done);
-            let Some(position) = extent.position.checked_add(done as u64) else { return Ok(false) };
-            let read = self.files.read(&path, position, &mut buffer[..length])?;
-            if read < length {
-                return Ok(false);
-            }
-            computed = crc32c::crc32c_append(computed, &buffer[..length]);
-            done += length;
-        }
-        Ok(computed == extent.crc)
+        true
     }
 
     /// Reports bytes that the disk does not give.
@@ -299,6 +294,29 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         self.damage(path, position, partition, what);
         None
     }
+}
+
+/// Whether the segment's file has the bytes that the extent's CRC is of.
+pub(crate) fn extent_matches<F: DataFiles>(
+    files: &mut F,
+    id: PartitionId,
+    segment: Offset,
+    extent: &Extent,
+) -> Result<bool, IoError> {
+    let path = segment_path(id, segment);
+    let (mut done, mut computed) = (0, 0);
+    let mut buffer = vec![0; CHUNK_BYTES.min(extent.length_bytes as usize)];
+    while done < extent.length_bytes as usize {
+        let length = buffer.len().min(extent.length_bytes as usize - done);
+        let Some(position) = extent.position.checked_add(done as u64) else { return Ok(false) };
+        let read = files.read(&path, position, &mut buffer[..length])?;
+        if read < length {
+            return Ok(false);
+        }
+        computed = crc32c::crc32c_append(computed, &buffer[..length]);
+        done += length;
+    }
+    Ok(computed == extent.crc)
 }
 
 /// Reads the frame that follows, whole; `None` where the chain ends.
@@ -336,7 +354,8 @@ pub(crate) fn mark_after(header: &FrameHeader) -> Mark {
     }
 }
 
-fn extents_of(body: &[u8]) -> Vec<(PartitionId, Offset, Extent)> {
+/// The extents that a frame's body names.
+pub(crate) fn extents_of(body: &[u8]) -> Vec<(PartitionId, Offset, Extent)> {
     let appends = Entries::new(body).filter_map(|entry| match entry {
         Ok(Entry::Append(entry)) => Some(entry),
         _ => None,

@@ -25,20 +25,20 @@ const CHUNK_BYTES: usize = 1 << 20;
 const INDEX_BYTES_MAX: usize = 16 << 10;
 
 /// Data of one segment: the front in its file, the rest in the journal.
-struct SegmentData<'a> {
-    id: PartitionId,
-    base: Offset,
-    path: String,
-    length: u64,
+pub(crate) struct SegmentData<'a> {
+    pub(crate) id: PartitionId,
+    pub(crate) base: Offset,
+    pub(crate) path: String,
+    pub(crate) length: u64,
     /// Up to here in the file.
-    stored: u64,
-    tail: &'a [u8],
+    pub(crate) stored: u64,
+    pub(crate) tail: &'a [u8],
 }
 
 /// Where the walk through a partition stands.
-struct Walk {
-    expected: Offset,
-    epoch: u32,
+pub(crate) struct Walk {
+    pub(crate) expected: Offset,
+    pub(crate) epoch: u32,
 }
 
 impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
@@ -239,7 +239,7 @@ fn is_place_of(place: &IndexEntry, position: u64, header: &BatchHeader) -> bool 
 }
 
 /// What of the batch does not fit the batches before it.
-fn misfit(
+pub(crate) fn misfit(
     header: &BatchHeader,
     data: &SegmentData<'_>,
     walk: &Walk,
@@ -263,19 +263,30 @@ fn misfit(
 }
 
 /// A part of a segment in memory: at most the largest batch and a chunk.
-struct Window {
+pub(crate) struct Window {
     at: u64,
     bytes: Vec<u8>,
+    /// How much is read at once.
+    chunk_bytes: usize,
 }
 
 impl Window {
-    fn new() -> Self {
-        Self { at: 0, bytes: Vec::new() }
+    pub(crate) fn new() -> Self {
+        Self { at: 0, bytes: Vec::new(), chunk_bytes: CHUNK_BYTES }
+    }
+
+    /// One that reads block by block: it comes as close as can be to what the disk does not give.
+    pub(crate) fn of_blocks() -> Self {
+        Self { chunk_bytes: BLOCK_BYTES, ..Self::new() }
+    }
+
+    pub(crate) fn is_of_blocks(&self) -> bool {
+        self.chunk_bytes == BLOCK_BYTES
     }
 
     /// The batch at `position`, whole if the segment's data has it whole, with what happens to
     /// follow.
-    fn batch_at<F: DataFiles>(
+    pub(crate) fn batch_at<F: DataFiles>(
         &mut self,
         files: &mut F,
         data: &SegmentData<'_>,
@@ -345,13 +356,17 @@ impl Window {
             self.bytes.extend_from_slice(data.tail.get(skip..).unwrap_or_default());
             return Ok(());
         }
-        let length = usize::try_from(data.stored - from).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let chunk = self.chunk_bytes;
+        let length = usize::try_from(data.stored - from).unwrap_or(chunk).min(chunk);
         let kept = self.bytes.len();
         self.bytes.resize(kept + length, 0);
-        let read = files.read(&data.path, from, &mut self.bytes[kept..])?;
-        if read < length {
-            return Err(IoError::new(IoErrorKind::Other, 0));
+        let read = files.read(&data.path, from, &mut self.bytes[kept..]);
+        if read != Ok(length) {
+            self.bytes.truncate(kept);
         }
-        Ok(())
+        match read? {
+            read if read == length => Ok(()),
+            _ => Err(IoError::new(IoErrorKind::Other, 0)),
+        }
     }
 }

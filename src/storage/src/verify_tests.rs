@@ -3,7 +3,7 @@
 //! They build directories with the real log on the simulated disk, damage them, and compare what is
 //! reported with what can still be read.
 
-mod directory;
+pub(crate) mod directory;
 mod inspecting;
 
 use alloc::collections::BTreeMap;
@@ -19,12 +19,12 @@ use self::directory::{Copy, DELETED, JOURNAL_BYTES, Life, ORDERS, directory, sta
 use crate::*;
 
 /// The topic that a record of the metadata topic deletes, as these tests write it.
-fn deleted_topic(value: &[u8]) -> Option<u32> {
+pub(crate) fn deleted_topic(value: &[u8]) -> Option<u32> {
     let id = value.strip_prefix(b"deleted ")?;
     Some(u32::from_le_bytes(id.try_into().ok()?))
 }
 
-fn verified(files: &mut Copy) -> (VerifySummary, Vec<Finding>) {
+pub(crate) fn verified(files: &mut Copy) -> (VerifySummary, Vec<Finding>) {
     let mut findings = Vec::new();
     let summary = verify(files, deleted_topic, &mut |finding| findings.push(finding)).unwrap();
     (summary, findings)

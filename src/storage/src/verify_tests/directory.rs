@@ -16,22 +16,22 @@ use plimsoll_sim::{Disk, Random, heap_arena};
 use crate::*;
 
 const NOW: Now = Now { monotonic: Instant::from_nanos(0), unix_ms: 0 };
-pub(super) const JOURNAL_BYTES: u64 = 8 << 20;
-pub(super) const ORDERS: [PartitionId; 2] =
+pub(crate) const JOURNAL_BYTES: u64 = 8 << 20;
+pub(crate) const ORDERS: [PartitionId; 2] =
     [PartitionId { topic: 1, partition: 0 }, PartitionId { topic: 1, partition: 1 }];
-pub(super) const DELETED: PartitionId = PartitionId { topic: 2, partition: 0 };
+pub(crate) const DELETED: PartitionId = PartitionId { topic: 2, partition: 0 };
 
 /// A data directory as bytes.
 #[derive(Clone, Default)]
-pub(super) struct Copy(pub(super) BTreeMap<String, Vec<u8>>);
+pub(crate) struct Copy(pub(crate) BTreeMap<String, Vec<u8>>);
 
 impl Copy {
-    pub(super) fn of(disk: &Disk) -> Self {
+    pub(crate) fn of(disk: &Disk) -> Self {
         let paths = disk.files().into_iter();
         Self(paths.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect())
     }
 
-    pub(super) fn flip(&mut self, path: &str, bit: usize) {
+    pub(crate) fn flip(&mut self, path: &str, bit: usize) {
         self.0.get_mut(path).unwrap()[bit / 8] ^= 1 << (bit % 8);
     }
 }
@@ -64,17 +64,17 @@ impl DataFiles for Copy {
 }
 
 /// One life of a server with one shard.
-pub(super) struct Life {
-    pub(super) storage: Storage,
+pub(crate) struct Life {
+    pub(crate) storage: Storage,
     seeded: bool,
     stopped: bool,
 }
 
-pub(super) fn start(disk: &mut Disk) -> Started {
+pub(crate) fn start(disk: &mut Disk) -> Started {
     start_with(disk, JOURNAL_BYTES)
 }
 
-pub(super) fn start_with(disk: &mut Disk, journal_bytes: u64) -> Started {
+pub(crate) fn start_with(disk: &mut Disk, journal_bytes: u64) -> Started {
     let config = StartupConfig { shards: 1, journal_bytes, new_data_dir: DataDirId([7; 16]) };
     let mut startup = Startup::new(config);
     let mut arena = heap_arena(BLOCK_BYTES);
@@ -91,7 +91,7 @@ pub(super) fn start_with(disk: &mut Disk, journal_bytes: u64) -> Started {
 
 impl Life {
     /// Starts without the arena of the life before: as after a power loss.
-    pub(super) fn begin(disk: &mut Disk, partitions: &[PartitionId]) -> Self {
+    pub(crate) fn begin(disk: &mut Disk, partitions: &[PartitionId]) -> Self {
         let mut started = start(disk);
         assert_eq!(started.damages, []);
         adopt_arenas(&mut started.partitions, &[]);
@@ -141,7 +141,7 @@ impl Life {
         }
     }
 
-    pub(super) fn append(&mut self, disk: &mut Disk, id: PartitionId, value: &[u8]) {
+    pub(crate) fn append(&mut self, disk: &mut Disk, id: PartitionId, value: &[u8]) {
         let mut builder = BatchBuilder::new();
         builder.append(5, None, Some(value), &[]).unwrap();
         let mut bytes = Vec::new();
@@ -152,7 +152,7 @@ impl Life {
         self.run(disk);
     }
 
-    pub(super) fn stop(mut self, disk: &mut Disk) {
+    pub(crate) fn stop(mut self, disk: &mut Disk) {
         self.storage.stop(NOW);
         self.run(disk);
         assert!(self.stopped);
@@ -161,7 +161,7 @@ impl Life {
 }
 
 /// Two lives with a power loss between them: several segments, inline data, extents, an offset gap.
-pub(super) fn directory() -> Disk {
+pub(crate) fn directory() -> Disk {
     let mut disk = Disk::new(&Random::new(11));
     let all = [PartitionId::METADATA, ORDERS[0], ORDERS[1], DELETED];
     let mut life = Life::begin(&mut disk, &all);

@@ -1,0 +1,218 @@
+//! What a repair does to the files: a list of steps, each of which may be the last.
+//!
+//! The order makes it safe. First everything that will be cut is copied to the side; then bytes are
+//! written that count for nothing yet; then a journal is replaced, at once, and the cut is made;
+//! files that nothing names any more go last. What a newcomer gets wrong: a step is done when what
+//! it wrote is flushed.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use plimsoll_device::BLOCK_BYTES;
+
+use crate::anchor::{ANCHOR_BYTES, Anchor};
+use crate::encoding::{block_ceil, block_floor, crc};
+use crate::entry::{SEALED_BYTES, SNAPSHOT_BYTES, SnapshotFields, encode_snapshot, snapshot_bytes};
+use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
+use crate::identity::PartitionId;
+use crate::journal::Mark;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::manifest::DataDirId;
+use crate::partition::segment_path;
+use crate::recovered::RecoveredPartition;
+
+/// One change of the files. Paths are relative to the data directory; a directory that a path
+/// needs is made. Each step may be done twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepairStep {
+    /// Copies a part of a file, and these bytes after it, to a new file. What the disk does not
+    /// give, and blocks of zeros, may be left out as holes.
+    Copy {
+        /// The file; it may be missing.
+        from: String,
+        /// Where the part begins.
+        position_bytes: u64,
+        /// How long it is, at most.
+        length_bytes: u64,
+        /// What follows in the copy.
+        more: Vec<u8>,
+        /// The copy.
+        to: String,
+    },
+    /// Gives a file that will not be written again a second name.
+    Link {
+        /// The file; it may be missing.
+        from: String,
+        /// The second name.
+        to: String,
+    },
+    /// Makes a new file, or an old one anew: these bytes, then zeros to its length.
+    Create {
+        /// The file.
+        path: String,
+        /// What it begins with.
+        bytes: Vec<u8>,
+        /// How long it is.
+        length_bytes: u64,
+    },
+    /// Writes into a file that may be there.
+    WriteAt {
+        /// The file.
+        path: String,
+        /// Where.
+        position_bytes: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Puts a file in the place of another, at once.
+    Rename {
+        /// The new file.
+        from: String,
+        /// The one that it replaces.
+        to: String,
+    },
+    /// Removes a file, if it is there.
+    Remove {
+        /// The file.
+        path: String,
+    },
+}
+
+/// A partition as a repaired journal has it.
+pub(crate) struct Logged {
+    fields: SnapshotFields,
+    sealed: Vec<crate::entry::Sealed>,
+    tail: Vec<u8>,
+}
+
+impl Logged {
+    /// The partition in one snapshot; what is not in its segments and has to be goes to `steps`.
+    pub(crate) fn of(
+        id: PartitionId,
+        partition: &RecoveredPartition,
+        steps: &mut Vec<RepairStep>,
+    ) -> Self {
+        let mut tail = Vec::new();
+        let end = partition.end();
+        for run in &partition.runs {
+            let is_active = run.segment == partition.active;
+            let filled = if is_active { block_floor(run.end) } else { block_ceil(run.end) };
+            let whole = filled.saturating_sub(run.stored);
+            let mut bytes = run.bytes.clone();
+            let held = usize::try_from(whole).unwrap_or(usize::MAX);
+            if is_active {
+                tail = bytes.split_off(held.min(bytes.len()));
+            } else {
+                bytes.resize(held, 0);
+            }
+            if !bytes.is_empty() {
+                let path = segment_path(id, run.segment);
+                steps.push(RepairStep::WriteAt { path, position_bytes: run.stored, bytes });
+            }
+        }
+        let fields = SnapshotFields {
+            partition: id,
+            start: partition.start,
+            next_offset: partition.next_offset,
+            lease: partition.lease,
+            active: partition.active,
+            end,
+            stored: block_floor(end),
+        };
+        Self { fields, sealed: partition.sealed.clone(), tail }
+    }
+
+    /// One of which nothing is left but its name.
+    pub(crate) fn empty(id: PartitionId, next: plimsoll_batch::Offset) -> Self {
+        let fields = SnapshotFields {
+            partition: id,
+            start: next,
+            next_offset: next,
+            lease: next,
+            active: next,
+            end: 0,
+            stored: 0,
+        };
+        Self { fields, sealed: Vec::new(), tail: Vec::new() }
+    }
+
+    fn entry(&self) -> Vec<u8> {
+        let mut entry = vec![0; snapshot_bytes(self.sealed.len(), self.tail.len())];
+        encode_snapshot(&self.fields, &self.sealed, &mut entry);
+        let at = SNAPSHOT_BYTES + self.sealed.len() * SEALED_BYTES;
+        entry[at..at + self.tail.len()].copy_from_slice(&self.tail);
+        entry
+    }
+}
+
+/// The front of a new journal: an anchor, and frames that say these partitions. A last frame
+/// without entries says that those before it are on disk, so that rot in them will be noticed.
+pub(crate) fn journal_of(
+    data_dir: DataDirId,
+    journal: u16,
+    epoch: u64,
+    partitions: &[Logged],
+) -> Vec<u8> {
+    let anchor = Anchor {
+        data_dir,
+        journal,
+        generation: 0,
+        head: Sequence(1),
+        head_position: 0,
+        previous_check: 0,
+    };
+    let mut out = vec![0; 2 * BLOCK_BYTES];
+    anchor.encode(&mut out);
+    let mut next = Mark { sequence: Sequence(1), position: 0, previous_check: 0 };
+    let mut body: Vec<u8> = Vec::new();
+    let mut put = |body: &mut Vec<u8>| {
+        let frame = frame_of((data_dir, journal, epoch), next, body);
+        next = crate::verify_journal::mark_after(&frame.0);
+        out.extend_from_slice(&frame.1);
+        body.clear();
+    };
+    for partition in partitions {
+        let entry = partition.entry();
+        if FRAME_HEADER_BYTES + body.len() + entry.len() > FRAME_BYTES_MAX {
+            put(&mut body);
+        }
+        body.extend_from_slice(&entry);
+    }
+    if !body.is_empty() {
+        put(&mut body);
+    }
+    put(&mut body);
+    out
+}
+
+fn frame_of(
+    (data_dir, journal, epoch): (DataDirId, u16, u64),
+    place: Mark,
+    body: &[u8],
+) -> (FrameHeader, Vec<u8>) {
+    let length_bytes = FrameHeader::frame_bytes(body.len());
+    let mut frame = vec![0; length_bytes];
+    frame[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + body.len()].copy_from_slice(body);
+    let mut header = FrameHeader {
+        clean: false,
+        length_bytes,
+        body_bytes: body.len(),
+        data_dir,
+        journal,
+        epoch,
+        sequence: place.sequence,
+        position: place.position,
+        durable_through: Sequence(place.sequence.0 - 1),
+        body_crc: crc(body),
+        previous_check: place.previous_check,
+        check: 0,
+    };
+    header.check = header.encode(&mut frame);
+    (header, frame)
+}
+
+/// How long a journal's file has to be for this front, at least.
+pub(crate) fn file_bytes_for(front_bytes: usize) -> u64 {
+    ANCHOR_BYTES + 4 * block_ceil(front_bytes as u64)
+}
