@@ -71,7 +71,7 @@ impl Storage {
             let span = self.memory.span(*id);
             span.segment >= logged.end.segment || span.closed == Some(span.stored)
         });
-        // What snapshots carry along stays in the journal: nothing but last blocks while it is full.
+        // What snapshots carry along stays in the journal: only last blocks while it is full.
         let tail_bytes_max =
             if self.waits_for_journal() { BLOCK_BYTES as u64 } else { TAIL_BYTES_MAX };
         before_stored && logged.end.position.saturating_sub(logged.stored) <= tail_bytes_max
