@@ -135,6 +135,27 @@ impl Disk {
         }
     }
 
+    /// The same disk once more, with no file open and nothing in flight: for trying several ends of
+    /// one life.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self {
+            faults: self.faults,
+            counts: self.counts,
+            names: self.names.clone(),
+            inodes: self.inodes.clone(),
+            inodes_created: self.inodes_created,
+            open: BTreeMap::new(),
+            pending: Vec::new(),
+            chosen: None,
+            completed: self.completed,
+            order: self.order.clone(),
+            fates: self.fates.clone(),
+            damage: self.damage.clone(),
+            trace: self.trace,
+        }
+    }
+
     /// Takes on an operation of the only process part that uses this disk; it is in flight until
     /// [`Self::complete_one`] gives its completion. `arena` is the one whose ranges the operations
     /// name.

@@ -49,6 +49,7 @@ pub struct Startup {
     step: Step,
     ops: VecDeque<DiskOp>,
     next_token: u64,
+    in_flight: u32,
     manifest: Option<Manifest>,
     is_new: bool,
     /// All journals are there; the manifest is written a second time.
@@ -70,6 +71,7 @@ impl Startup {
             step: Step::MakeTopics,
             ops: VecDeque::new(),
             next_token: 0,
+            in_flight: 0,
             manifest: None,
             is_new: false,
             has_journals: false,
@@ -92,6 +94,9 @@ impl Startup {
 
     /// The end, once it is reached; nothing is in flight then.
     pub fn outcome(&mut self) -> Option<Result<Started, StartupError>> {
+        if self.in_flight > 0 {
+            return None;
+        }
         match self.outcome.take()? {
             Err(error) => Some(Err(error)),
             Ok(()) => Some(Ok(self.collect())),
@@ -100,6 +105,7 @@ impl Startup {
 
     /// Takes in the end of an operation.
     pub fn handle(&mut self, completion: DiskCompletion) {
+        self.in_flight -= 1;
         if self.outcome.is_some() {
             return;
         }
@@ -114,6 +120,7 @@ impl Startup {
 
     fn submit(&mut self, action: DiskAction) -> u64 {
         self.next_token += 1;
+        self.in_flight += 1;
         self.ops.push_back(DiskOp { token: Token(self.next_token), action });
         self.next_token
     }

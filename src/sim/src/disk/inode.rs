@@ -12,21 +12,21 @@ use super::survival::Fate;
 /// The unit that a medium writes whole or not at all, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
     base: Content,
     changes: Vec<Change>,
     visible: Content,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     at: u64,
     durable: bool,
     kind: ChangeKind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum ChangeKind {
     Write {
         position_bytes: u64,

@@ -20,14 +20,14 @@ pub(super) enum Entry {
 
 type Tree = BTreeMap<String, Entry>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     base: Tree,
     changes: Vec<Change>,
     visible: Tree,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     at: u64,
     /// The directories whose flush it still waits for; durable when there are none.

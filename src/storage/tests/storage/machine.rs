@@ -46,6 +46,16 @@ impl Machine {
         Self { disk: Disk::new(random), flown: BTreeMap::new(), next_token: 0, arena }
     }
 
+    /// The same disk once more, with nothing in flight that anybody waits for.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            disk: self.disk.fork(),
+            flown: BTreeMap::new(),
+            next_token: self.next_token,
+            arena: heap_arena(4096),
+        }
+    }
+
     pub(crate) fn submit_host(&mut self, op: DiskOp) {
         let flown = Flown { issuer: Issuer::Host, token: op.token, range: None, bytes: None };
         self.fly(flown, op.action);

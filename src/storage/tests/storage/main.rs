@@ -9,6 +9,7 @@
 
 mod cuts;
 mod damage;
+mod exhaustive;
 mod growing;
 mod journals;
 mod lives;

@@ -9,7 +9,7 @@ mod starting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_batch::Offset;
-use plimsoll_sim::{Clock, Random, Survival};
+use plimsoll_sim::{Clock, Random, Survival, copy_of};
 use plimsoll_storage::{
     Lent, Notice, PartitionConfig, PartitionId, ReadError, ReadId, Slot, StartupError, Storage,
 };
@@ -69,10 +69,14 @@ pub(crate) struct World {
     pub(crate) model: BTreeMap<PartitionId, Partition>,
     pub(crate) life: Option<Life>,
     pub(crate) images: Vec<Vec<u8>>,
+    /// The life that has ended had shown something.
+    served: bool,
     pub(crate) boot: u8,
     pub(crate) lives: u64,
     /// Operations that completed, over all lives.
     pub(crate) steps: u64,
+    /// Checkpoints that were counted.
+    pub(crate) checkpoints: u64,
     pub(crate) cut_at: Option<u64>,
     pub(crate) start_error: Option<StartupError>,
     pub(crate) host_done: bool,
@@ -100,9 +104,11 @@ impl World {
             model: BTreeMap::new(),
             life: None,
             images: Vec::new(),
+            served: false,
             boot: 1,
             lives: 0,
             steps: 0,
+            checkpoints: 0,
             cut_at: None,
             start_error: None,
             host_done: false,
@@ -239,6 +245,33 @@ impl World {
         life.ids.remove(&(shard, slot));
         life.removing.insert(id);
         life.shards[shard].remove_partition(slot, now);
+    }
+}
+
+impl World {
+    /// The life stands still for ever; how it ended, and what is left, is said by `crash`.
+    pub(crate) fn die(&mut self) {
+        if let Some(life) = self.life.take() {
+            self.served = life.served;
+            self.images.extend(life.shards.iter().map(|storage| copy_of(storage.arena())));
+        }
+        self.machine.forget();
+    }
+
+    /// Another world with the same past, whose power has failed.
+    pub(crate) fn fork_at_power_loss(&self, survival: Survival) -> Self {
+        assert!(self.life.is_none(), "the life has ended");
+        let mut fork = Self {
+            machine: self.machine.fork(),
+            random: self.random.clone(),
+            model: self.model.clone(),
+            life: None,
+            images: Vec::new(),
+            start_error: None,
+            ..*self
+        };
+        fork.crash(Crash::Power(survival));
+        fork
     }
 }
 

@@ -1,7 +1,5 @@
 //! The end of a life: a stop or a crash, and what the next life must have.
 
-use plimsoll_sim::copy_of;
-
 use super::{Crash, Cut, World};
 
 impl World {
@@ -42,12 +40,8 @@ impl World {
 
     /// The life ends at once.
     pub(crate) fn crash(&mut self, crash: Crash) {
-        let life = self.life.take();
-        let served = life.as_ref().is_some_and(|life| life.served);
-        if let Some(life) = life {
-            self.images.extend(life.shards.iter().map(|storage| copy_of(storage.arena())));
-        }
-        self.machine.forget();
+        self.die();
+        let served = core::mem::take(&mut self.served);
         match crash {
             Crash::Kill => self.machine.disk.kill(),
             Crash::KillLosingArenas => {
