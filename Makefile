@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim demo bench crash powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive demo bench crash powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -41,6 +41,10 @@ doc: ## the documentation, warnings are errors
 
 sim: ## whole servers on the simulated machine, SEEDS=N of them
 	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate -- --seeds $(SEEDS)
+
+exhaustive: ## one life cut after every operation, each survivor alone and each lost alone
+	PLIMSOLL_EXHAUSTIVE=1 $(CARGO) test --release $(LOCKED) -p plimsoll-storage --test storage \
+		exhaustive -- --nocapture
 
 demo: build ## load, kill -9, restart, count: one table, one verdict
 	$(CARGO) run --release $(LOCKED) -p plimsoll-demo

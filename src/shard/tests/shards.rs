@@ -187,8 +187,8 @@ fn a_creation_is_answered_only_when_its_record_is_on_disk() {
 }
 
 /// A client that lost its connection asks again. While the first change is on its way to the disk
-/// "it exists" and "it does not exist" could both be taken back by a power loss; after a failed disk
-/// both were said of one topic, and a restart showed which.
+/// "it exists" and "it does not exist" could both be taken back by a power loss; after a failed
+/// disk both were said of one topic, and a restart showed which.
 #[test]
 fn whether_a_topic_exists_is_not_said_while_it_is_undecided() {
     let mut world = World::new(1);
