@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive demo bench crash powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive demo bench crash rot powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -12,6 +12,8 @@ FS ?= ext4
 # How many seeds `make sim` runs, and how many SIGKILLs `make crash` gives.
 SEEDS ?= 2000
 KILLS ?= 1000
+# How many bits `make rot` flips.
+FLIPS ?= 20000
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,6 +60,9 @@ crash: build ## KILLS=1000 times load, SIGKILL, restart, compare; one table, one
 
 powercut: build ## root: CUTS=1000 power cuts below FS=ext4, disk errors, a full disk; controls first
 	$(CARGO) run --release $(LOCKED) -p plimsoll-powercut -- --cuts $(CUTS) --fs $(FS)
+
+rot: build ## FLIPS=20000 times damage a data directory: named, harmless, never delivered
+	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- rot --flips $(FLIPS)
 
 fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tools/fuzz); do \

@@ -139,7 +139,7 @@ impl Connection {
             }
             let mut bytes = [0; 64 << 10];
             match self.stream.read(&mut bytes) {
-                // This process was stopped for a while.
+                // Being stopped and continued ends a read that has a timeout.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return None,
                 Ok(count) => self.arrived.extend_from_slice(&bytes[..count]),

@@ -177,9 +177,19 @@ impl Starting {
     /// If it ends, or prints something else than it should.
     #[must_use]
     pub fn ready(mut self) -> Server {
+        let line = self.line();
+        self.told_ready(line)
+    }
+
+    /// The first line that it prints; empty if it ends before.
+    fn line(&mut self) -> String {
         let mut line = String::new();
         let stdout = self.child.0.stdout.take().expect("stdout is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("stdout can be read");
+        line
+    }
+
+    fn told_ready(self, line: String) -> Server {
         let log = || fs::read_to_string(&self.log).unwrap_or_default();
         assert!(line.starts_with("plimsoll ready "), "{line:?}; the log:\n{}", log());
         let field = |name: &str| {
@@ -190,13 +200,23 @@ impl Starting {
         assert_eq!(number("pid="), u64::from(self.child.0.id()), "{line:?}");
         let (address, shards) = (field("listen="), number("shards=") as usize);
         let recovered = Duration::from_millis(number("recovered_ms="));
-        let ready_line = line.clone();
-        Server { child: self.child, address, shards, recovered, ready_line, log: self.log }
+        Server { child: self.child, address, shards, recovered, ready_line: line, log: self.log }
     }
 
     /// SIGKILL, and the end of the process.
     pub fn kill(self) {
         drop(self);
+    }
+
+    /// Waits until it is ready, or has refused to start.
+    ///
+    /// # Panics
+    ///
+    /// If it prints something else than it should.
+    #[must_use]
+    pub fn ready_or_ended(mut self) -> Option<Server> {
+        let line = self.line();
+        (!line.is_empty()).then(|| self.told_ready(line))
     }
 
     /// SIGKILL, without waiting for the end.

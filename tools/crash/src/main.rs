@@ -1,6 +1,7 @@
 //! `plimsoll-crash`: campaigns against real servers and real data directories.
 //!
 //! `kills` kills a server under load again and again and compares what it said with what it has.
+//! `rot` damages the files of a stopped one in every place and every way, and looks who notices.
 //! Exit code 1 when a promise was broken. What a newcomer gets wrong: SIGKILL cannot test a flush,
 //! because the kernel keeps what was written; a campaign of kills passes with every flush deleted.
 
@@ -8,6 +9,7 @@
 
 mod campaign;
 mod program;
+mod rot;
 mod violation;
 
 use std::process::ExitCode;
@@ -24,11 +26,13 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Chosen {
     Kills(campaign::Args),
+    Rot(rot::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().campaign {
         Chosen::Kills(args) => campaign::run(&args),
+        Chosen::Rot(args) => rot::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

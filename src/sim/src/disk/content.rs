@@ -21,7 +21,12 @@ pub(super) struct Content {
 impl Content {
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut content = Self::default();
-        content.store(0, bytes);
+        for (page, bytes) in bytes.chunks(PAGE_BYTES).enumerate() {
+            // A page that is not there reads as zeros, and most of a new journal is zeros.
+            if bytes.iter().any(|byte| *byte != 0) {
+                content.store((page * PAGE_BYTES) as u64, bytes);
+            }
+        }
         content.grow(bytes.len() as u64);
         content
     }

@@ -1,0 +1,156 @@
+//! Whether damage was noticed, named where it is, and kept from readers.
+
+use std::collections::BTreeMap;
+
+use plimsoll_storage::{Damage, Finding, PartitionId, VerifyError, partition_directory, verify};
+
+use super::files::Files;
+use super::replay::{Answer, Outcome};
+use super::wound::Wound;
+use crate::violation::Violation;
+
+/// What `verify` said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verified {
+    /// Damage, in the damaged file, at or before the damaged byte.
+    Named,
+    /// A note: a torn tail, an unknown file.
+    Noted,
+    Silent,
+}
+
+/// What a start and its readers made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// It did not start, with a sentence.
+    Refused,
+    /// It started, and said what it does not serve or append to.
+    Told,
+    /// Less was there, as after a torn tail.
+    Cut,
+    /// Everything was delivered.
+    Whole,
+}
+
+/// What readers got.
+#[derive(Clone, Copy, Debug, Default)]
+struct Harm {
+    is_short: bool,
+    is_told: bool,
+}
+
+/// Verifies the damaged files and compares what was served with what should have been.
+pub(crate) fn judge(
+    wound: &Wound,
+    files: &mut Files,
+    outcome: &Outcome,
+    sound: &BTreeMap<PartitionId, Answer>,
+) -> Result<(Verified, Served), Violation> {
+    let (verified, words) = verified(wound, files)?;
+    let Outcome::Served { damages, partitions } = outcome else {
+        if verified == Verified::Silent {
+            return Err(broken(wound, "a start refuses it and verify says nothing"));
+        }
+        return Ok((verified, Served::Refused));
+    };
+    let mut all = Harm { is_told: !damages.is_empty(), ..Harm::default() };
+    for (id, expected) in sound {
+        let Some(answer) = partitions.get(id) else { continue };
+        let harm = compare(wound, *id, answer, expected)?;
+        if (harm.is_short || harm.is_told) && !may_harm(wound, *id) {
+            let words = format!("{id} suffers from damage of another: {:?}", answer.damages);
+            return Err(broken(wound, &words));
+        }
+        all.is_short |= harm.is_short;
+        all.is_told |= harm.is_told;
+    }
+    let served = match all {
+        Harm { is_told: true, .. } => Served::Told,
+        Harm { is_short: true, .. } => Served::Cut,
+        Harm { .. } => Served::Whole,
+    };
+    if served == Served::Told && verified == Verified::Silent {
+        return Err(broken(wound, "a server names damage and verify says nothing"));
+    }
+    // Known limits: nothing tells a torn last frame from a rotten one, nor how long a journal was.
+    if served == Served::Cut && !wound.touches_last_frame && !wound.shortens_journal() {
+        let words = words.join("; ");
+        return Err(broken(wound, &format!("cut like a torn tail; verify says: {words}")));
+    }
+    Ok((verified, served))
+}
+
+fn verified(wound: &Wound, files: &mut Files) -> Result<(Verified, Vec<String>), Violation> {
+    let (mut damages, mut notes): (Vec<Damage>, Vec<String>) = (Vec::new(), Vec::new());
+    let end = verify(files, deleted_topic, &mut |finding| match finding {
+        Finding::Damage(damage) => damages.push(damage),
+        Finding::Note { path, what } => notes.push(format!("{path}: {what}")),
+    });
+    if let Err(error) = end {
+        let is_manifest = wound.touches().any(|(path, _)| path == "MANIFEST");
+        let is_named = is_manifest && !matches!(error, VerifyError::Unreadable(_));
+        return match is_named {
+            true => Ok((Verified::Named, vec![error.to_string()])),
+            false => Err(broken(wound, &format!("verify gives up: {error}"))),
+        };
+    }
+    let words: Vec<String> = damages.iter().map(ToString::to_string).collect();
+    if damages.is_empty() {
+        let verified = if notes.is_empty() { Verified::Silent } else { Verified::Noted };
+        return Ok((verified, notes));
+    }
+    let is_named = damages.iter().any(|damage| {
+        let mut touched = wound.touches();
+        touched.any(|(path, at)| {
+            let is_there = damage.path == path && damage.position_bytes <= at as u64;
+            // What contradicts the manifest names both.
+            is_there || (path == "MANIFEST" && damage.what.contains(path))
+        })
+    });
+    match is_named {
+        true => Ok((Verified::Named, words)),
+        false => Err(broken(wound, &format!("verify names another place: {}", words.join("; ")))),
+    }
+}
+
+/// What is delivered is what should be, in order; what is left out in the middle was named.
+fn compare(
+    wound: &Wound,
+    id: PartitionId,
+    answer: &Answer,
+    expected: &Answer,
+) -> Result<Harm, Violation> {
+    let is_told = !answer.damages.is_empty();
+    let (mut next, mut has_hole) = (0, false);
+    for delivered in &answer.delivered {
+        let found = expected.delivered[next..].iter().position(|it| it == delivered);
+        let Some(found) = found else {
+            let words = format!("{id}: changed bytes are delivered at offset {}", delivered.base);
+            return Err(broken(wound, &words));
+        };
+        has_hole |= found > 0;
+        next += found + 1;
+    }
+    if has_hole && !is_told {
+        return Err(broken(wound, &format!("{id}: batches are left out without a word")));
+    }
+    let is_short = answer.delivered.len() < expected.delivered.len()
+        || answer.next_offset < expected.next_offset;
+    Ok(Harm { is_short, is_told })
+}
+
+/// A segment harms its own partition; the metadata topic, a journal and the manifest harm all.
+fn may_harm(wound: &Wound, id: PartitionId) -> bool {
+    let own = format!("{}/", partition_directory(id));
+    wound.touches().any(|(path, _)| !path.starts_with("topics/") || path.starts_with(&own))
+}
+
+/// The topic that a record of the metadata topic deletes, as `plimsoll verify` reads it.
+fn deleted_topic(value: &[u8]) -> Option<u32> {
+    let id = value.strip_prefix(&[1, 2])?.get(2..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*id))
+}
+
+fn broken(wound: &Wound, words: &str) -> Violation {
+    Violation(format!("{wound}: {words}"))
+}

@@ -1,0 +1,162 @@
+//! Bit rot: every structure of a real data directory is damaged, and nobody may be deceived.
+//!
+//! For each wound: `verify` names it with file and position, or it is harmless by design; what a
+//! start recovers and readers get is what was there before, or less with a word about it. Most are
+//! dealt in memory, some before a real server. What a newcomer gets wrong: *silent* is right for
+//! bytes that mean nothing, and there only.
+
+mod corpus;
+mod files;
+mod judge;
+mod replay;
+mod served;
+mod structures;
+mod tally;
+mod wound;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use plimsoll_tests::Random;
+
+use self::corpus::Corpus;
+use self::served::Serving;
+use self::tally::Tally;
+use self::wound::{Places, Wound};
+use crate::program;
+use crate::violation::Violation;
+
+/// Damage a data directory everywhere; exit code 1 if anything of it is missed or delivered.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many single bits are flipped.
+    #[arg(long, default_value_t = 20_000)]
+    flips: u64,
+    /// How many blocks are zeroed, swapped, replaced, cut off.
+    #[arg(long, default_value_t = 2_000)]
+    blocks: u64,
+    /// How many wounds are dealt before a real server.
+    #[arg(long, default_value_t = 200)]
+    served: u64,
+    /// Repeats the choices of another campaign.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the data directory is made; must be on a disk. Default: beside what was built.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// What is told of broken promises before the rest is only counted.
+const TOLD_MAX: usize = 20;
+
+/// Runs it. False: a promise was broken.
+pub(crate) fn run(args: &Args) -> Result<bool, String> {
+    let program = program::plimsoll()?;
+    let scratch = program::scratch(args.dir.as_deref())?;
+    let seed = args.seed.unwrap_or_else(|| Random::of_the_moment().number() % 1_000_000_000);
+    let Args { flips, blocks, served, .. } = args;
+    let again = format!("rot --flips {flips} --blocks {blocks} --served {served} --seed {seed}");
+    println!("seed {seed}; again: plimsoll-crash {again}");
+    let mut random = Random::new(seed);
+    let mut broken = in_memory(args, &program, &scratch, &mut random)?;
+    if *served > 0 {
+        let outcome = before_a_server(*served, &program, &scratch, &mut random)?;
+        broken += u64::from(!outcome);
+    }
+    match broken {
+        0 => println!("HELD: no damage was missed, none was delivered; seed {seed}"),
+        broken => println!("BROKEN: {broken} times; again: plimsoll-crash {again}"),
+    }
+    Ok(broken == 0)
+}
+
+/// How many wounds broke a promise.
+fn in_memory(
+    args: &Args,
+    program: &Path,
+    scratch: &Path,
+    random: &mut Random,
+) -> Result<u64, String> {
+    let begun = Instant::now();
+    let Corpus { mut files, older } = corpus::make(program, scratch, 1, random)?;
+    let partitions = replay::recovered(&files)?;
+    let ids: Vec<_> = partitions.keys().copied().collect();
+    let places = Places::new(structures::regions(&files, &partitions));
+    let sound = match replay::replay(&files, &ids, &Default::default()) {
+        replay::Outcome::Served { damages, partitions } if damages.is_empty() => partitions,
+        other => return Err(format!("the sound directory does not start: {other:?}")),
+    };
+    let batches: usize = sound.values().map(|answer| answer.delivered.len()).sum();
+    println!(
+        "a directory of {} files, {} bytes, {} partitions, {batches} batches; it has no: {}",
+        files.0.len(),
+        files.bytes(),
+        ids.len(),
+        places.missing().join(", ")
+    );
+    let (mut tally, mut broken, mut said) = (Tally::default(), 0_u64, Instant::now());
+    for number in 0..args.flips + args.blocks {
+        let wound = match number < args.flips {
+            true => Wound::flip(&files, &places, random),
+            false => Wound::block(&files, &older, &places, random),
+        };
+        let healing = wound.deal(&mut files);
+        let verdict = Violation::watched(|| {
+            let outcome = replay::replay(&files, &ids, &sound);
+            judge::judge(&wound, &mut files, &outcome, &sound)
+        });
+        match verdict {
+            Ok((verified, served)) => tally.add(wound.structure, verified, served),
+            Err(Violation(words)) => {
+                broken += 1;
+                if broken as usize <= TOLD_MAX {
+                    println!("broken: wound {number}: {words}");
+                }
+            }
+        }
+        healing.heal(&mut files);
+        if said.elapsed().as_secs() >= 10 {
+            said = Instant::now();
+            eprintln!("{number} wounds, {:.0} s", begun.elapsed().as_secs_f64());
+        }
+    }
+    print!("{}", tally.table());
+    println!(
+        "{} wounds in memory, {:.0} s",
+        args.flips + args.blocks,
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(broken)
+}
+
+fn before_a_server(
+    count: u64,
+    program: &Path,
+    scratch: &Path,
+    random: &mut Random,
+) -> Result<bool, String> {
+    let Corpus { mut files, older } = corpus::make(program, scratch, 2, random)?;
+    let partitions = replay::recovered(&files)?;
+    let places = Places::new(structures::regions(&files, &partitions));
+    let place = program::place(scratch);
+    let serving = Serving {
+        program: program.to_owned(),
+        place: &place,
+        shards: 2,
+        topics: corpus::readable(),
+    };
+    match serving.wounds(count, (&mut files, &older, &places), random) {
+        Ok(counts) => {
+            println!(
+                "{count} wounds before a real server: {} refused, {} told, {} without harm",
+                counts.refused, counts.told, counts.whole
+            );
+            Ok(true)
+        }
+        Err(Violation(words)) => {
+            let (data, _) = place.keep();
+            println!("broken: {words}\nkept: {}", data.display());
+            Ok(false)
+        }
+    }
+}
