@@ -163,3 +163,31 @@ fn what_is_left_in_a_segment_behind_its_end_is_never_believed() {
     world.start(1).expect(FINE);
     assert_eq!(world.model[&id(1, 0)].batches.len(), 5);
 }
+
+/// A batch behind an aligned end, and then one that did not fit beside it: the span between was
+/// closed within its first block. It had nothing to store, was dropped before the span in front of
+/// it, and a reader that came to its batch went on behind it.
+#[test]
+fn a_span_that_is_closed_within_its_first_block_is_not_dropped_before_those_in_front() {
+    let roomy = Settings { arena_bytes: 16 << 20, journal_bytes: 32 << 20, ..Settings::default() };
+    let mut world = World::new(8, roomy);
+    let many: Vec<_> = (0..128).map(|partition| id(1, partition)).collect();
+    for which in many.iter().chain([&id(2, 0)]) {
+        world.create(*which, CONFIG);
+    }
+    world.start(1).expect(FINE);
+    let a_block = (3_900..4_200).map(|size| batch_of(size, 1, 0, 1));
+    let a_block = a_block.into_iter().find(|bytes| bytes.len() == 4_096).expect("of some size");
+    for bytes in [a_block, batch_of(300, 1, 0, 2), batch_of(20_000, 1, 0, 3)] {
+        for which in &many {
+            world.append(*which, &bytes, Level::Disk).expect(FINE);
+        }
+    }
+    world.settle().expect(FINE);
+    while world.try_append(id(2, 0), batch_of(9_000, 1, 0, 4), Level::Memory).is_ok() {}
+    // At once: with time, all of it would be stored.
+    for which in many {
+        let read = world.read_from(which, Offset::new(1), Level::Disk, 1, false);
+        read.expect(FINE).expect("it is there");
+    }
+}
