@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive demo bench crash rot powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted demo bench crash rot powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -14,6 +14,8 @@ SEEDS ?= 2000
 KILLS ?= 1000
 # How many bits `make rot` flips.
 FLIPS ?= 20000
+# What `make planted` is told: `--only NAME`, `--rotate 5`, `--list`.
+PLANTED ?=
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +49,10 @@ sim: ## whole servers on the simulated machine, SEEDS=N of them
 exhaustive: ## one life cut after every operation, each survivor alone and each lost alone
 	PLIMSOLL_EXHAUSTIVE=1 $(CARGO) test --release $(LOCKED) -p plimsoll-storage --test storage \
 		exhaustive -- --nocapture
+
+# Not part of the gate: each bug is a build of storage, shard and the simulator, and its seeds.
+planted: ## plants bugs in a copy of the tree, one by one: the simulator must catch each
+	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate --bin plimsoll-planted -- $(PLANTED)
 
 demo: build ## load, kill -9, restart, count: one table, one verdict
 	$(CARGO) run --release $(LOCKED) -p plimsoll-demo

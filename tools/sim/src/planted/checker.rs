@@ -1,0 +1,44 @@
+//! Which checker a violation comes from, by what it says.
+//!
+//! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
+
+/// What a violation's text has in it, and what to call its checker.
+const CHECKERS: [(&str, &str); 24] = [
+    ("run twice", "determinism"),
+    ("panicked", "assertion"),
+    ("is lost", "acked and lost"),
+    ("and is gone", "shown and lost"),
+    ("was not shown", "skipped"),
+    ("is gone and", "hole"),
+    ("and memory was kept", "hole"),
+    ("is not what is on disk", "memory is not disk"),
+    ("has other bytes", "other bytes"),
+    ("what nobody produced", "other bytes"),
+    ("was refused and", "refused and there"),
+    ("after the disk failed", "ack after failure"),
+    ("tells of two failures", "ack after failure"),
+    ("after that of", "acks out of order"),
+    ("is delivered after", "delivered out of order"),
+    ("shown beyond", "beyond its watermark"),
+    ("watermarks out of order", "beyond its watermark"),
+    ("waiting for", "liveness"),
+    ("a clean stop does not end", "liveness"),
+    ("in one life", "liveness"),
+    ("nothing was damaged", "damage where none is"),
+    ("the process ends by itself", "no start"),
+    ("not there any more", "topic lost"),
+    ("was deleted and is there", "deleted and there"),
+];
+
+/// The name of the checker that says `text`.
+pub(crate) fn checker_of(text: &str) -> &str {
+    let said = text.split_once(": ").map_or(text, |(_, said)| said);
+    let known = CHECKERS.iter().find(|(part, _)| said.contains(part));
+    match known {
+        Some((_, name)) => name,
+        None if said.contains(": offset ") => "one offset, two values",
+        None if said.contains(" is at ") => "one value, two offsets",
+        None if said.contains("has another id") => "topic lost",
+        None => said,
+    }
+}

@@ -1,0 +1,154 @@
+//! Plants bugs and sees them caught: `plimsoll-planted` is `make planted`.
+//!
+//! Each patch of `tools/sim/planted` is applied to a copy of the work tree, the simulator is built
+//! there, and must find it within so many seeds; a bug that only the exhaustive cuts of storage
+//! find is caught, too. The tree without a bug must pass the same seeds: else nothing is proved.
+//!
+//! What a newcomer gets wrong: a bug that is not caught says nothing of the log. It says that the
+//! simulator is blind there, and so is everything that was believed because of it.
+//!
+//! Exit status: 0 when all were caught, 1 when one was not, 2 for a wrong command line, 3 when a
+//! patch does not apply, does not build, or the tree without a bug fails.
+
+mod build;
+mod checker;
+mod patch;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+
+use crate::build::{Found, Workshop};
+use crate::checker::checker_of;
+use crate::patch::Patch;
+
+/// Plants bugs in copies of the tree, and sees that the simulator catches each.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many seeds each bug may live through
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// Only the patches whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Only so many, others each day
+    #[arg(long, conflicts_with = "only")]
+    rotate: Option<usize>,
+    /// The day for `--rotate`, counted from any; today if it is not said
+    #[arg(long)]
+    day: Option<u64>,
+    /// Jobs of a build, and threads of the simulator [default: one a core]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Believe that the tree without a bug passes
+    #[arg(long)]
+    no_control: bool,
+    /// Name the patches, and do nothing
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(text) => {
+            println!("{text}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let root = root();
+    let all = patch::read_all(&root.join("tools/sim/planted"))?;
+    let patches = chosen(all, arguments);
+    if arguments.list {
+        for patch in &patches {
+            println!("{}\n  {}\n  {}", patch.name, patch.plants, patch.breaks);
+        }
+        return Ok(true);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workshop = Workshop {
+        root: root.clone(),
+        place: target_directory(&root).join("planted"),
+        jobs: arguments.jobs.unwrap_or(cores),
+        seeds: arguments.seeds,
+    };
+    if !arguments.no_control {
+        control(&workshop)?;
+    }
+    let mut missed = Vec::new();
+    for patch in &patches {
+        let begun = Instant::now();
+        let found = workshop.plant(patch)?;
+        println!("{}", line(patch, &found, begun.elapsed().as_secs_f64()));
+        if matches!(found, Found::Nothing) {
+            missed.push(patch);
+        }
+    }
+    println!("{} planted, {} caught", patches.len(), patches.len() - missed.len());
+    for patch in &missed {
+        println!("NOT CAUGHT: {}\n  {}\n  {}", patch.name, patch.plants, patch.breaks);
+    }
+    Ok(missed.is_empty())
+}
+
+/// The tree as it is passes the very seeds that are to find the bugs.
+fn control(workshop: &Workshop) -> Result<(), String> {
+    let begun = Instant::now();
+    let found = workshop.look()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    match found {
+        Found::Nothing => {
+            println!("{:44} {:>6}  {:24} {seconds:.0} s", "(nothing)", "-", "-");
+            Ok(())
+        }
+        Found::BySeed { seed, text, .. } => {
+            Err(format!("nothing is planted, and yet seed {seed}: {text}"))
+        }
+        Found::ByCuts(text) => Err(format!("nothing is planted, and yet the cuts: {text}")),
+    }
+}
+
+fn line(patch: &Patch, found: &Found, seconds: f64) -> String {
+    let name = &patch.name;
+    match found {
+        Found::BySeed { after, text, .. } => {
+            let seeds = format!("{}", after + 1);
+            format!("{name:44} {seeds:>6}  {:24} {seconds:.0} s", checker_of(text))
+        }
+        Found::ByCuts(text) => format!("{name:44} {:>6}  {text:24} {seconds:.0} s", "-"),
+        Found::Nothing => format!("{name:44} {:>6}  {:24} {seconds:.0} s", "-", "NOT CAUGHT"),
+    }
+}
+
+fn chosen(all: Vec<Patch>, arguments: &Arguments) -> Vec<Patch> {
+    if let Some(part) = &arguments.only {
+        return all.into_iter().filter(|patch| patch.name.contains(part)).collect();
+    }
+    let Some(count) = arguments.rotate else { return all };
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let day = arguments.day.unwrap_or(today / (24 * 60 * 60));
+    let length = all.len().max(1);
+    let first = usize::try_from(day).unwrap_or(0).wrapping_mul(count) % length;
+    let mut all = all;
+    all.rotate_left(first);
+    all.truncate(count);
+    all
+}
+
+/// Where the workspace is: two folders above this package, if cargo says where that is.
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from("."), |package| PathBuf::from(package).join("../.."))
+}
+
+fn target_directory(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
