@@ -32,6 +32,10 @@ const BATCH_64_KB: [&str; 6] =
     ["--record-bytes", "1000", "--batch-records", "64", "--in-flight", "160"];
 const BATCH_SMALL: [&str; 6] =
     ["--record-bytes", "100", "--batch-records", "100", "--in-flight", "1000"];
+/// For what must not be decided by how fast the arena is emptied.
+const LARGE_ARENA: [&str; 4] = ["--arena-bytes", "1GiB", "--journal-bytes", "2GiB"];
+/// What fits into it.
+const BURST_RECORDS: &str = "700000";
 const ONE_RECORD: [&str; 6] = ["--record-bytes", "100", "--batch-records", "1", "--in-flight", "1"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -165,12 +169,37 @@ impl Bench {
         Ok(())
     }
 
+    /// As `line`, of figures that are there already: whichever goals are wanted.
+    fn line_of(
+        &self,
+        name: &str,
+        unit: &'static str,
+        limit: impl FnMut() -> io::Result<f64>,
+        plimsoll: impl FnMut() -> Result<f64, String>,
+    ) -> io::Result<()> {
+        let Some(goal) = goal(name) else { return Ok(()) };
+        let (limit, plimsoll) = interleave(self.options.rounds, limit, plimsoll)?;
+        println!("{}", Measurement { goal, variant: "", limit, plimsoll, unit });
+        Ok(())
+    }
+
     fn l1_append(&self) -> io::Result<()> {
         self.line(
             "L1",
             "",
             "MB/s",
-            || Ok(write_and_flush::bytes_per_second(&self.file, self.options.time)? / MB),
+            || Ok(write_and_flush::bytes_per_second(&self.file, self.options.time, false)? / MB),
+            || Ok(self.produce("1", "disk", &BATCH_1_MIB)?.bytes_per_second / MB),
+        )?;
+        // A log that grows writes to blocks that were never written; the same limit for those.
+        self.line(
+            "L1",
+            "new blocks",
+            "MB/s",
+            || {
+                let new = PreparedFile::allocate(&self.options.folder, "new", 4 * FILE_BYTES)?;
+                Ok(write_and_flush::bytes_per_second(&new, self.options.time, true)? / MB)
+            },
             || Ok(self.produce("1", "disk", &BATCH_1_MIB)?.bytes_per_second / MB),
         )
     }
@@ -198,6 +227,21 @@ impl Bench {
                 || Ok(self.produce("1", level, &BATCH_64_KB)?.bytes_per_second / MB),
             )?;
         }
+        // What the arena takes before the disk has its say.
+        for (variant, level) in [("page_cache, burst", "page-cache"), ("memory, burst", "memory")] {
+            self.line(
+                "L3",
+                variant,
+                "MB/s",
+                || Ok(receive::best(FRAME_BYTES, self.options.time / 2)?.bytes_per_second / MB),
+                || {
+                    let server = Server::start_with(&self.options.folder, &LARGE_ARENA)?;
+                    let flags = ["--durability", level, "--records", BURST_RECORDS];
+                    let figures = self.load_on(&server, "produce", "1", &[&flags, &BATCH_64_KB])?;
+                    Ok(figures.bytes_per_second / MB)
+                },
+            )?;
+        }
         Ok(())
     }
 
@@ -213,21 +257,37 @@ impl Bench {
     }
 
     fn l5_many_partitions(&self) -> io::Result<()> {
-        let run = |partitions| self.produce(partitions, "disk", &BATCH_SMALL);
+        let run = |partitions, warmup| {
+            let server = Server::start_with(&self.options.folder, &LARGE_ARENA)?;
+            let flags = ["--durability", "disk", "--warmup-seconds", warmup, "--seconds", "5"];
+            self.load_on(&server, "produce", partitions, &[&flags, &BATCH_SMALL])
+        };
+        let one = || run("1", "1").unwrap_or_default();
+        // Ten thousand files are made first: that is not what is compared.
+        let many = || run("10000", "20");
+        let (one_p99_us, many_p99_us) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         self.line(
             "L5",
             "",
             "MB/s",
-            || Ok(run("1").map_or(f64::NAN, |figures| figures.bytes_per_second / MB)),
-            || Ok(run("10000")?.bytes_per_second / MB),
+            || {
+                let figures = one();
+                one_p99_us.borrow_mut().push(figures.latency_p99_us);
+                Ok(figures.bytes_per_second / MB)
+            },
+            || {
+                let figures = many()?;
+                many_p99_us.borrow_mut().push(figures.latency_p99_us);
+                Ok(figures.bytes_per_second / MB)
+            },
         )?;
-        self.line(
-            "L5-p99",
-            "",
-            "us",
-            || Ok(run("1").map_or(f64::NAN, |figures| figures.latency_p99_us)),
-            || Ok(run("10000")?.latency_p99_us),
-        )
+        // Of the same runs.
+        let (mut one, mut many) = (one_p99_us.into_inner(), many_p99_us.into_inner());
+        if one.is_empty() || many.is_empty() {
+            return Ok(());
+        }
+        let next = |from: &mut Vec<f64>| if from.len() > 1 { from.remove(0) } else { from[0] };
+        self.line_of("L5-p99", "us", || Ok(next(&mut one)), || Ok(next(&mut many)))
     }
 
     fn l6_catch_up(&self) -> io::Result<()> {
@@ -353,7 +413,7 @@ impl Bench {
         let time = self.options.time;
         for round in 1..=self.options.rounds {
             println!("round {round}");
-            let rate = write_and_flush::bytes_per_second(&self.file, time)? / MB;
+            let rate = write_and_flush::bytes_per_second(&self.file, time, false)? / MB;
             println!("  1 MiB O_DIRECT + fdatasync         {rate:8.0} MB/s");
             let block = block_overwrite::p50(&self.file, time)?;
             println!("  4 KiB overwrite, RWF_DSYNC p50     {:8.1} us", block.dsync_us);

@@ -53,6 +53,15 @@ impl Server {
     ///
     /// In words: the binary is not built, or it did not become ready.
     pub fn start(folder: &Path) -> Result<Self, String> {
+        Self::start_with(folder, &[])
+    }
+
+    /// As `start`, with more flags of `plimsoll serve`.
+    ///
+    /// # Errors
+    ///
+    /// As `start`.
+    pub fn start_with(folder: &Path, flags: &[&str]) -> Result<Self, String> {
         let folder = folder.join("server");
         // Left behind by a run that was killed.
         drop(fs::remove_dir_all(&folder));
@@ -63,6 +72,7 @@ impl Server {
             .arg(SERVER_CORE.to_string())
             .arg("--data-dir")
             .arg(&folder)
+            .args(flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| format!("plimsoll serve: {error}"))?;

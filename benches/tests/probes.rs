@@ -21,7 +21,7 @@ fn file(name: &str) -> PreparedFile {
 #[test]
 fn the_disk_probes_give_figures() {
     let file = file("disk");
-    assert!(write_and_flush::bytes_per_second(&file, SHORT).unwrap() > 0.0);
+    assert!(write_and_flush::bytes_per_second(&file, SHORT, false).unwrap() > 0.0);
     assert!(sequential_read::bytes_per_second(&file, SHORT).unwrap() > 0.0);
     let block = block_overwrite::p50(&file, SHORT).unwrap();
     assert!(block.dsync_us > 0.0 && block.fdatasync_us > 0.0);
