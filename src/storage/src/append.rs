@@ -79,7 +79,11 @@ impl Storage {
             let error = BatchError::TooLarge { length_bytes, batch_bytes_max };
             return Err(AppendError::Batch(error));
         }
-        if self.disk_full.is_some() && !self.has_blocks_for(slot, length_bytes as u64) {
+        // Blocks of its own are of no use while the journal waits for a checkpoint, which on a full
+        // disk does not end.
+        let id = self.partition(slot).id;
+        let has_room = self.has_blocks_for(slot, length_bytes as u64) && self.journal_admits(id);
+        if self.disk_full.is_some() && !has_room {
             return Err(AppendError::DiskFull);
         }
         Ok(())

@@ -9,9 +9,9 @@ use plimsoll_device::{ArenaRange, BLOCK_BYTES, DiskAction, IoError};
 use crate::flight::{Purpose, WritePart};
 use crate::frame::Sequence;
 use crate::frame_draft::FrameDraft;
-use crate::identity::Slot;
+use crate::identity::{PartitionId, Slot};
 use crate::journal::Mark;
-use crate::limits::{FRAME_BYTES_MAX, SPILLS_MAX};
+use crate::limits::{COMMITS_MAX, FRAME_BYTES_MAX, SPILLS_MAX};
 use crate::storage::{AnchorState, Seeding, StopState, Storage};
 
 /// Snapshots that one commit takes along, in bytes.
@@ -119,9 +119,23 @@ impl Storage {
 
     /// Data waits that the journal has no room for. Only a checkpoint brings it.
     pub(crate) fn waits_for_journal(&self) -> bool {
-        let reserve = self.journal_reserve_bytes();
         let has_data = !self.urgent.is_empty() || !self.leases_wanted.is_empty();
-        has_data && !self.journal.fits(FRAME_BYTES_MAX as u64, reserve)
+        has_data && self.is_journal_short()
+    }
+
+    /// Whether the journal takes data of this partition now. The metadata topic has a little of the
+    /// reserve to itself, so that on a full disk topics can be deleted: as much as the part of the
+    /// arena in which frames are put together, which a checkpoint never has to log.
+    pub(crate) fn journal_admits(&self, id: PartitionId) -> bool {
+        let reserve = self.journal_reserve_bytes();
+        let spare = ((COMMITS_MAX * FRAME_BYTES_MAX) as u64).min(reserve / 2);
+        let share = if id == PartitionId::METADATA { spare } else { 0 };
+        self.journal.fits(FRAME_BYTES_MAX as u64, reserve - share)
+    }
+
+    /// The journal takes no data: what is left of it is for what makes room in it.
+    pub(crate) fn is_journal_short(&self) -> bool {
+        !self.journal.fits(FRAME_BYTES_MAX as u64, self.journal_reserve_bytes())
     }
 
     fn write_anchor(&mut self, head: Mark) {
@@ -178,13 +192,22 @@ mod tests {
     use plimsoll_device::{DiskCompletion, DiskOp, DiskResult, Instant, Now};
     use plimsoll_sim::heap_arena;
 
+    use crate::identity::Slot;
     use crate::journal::Journal;
     use crate::limits::ARENA_BYTES_MIN;
-    use crate::storage::StorageConfig;
-    use crate::{DataDirId, Level, PartitionConfig, PartitionId, Sequence, Storage};
+    use crate::partition::SegmentFile;
+    use crate::{
+        AppendError, Appended, DataDirId, Level, PartitionConfig, PartitionId, Sequence, Storage,
+        StorageConfig,
+    };
 
     const NOW: Now = Now { monotonic: Instant::ORIGIN, unix_ms: 0 };
     const JOURNAL_BYTES: u64 = 32 << 20;
+    const SETTINGS: PartitionConfig = PartitionConfig {
+        segment_bytes: 1 << 20,
+        batch_bytes_max: 1 << 20,
+        flush_interval: Duration::from_millis(100),
+    };
 
     /// A machine that does everything at once, until nothing more is asked for.
     fn run(storage: &mut Storage) {
@@ -201,11 +224,8 @@ mod tests {
         }
     }
 
-    /// A checkpoint had ended, with more than half of the journal still in use and too little left
-    /// behind for the head to be moved. The next one was begun by the next commit only, and no
-    /// commit could begin in so full a journal: producers waited for ever.
-    #[test]
-    fn data_that_waits_for_a_full_journal_begins_the_checkpoint_that_makes_room() {
+    /// A shard that has just started, with more than half of its journal in use, and a partition.
+    fn with_a_full_journal() -> (Storage, Slot) {
         let config = StorageConfig {
             data_dir: DataDirId([1; 16]),
             epoch: 1,
@@ -216,12 +236,7 @@ mod tests {
             recovered: BTreeMap::new(),
         };
         let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));
-        let settings = PartitionConfig {
-            segment_bytes: 1 << 20,
-            batch_bytes_max: 1 << 20,
-            flush_interval: Duration::from_millis(100),
-        };
-        let slot = storage.open_partition(PartitionId { topic: 1, partition: 0 }, settings);
+        let slot = storage.open_partition(PartitionId { topic: 1, partition: 0 }, SETTINGS);
         storage.finish_opening(NOW);
         run(&mut storage);
         storage.all_seeded();
@@ -230,13 +245,56 @@ mod tests {
             storage.journal.advance(position, 1 << 20, 0);
         }
         storage.durable_frame = Sequence(storage.journal.next.sequence.0 - 1);
+        (storage, slot)
+    }
 
+    fn append(storage: &mut Storage, slot: Slot) -> Result<Appended, AppendError> {
         let mut builder = BatchBuilder::new();
         builder.append(0, None, Some(b"one"), &[]).unwrap();
         let mut bytes = Vec::new();
         builder.finish_into(&mut bytes);
         let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
-        storage.append(slot, &batch, Level::Disk, NOW).unwrap();
+        storage.append(slot, &batch, Level::Disk, NOW)
+    }
+
+    /// A partition that had blocks took appends on a full disk although the journal had no room for
+    /// them: their producers heard nothing until somebody made room on the disk.
+    #[test]
+    fn a_full_disk_refuses_appends_at_once_when_the_journal_has_no_room_either() {
+        let (mut storage, slot) = with_a_full_journal();
+        let blocks = SegmentFile { segment: Offset::ZERO, exists: true, allocated: 1 << 20 };
+        storage.partition_mut(slot).files.push(blocks);
+        storage.disk_full = Some(Instant::ORIGIN);
+        assert!(matches!(append(&mut storage, slot), Err(AppendError::DiskFull)));
+        storage.disk_full = None;
+        append(&mut storage, slot).unwrap();
+    }
+
+    /// To delete a topic is how room comes back: the record of it must find a place.
+    #[test]
+    fn the_metadata_topic_is_written_when_disk_and_journal_are_full_for_others() {
+        let (mut storage, other) = with_a_full_journal();
+        let metadata = storage.open_partition(PartitionId::METADATA, SETTINGS);
+        let blocks = SegmentFile { segment: Offset::ZERO, exists: true, allocated: 1 << 20 };
+        storage.partition_mut(metadata).files.push(blocks);
+        storage.disk_full = Some(Instant::ORIGIN);
+        // No checkpoint ends as long as there is no room on the disk.
+        storage.checkpoint_to = Some(Sequence(1));
+        storage.set_oldest_frame(other, Sequence(0));
+        storage.partition_mut(other).spilling = true;
+        append(&mut storage, metadata).unwrap();
+        run(&mut storage);
+        assert_eq!(storage.watermarks(metadata).disk, Offset::new(1));
+        assert!(matches!(append(&mut storage, other), Err(AppendError::DiskFull)));
+    }
+
+    /// A checkpoint had ended, with more than half of the journal still in use and too little left
+    /// behind for the head to be moved. The next one was begun by the next commit only, and no
+    /// commit could begin in so full a journal: producers waited for ever.
+    #[test]
+    fn data_that_waits_for_a_full_journal_begins_the_checkpoint_that_makes_room() {
+        let (mut storage, slot) = with_a_full_journal();
+        append(&mut storage, slot).unwrap();
         run(&mut storage);
         assert_eq!(storage.watermarks(slot).disk, Offset::new(1));
     }

@@ -17,7 +17,7 @@ use crate::entry::{
 };
 use crate::flight::WritePart;
 use crate::frame::FRAME_HEADER_BYTES;
-use crate::identity::Slot;
+use crate::identity::{PartitionId, Slot};
 use crate::limits::{
     COMMIT_EXTENT_BYTES_MAX, DIRECT_BYTES, EXTENTS_MAX, FRAME_BYTES_MAX, LEASE_OFFSETS,
     LEASE_OFFSETS_LOW, WAIT_BYTES,
@@ -103,8 +103,7 @@ pub(crate) struct LoggedPart {
 impl Storage {
     /// Takes the data of urgent partitions, as much as fits.
     pub(crate) fn plan_urgent(&mut self, draft: &mut FrameDraft) {
-        let reserve = self.journal_reserve_bytes();
-        if !self.journal.fits(FRAME_BYTES_MAX as u64, reserve) {
+        if !self.journal_admits(PartitionId::METADATA) {
             return;
         }
         for _ in 0..self.urgent.len() {
@@ -115,8 +114,9 @@ impl Storage {
             if !self.is_open(slot) {
                 continue;
             }
+            let admitted = self.journal_admits(self.partition(slot).id);
             // What must be logged whole here comes first.
-            if !self.partition(slot).relog && self.plan_partition(slot, draft) {
+            if admitted && !self.partition(slot).relog && self.plan_partition(slot, draft) {
                 self.partition_mut(slot).urgent = false;
             } else {
                 self.urgent.push_back(slot);
