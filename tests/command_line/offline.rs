@@ -96,13 +96,21 @@ fn a_flipped_bit_is_named_with_file_position_and_partition() {
 fn inspect_shows_every_kind_of_file() {
     let place = Place::new();
     loaded(&place).kill();
-    let segment = files(&place.data_dir(), "segment").into_iter().next().unwrap();
+    let is_metadata = |path: &PathBuf| path.starts_with(place.data_dir().join("topics/0"));
+    let segments = files(&place.data_dir(), "segment").into_iter();
+    let (metadata, others): (Vec<_>, Vec<_>) = segments.partition(is_metadata);
+    let (ready, segment) = (metadata[0].clone(), others[0].clone());
     let journal = files(&place.data_dir(), "journal").into_iter().next().unwrap();
     let arena = files(place.arena_dir(), "arena").into_iter().next().unwrap();
     let manifest = place.data_dir().join("MANIFEST");
-    for (file, word) in
-        [(segment, "batch"), (journal, "frame"), (arena, "arena"), (manifest, "epoch=1")]
-    {
+    let words = [
+        (segment, "batch"),
+        (ready, "no batch"),
+        (journal, "frame"),
+        (arena, "arena"),
+        (manifest, "epoch=1"),
+    ];
+    for (file, word) in words {
         let shown = run(&["inspect", file.to_str().unwrap()]).ok();
         assert!(shown.contains(word), "{}: {shown}", file.display());
     }

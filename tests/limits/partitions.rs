@@ -14,7 +14,11 @@ fn large(place: &Place) -> Start<'_> {
     place.server().shards(2).memory("96MiB", "192MiB")
 }
 
+/// Segments of topics. The metadata topic keeps blocks of its own from the beginning.
 fn segments(directory: &Path) -> usize {
+    if directory.ends_with("topics/0") {
+        return 0;
+    }
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let paths = entries.map(|entry| entry.unwrap().path());
     let count = |path: std::path::PathBuf| match path.is_dir() {

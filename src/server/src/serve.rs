@@ -98,9 +98,13 @@ impl Server {
         let startup = StartupConfig { shards, journal_bytes: config.journal_bytes, new_data_dir };
         let begun = Instant::now();
         let mut started = recover(&mut ring, startup)?;
-        check_journals(&started.journals, config.arena_bytes)?;
         let boot_id = boot_id().map_err(|error| ServeError::Setting(error.to_string()))?;
         let arenas = Arenas::find(&config.arena_dir, started.manifest.data_dir, boot_id)?;
+        if let Err(error) = check_journals(&started.journals, config.arena_bytes) {
+            // If the arenas do not fit either, they are what was asked too much of.
+            arenas.check_room(&vec![config.arena_bytes; cores.len()])?;
+            return Err(error);
+        }
         let adopted = adopt_arenas(&mut started.partitions, &arenas.images());
         log_recovery(&started, arenas.count(), adopted, begun.elapsed());
 

@@ -250,12 +250,17 @@ fn the_place_of_a_time_is_the_first_batch_that_reaches_it_on_disk_and_in_memory(
         world.produce(socket, batch, Durability::Disk, None, &bytes);
     }
     let check = |world: &mut World, socket: SocketId| {
-        for (unix_ms, offset) in [(-5, 0), (0, 0), (1, 1), (700, 70), (1_989, 199), (1_991, 200)] {
-            let (what, visible) = (OffsetsWhat::Timestamp { unix_ms }, Visible::Disk);
-            let offsets = Offsets { handle: Handle(0), what, visible };
-            let answer = world.ask(socket, |out| offsets.encode(CorrelationId(5), out));
+        let mut ask = |what| {
+            let offsets = Offsets { handle: Handle(0), what, visible: Visible::Disk };
+            world.ask(socket, |out| offsets.encode(CorrelationId(5), out))
+        };
+        for (unix_ms, offset) in [(-5, 0), (0, 0), (1, 1), (700, 70), (1_989, 199)] {
+            let answer = ask(OffsetsWhat::Timestamp { unix_ms });
             assert_eq!(answer, Answer::Offset(Offset::new(offset)), "at {unix_ms}");
         }
+        // Behind the gap that a start without its arena leaves.
+        let after = ask(OffsetsWhat::Timestamp { unix_ms: 1_991 });
+        assert_eq!(after, ask(OffsetsWhat::End), "no record is as late");
     };
     world.take(socket);
     check(&mut world, socket);

@@ -93,7 +93,14 @@ pub fn inspect<F: DataFiles, W: Write>(
     let mut head = vec![0; HEAD_BYTES];
     let length = files.read(path, 0, &mut head)?;
     head.truncate(length);
-    let Some(kind) = recognise(&head) else { return Err(InspectError::Unknown) };
+    let Some(kind) = recognise(&head) else {
+        let is_blank = path.ends_with(".segment") && head.iter().all(|byte| *byte == 0);
+        if !is_blank {
+            return Err(InspectError::Unknown);
+        }
+        writeln!(out, "no batch: blocks that are kept ready")?;
+        return Ok(FileKind::Segment);
+    };
     match kind {
         FileKind::Manifest => show_manifest(&head, out)?,
         FileKind::Journal => show_journal(files, path, &head, out)?,
