@@ -27,8 +27,19 @@ pub fn draw(seed: u64) -> Scenario {
     let character = Character::draw(random);
     let clients = producers.len() + consumers.len();
     let cast = Cast { topics: &topics, producers: &producers, clients };
-    let lives = (0..1 + random.below(5)).map(|_| life(random, &character, &cast)).collect();
-    Scenario { seed, settings: settings(random), topics, producers, consumers, lives }
+    let mut lives: Vec<Life> =
+        (0..1 + random.below(5)).map(|_| life(random, &character, &cast)).collect();
+    let settings = settings(random);
+    let rots = random.chance(40);
+    for life in &mut lives {
+        let flushes = [10, 40, 160][random.below(3) as usize];
+        life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
+    }
+    if random.chance(25) {
+        let flooded = random.below(lives.len() as u64) as usize;
+        flood(random, &mut lives[flooded], &cast);
+    }
+    Scenario { seed, settings, topics, producers, consumers, lives, rots }
 }
 
 struct Cast<'a> {
@@ -138,7 +149,20 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         7..9 => End::Power(Survival::Nothing),
         _ => End::Power(Survival::Random),
     };
-    Life { shards, acts, cut_after, end }
+    Life { shards, acts, cut_after, cut_at_flush: None, end }
+}
+
+/// So many small appends that the journal goes round, and nothing that ends the life before that.
+fn flood(random: &mut Random, life: &mut Life, cast: &Cast<'_>) {
+    (life.cut_after, life.cut_at_flush) = (None, None);
+    for _ in 0..500 + random.below(1_000) {
+        let producer = random.below(cast.producers.len() as u64) as usize;
+        let partitions = cast.topics[cast.producers[producer].topic].partitions;
+        let partition = random.below(u64::from(partitions)) as u32;
+        let bytes = 8 + random.below(16_000) as u32;
+        let what = What::Append { producer, partition, records: 1, bytes };
+        life.acts.push(Act { wait_us: random.below(300), what });
+    }
 }
 
 fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {

@@ -61,6 +61,8 @@ pub(crate) struct Entry {
 pub(crate) struct Walk {
     pub(crate) place: Place,
     pub(crate) visible: Visible,
+    /// Where it begins.
+    pub(crate) from: Offset,
     /// What was delivered, in order.
     pub(crate) seen: Vec<Seen>,
 }
@@ -256,8 +258,8 @@ impl Ledger {
     }
 
     /// A new walk through a partition.
-    pub(crate) fn walk(&mut self, place: Place, visible: Visible) -> usize {
-        self.walks.push(Walk { place, visible, seen: Vec::new() });
+    pub(crate) fn walk(&mut self, place: Place, visible: Visible, from: Offset) -> usize {
+        self.walks.push(Walk { place, visible, from, seen: Vec::new() });
         self.walks.len() - 1
     }
 

@@ -102,12 +102,9 @@ pub(crate) enum News {
 }
 
 impl Process {
-    pub(crate) fn start(settings: &Settings, shards: u16) -> Self {
-        let config = StartupConfig {
-            shards,
-            journal_bytes: settings.journal_bytes,
-            new_data_dir: DataDirId([7; 16]),
-        };
+    /// `new_data_dir` is drawn anew by each start, and counts only where there is nothing yet.
+    pub(crate) fn start(settings: &Settings, shards: u16, new_data_dir: DataDirId) -> Self {
+        let config = StartupConfig { shards, journal_bytes: settings.journal_bytes, new_data_dir };
         Self {
             settings: settings.clone(),
             shards,

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub consumers: Vec<ConsumerPlan>,
     /// One after the other; a last one without faults always follows.
     pub lives: Vec<Life>,
+    /// Before the last one begins, a journal rots where that must be noticed.
+    pub rots: bool,
 }
 
 /// Settings that hold for the whole run.
@@ -102,6 +104,9 @@ pub struct Life {
     pub acts: Vec<Act>,
     /// The end comes after this many steps, if it has not come before.
     pub cut_after: Option<u64>,
+    /// The end comes when this many flushes have been asked for: what the last is to cover has
+    /// been written, and is not safe.
+    pub cut_at_flush: Option<u64>,
     /// How it ends.
     pub end: End,
 }
@@ -269,11 +274,15 @@ impl fmt::Display for Scenario {
             writeln!(f, "  client {number}: {consumer:?}")?;
         }
         for (number, life) in self.lives.iter().enumerate() {
-            let Life { shards, acts, cut_after, end } = life;
-            writeln!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, {end:?}")?;
+            let Life { shards, acts, cut_after, cut_at_flush, end } = life;
+            write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, ")?;
+            writeln!(f, "at flush {cut_at_flush:?}, {end:?}")?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }
+        }
+        if self.rots {
+            writeln!(f, "  a journal rots")?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub(crate) struct ConsumerClient {
     positions: BTreeMap<u32, Offset>,
     /// A partition has failed; when to begin again.
     begin_again: Option<Instant>,
+    /// How often its process has died.
+    deaths: u32,
 }
 
 impl ConsumerClient {
@@ -39,6 +41,7 @@ impl ConsumerClient {
             walks: BTreeMap::new(),
             positions: BTreeMap::new(),
             begin_again: None,
+            deaths: 0,
         }
     }
 
@@ -46,8 +49,8 @@ impl ConsumerClient {
     pub(crate) fn begin(&mut self, topic: &Topic, ledger: &mut Ledger, now: Instant) {
         for partition in 0..topic.partitions() {
             let place = Place { topic: self.plan.topic, partition };
-            let visible = self.plan.visible;
-            self.walks.entry(partition).or_insert_with(|| ledger.walk(place, visible));
+            let (visible, from) = (self.plan.visible, self.position(partition));
+            self.walks.entry(partition).or_insert_with(|| ledger.walk(place, visible, from));
         }
         let mut options = ConsumerOptions::default();
         options.visible = self.plan.visible;
@@ -67,12 +70,19 @@ impl ConsumerClient {
         self.session.is_some()
     }
 
-    /// Its process dies, and what it knew with it: it will begin at the beginning.
+    /// Its process dies. By turns it has noted no record yet, and begins at the beginning, or all
+    /// but the last, and begins there, maybe within a batch.
     pub(crate) fn die(&mut self, network: &mut Network) {
         self.links.abandon(network);
         self.session = None;
         self.walks.clear();
-        self.positions.clear();
+        self.deaths += 1;
+        if self.deaths.is_multiple_of(2) {
+            self.positions.clear();
+        }
+        for position in self.positions.values_mut() {
+            *position = Offset::new(position.value().saturating_sub(1));
+        }
     }
 
     /// The offset that follows all that it was shown of a partition.

@@ -22,9 +22,11 @@ impl World<'_> {
     pub(super) fn live_last(&mut self) -> Result<(), Violation> {
         self.note(|| "the last life".to_string());
         let shards = self.scenario.lives.last().map_or(1, |life| life.shards);
+        let has_rotted = self.scenario.rots && self.rot();
+        self.ledger.is_damaged |= has_rotted;
         self.start(shards);
         if self.ledger.is_damaged {
-            return self.live_on_in_damage();
+            return self.live_on_in_damage(has_rotted);
         }
         self.wait_for("the server to serve", |world| {
             world.process.as_ref().is_some_and(Process::is_serving)
@@ -33,8 +35,9 @@ impl World<'_> {
         self.wait_for("every record to have an outcome", |world| {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
-        let last = self.append_last()?;
+        self.append_last()?;
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
+        let last = self.ends();
         let first_reader = self.add_readers();
         self.wait_for("every consumer to come to the end", |world| {
             world.consumers.iter().all(|consumer| {
@@ -69,13 +72,16 @@ impl World<'_> {
     }
 
     /// With damaged files nothing is promised but that damage is told and not delivered.
-    fn live_on_in_damage(&mut self) -> Result<(), Violation> {
+    fn live_on_in_damage(&mut self, is_in_journal: bool) -> Result<(), Violation> {
         let until = self.now() + Duration::from_secs(3);
         let begun = self.steps;
         while self.now() < until && self.steps - begun < PART_STEPS_MAX && self.process.is_some() {
             self.step(Some(until))?;
         }
-        if self.process.is_some() {
+        if let Some(process) = &self.process {
+            if is_in_journal && process.has_recovered() && process.damaged.is_none() {
+                return Err(Violation("a journal has rotted, and nobody says so".to_string()));
+            }
             self.crash(End::Kill, false);
         }
         Ok(())
@@ -113,8 +119,22 @@ impl World<'_> {
         )
     }
 
+    /// The last offset of every partition, as the server told. It may be behind that of the last
+    /// record that was acked: nobody waits for what was sent without an ack.
+    fn ends(&self) -> Vec<(Place, Offset)> {
+        let mut ends = Vec::new();
+        for (topic, partitions) in &self.admins.described {
+            for described in partitions {
+                let place = Place { topic: *topic, partition: described.partition.0 };
+                let end = described.watermarks.disk.value();
+                ends.push((place, Offset::new(end.saturating_sub(1))));
+            }
+        }
+        ends
+    }
+
     /// Appends one more record to every partition; all of them are acked.
-    fn append_last(&mut self) -> Result<Vec<(Place, Offset)>, Violation> {
+    fn append_last(&mut self) -> Result<(), Violation> {
         let begun = self.ledger.entries.len();
         // Behind the producers of the scenario; those that take nothing are numbered by then.
         self.slow_until.fill(Instant::ORIGIN);
@@ -139,17 +159,16 @@ impl World<'_> {
         self.wait_for("the last records to be acked", |world| {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
-        let mut last = Vec::new();
         for entry in &self.ledger.entries[begun..] {
             match (entry.fate, entry.offset) {
-                (Fate::Acked, Some(offset)) => last.push((entry.place, offset)),
+                (Fate::Acked, Some(_)) => {}
                 _ => {
                     let state = self.describe_waiting();
                     return Err(Violation(format!("nothing fails, and yet: {entry:?}, {state}")));
                 }
             }
         }
-        Ok(last)
+        Ok(())
     }
 
     /// Asks where the partitions stand, and whether all is on disk.

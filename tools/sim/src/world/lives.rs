@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use plimsoll_device::Instant;
+use plimsoll_storage::DataDirId;
 
 use super::World;
 use crate::ledger::Violation;
@@ -40,12 +41,13 @@ impl World<'_> {
 
     pub(super) fn start(&mut self, shards: u16) {
         self.has_faults = false;
-        self.process = Some(Process::start(&self.scenario.settings, shards));
+        let new_data_dir = DataDirId((1 + u128::from(self.steps)).to_le_bytes());
+        self.process = Some(Process::start(&self.scenario.settings, shards, new_data_dir));
         self.with_process(Process::poll_host);
     }
 
     fn live(&mut self, life: &Life) -> Result<Lived, Violation> {
-        let begun = self.steps;
+        let (begun, flushes) = (self.steps, self.disk.counts().syncs);
         let mut starts = 1;
         let mut acts = life.acts.iter().peekable();
         let wait = |act: Option<&&Act>, now: Instant| {
@@ -54,6 +56,9 @@ impl World<'_> {
         let mut due = wait(acts.peek(), self.now());
         while let Some(at) = due {
             if life.cut_after.is_some_and(|after| self.steps - begun >= after) {
+                return Ok(Lived::Cut);
+            }
+            if life.cut_at_flush.is_some_and(|at| self.disk.counts().syncs - flushes >= at) {
                 return Ok(Lived::Cut);
             }
             if self.steps - begun > STEPS_MAX {
