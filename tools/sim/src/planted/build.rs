@@ -57,9 +57,20 @@ impl Workshop {
         }
     }
 
+    /// Makes the copy.
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        std::fs::create_dir_all(self.copy()).map_err(|error| error.to_string())?;
+        tree::sync(&self.root, &self.copy())
+    }
+
+    /// Sees that a patch applies, and no more.
+    pub(crate) fn try_on(&self, patch: &Patch) -> Result<(), String> {
+        tree::sync(&self.root, &self.copy())?;
+        tree::apply(&self.copy(), patch)
+    }
+
     /// Looks at the tree as it is.
     pub(crate) fn look(&self) -> Result<Found, String> {
-        std::fs::create_dir_all(self.copy()).map_err(|error| error.to_string())?;
         tree::sync(&self.root, &self.copy())?;
         self.simulate()
     }

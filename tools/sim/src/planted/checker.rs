@@ -3,7 +3,7 @@
 //! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
 
 /// What a violation's text has in it, and what to call its checker.
-const CHECKERS: [(&str, &str); 24] = [
+const CHECKERS: [(&str, &str); 25] = [
     ("run twice", "determinism"),
     ("panicked", "assertion"),
     ("is lost", "acked and lost"),
@@ -25,6 +25,7 @@ const CHECKERS: [(&str, &str); 24] = [
     ("a clean stop does not end", "liveness"),
     ("in one life", "liveness"),
     ("nothing was damaged", "damage where none is"),
+    ("nobody says so", "rot that nobody tells"),
     ("the process ends by itself", "no start"),
     ("not there any more", "topic lost"),
     ("was deleted and is there", "deleted and there"),

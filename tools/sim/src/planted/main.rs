@@ -46,6 +46,9 @@ struct Arguments {
     /// Believe that the tree without a bug passes
     #[arg(long)]
     no_control: bool,
+    /// The bugs that are known not to be caught yet, instead of those that must be
+    #[arg(long)]
+    unseen: bool,
     /// Name the patches, and do nothing
     #[arg(long)]
     list: bool,
@@ -65,7 +68,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
     let root = root();
-    let all = patch::read_all(&root.join("tools/sim/planted"))?;
+    let planted = root.join("tools/sim/planted");
+    let (must, unseen) = (patch::read_all(&planted)?, patch::read_all(&planted.join("unseen"))?);
+    let (all, others) = if arguments.unseen { (unseen, must) } else { (must, unseen) };
     let patches = chosen(all, arguments);
     if arguments.list {
         for patch in &patches {
@@ -80,6 +85,10 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         jobs: arguments.jobs.unwrap_or(cores),
         seeds: arguments.seeds,
     };
+    workshop.prepare()?;
+    for patch in &others {
+        workshop.try_on(patch)?;
+    }
     if !arguments.no_control {
         control(&workshop)?;
     }
