@@ -67,7 +67,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
-    let root = root();
+    let root = root().canonicalize().map_err(|error| format!("the work tree: {error}"))?;
+    let target = std::path::absolute(target_directory(&root));
+    let target = target.map_err(|error| format!("the target directory: {error}"))?;
     let planted = root.join("tools/sim/planted");
     let (must, unseen) = (patch::read_all(&planted)?, patch::read_all(&planted.join("unseen"))?);
     let (all, others) = if arguments.unseen { (unseen, must) } else { (must, unseen) };
@@ -80,8 +82,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workshop = Workshop {
-        root: root.clone(),
-        place: target_directory(&root).join("planted"),
+        root,
+        place: target.join("planted"),
         jobs: arguments.jobs.unwrap_or(cores),
         seeds: arguments.seeds,
     };
