@@ -28,6 +28,8 @@ pub struct Anchor {
     pub head_position: u64,
     /// `check` of the frame before it.
     pub previous_check: u32,
+    /// Length of the journal's file in bytes; 0 if an older version wrote it, which did not say.
+    pub file_bytes: u64,
 }
 
 impl Anchor {
@@ -36,12 +38,17 @@ impl Anchor {
         self.generation % 2 * BLOCK_BYTES as u64
     }
 
+    /// How long the journal's file has to be: as this says, or else as it was found.
+    pub fn length_or(&self, found_bytes: u64) -> u64 {
+        if self.file_bytes == 0 { found_bytes } else { self.file_bytes }
+    }
+
     pub(crate) fn encode(&self, out: &mut [u8]) {
         out[..BLOCK_BYTES].fill(0);
         let mut writer = Writer::new(out);
         writer.bytes(MAGIC).u32(0).u32(1).bytes(&self.data_dir.0).u64(self.generation);
         writer.u64(self.head.0).u64(self.head_position).u32(self.previous_check);
-        writer.u16(self.journal);
+        writer.u16(self.journal).u16(0).u64(self.file_bytes);
         let check = crc(&out[12..LENGTH]);
         Writer::new(&mut out[8..12]).u32(check);
     }
@@ -53,13 +60,19 @@ impl Anchor {
         if reader.array::<8>()? != *MAGIC || reader.u32()? != crc(covered) || reader.u32()? != 1 {
             return None;
         }
+        let data_dir = DataDirId(reader.array()?);
+        let (generation, head) = (reader.u64()?, Sequence(reader.u64()?));
+        let (head_position, previous_check) = (reader.u64()?, reader.u32()?);
+        let (journal, _reserved) = (reader.u16()?, reader.u16()?);
+        let file_bytes = reader.u64()?;
         Some(Self {
-            data_dir: DataDirId(reader.array()?),
-            generation: reader.u64()?,
-            head: Sequence(reader.u64()?),
-            head_position: reader.u64()?,
-            previous_check: reader.u32()?,
-            journal: reader.u16()?,
+            data_dir,
+            journal,
+            generation,
+            head,
+            head_position,
+            previous_check,
+            file_bytes,
         })
     }
 
@@ -84,6 +97,7 @@ mod tests {
             head: Sequence(10 + generation),
             head_position: 4096,
             previous_check: 99,
+            file_bytes: 8 << 20,
         }
     }
 
@@ -96,5 +110,14 @@ mod tests {
         blocks[BLOCK_BYTES + 20] ^= 1;
         assert_eq!(Anchor::newest(&blocks, DataDirId([1; 16]), 3), Some(anchor(4)));
         assert_eq!(Anchor::newest(&blocks, DataDirId([2; 16]), 3), None);
+    }
+
+    #[test]
+    fn an_anchor_of_an_older_version_says_no_length() {
+        let mut block = [0; BLOCK_BYTES];
+        Anchor { file_bytes: 0, ..anchor(4) }.encode(&mut block);
+        assert_eq!(block[62..72], [0; 10], "these bytes were reserved");
+        assert_eq!(Anchor::decode(&block).unwrap().length_or(4711), 4711);
+        assert_eq!(anchor(4).length_or(4711), 8 << 20);
     }
 }

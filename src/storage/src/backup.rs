@@ -102,6 +102,7 @@ impl BackupJournal {
             head: next.sequence,
             head_position: next.position,
             previous_check: check,
+            file_bytes: self.file_bytes(),
         };
         let mut block = vec![0; BLOCK_BYTES];
         anchor.encode(&mut block);

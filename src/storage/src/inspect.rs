@@ -163,22 +163,27 @@ fn show_journal<F: DataFiles, W: Write>(
         writeln!(
             out,
             "anchor at={at} journal={} data_dir={} generation={} head={} head_position={} \
-             previous_check={:#010x} check=ok",
+             previous_check={:#010x} journal_bytes={} check=ok",
             anchor.journal,
             Hex(&anchor.data_dir.0),
             anchor.generation,
             anchor.head,
             anchor.head_position,
-            anchor.previous_check
+            anchor.previous_check,
+            anchor.file_bytes
         )?;
     }
     let newest = copies.into_iter().flatten().max_by_key(|anchor| anchor.generation);
-    let Some(anchor) = newest.filter(|_| file_bytes > ANCHOR_BYTES) else { return Ok(()) };
-    let place = JournalPlace {
-        data_dir: anchor.data_dir,
-        journal: anchor.journal,
-        area_bytes: file_bytes - ANCHOR_BYTES,
-    };
+    let Some(anchor) = newest else { return Ok(()) };
+    let expected = anchor.length_or(file_bytes);
+    if expected != file_bytes {
+        writeln!(out, "length found={file_bytes} expected={expected} check=bad")?;
+    }
+    let area_bytes = expected.saturating_sub(ANCHOR_BYTES);
+    if area_bytes == 0 {
+        return Ok(());
+    }
+    let place = JournalPlace { data_dir: anchor.data_dir, journal: anchor.journal, area_bytes };
     let mut next = Mark {
         sequence: anchor.head,
         position: anchor.head_position,

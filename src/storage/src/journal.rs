@@ -134,6 +134,7 @@ impl Journal {
             head: head.sequence,
             head_position: head.position,
             previous_check: head.previous_check,
+            file_bytes: self.file_bytes(),
         }
     }
 }

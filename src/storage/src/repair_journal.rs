@@ -18,6 +18,7 @@ use crate::entry::{AppendEntry, Entries, Entry};
 use crate::frame::{FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::Mark;
+use crate::limits::FRAME_BYTES_MAX;
 use crate::recovered::{Place, RecoveredPartition};
 use crate::verify::DataFiles;
 use crate::verify_journal::{JournalPlace, extent_matches, extents_of, mark_after};
@@ -40,8 +41,9 @@ pub(crate) struct Gap {
     /// Where in the file the first of them was expected.
     pub(crate) position_bytes: u64,
     pub(crate) first: Sequence,
-    /// The next one that can be read; the frame itself, if it checks and an entry in it does not.
-    pub(crate) next: Sequence,
+    /// The next one that can be read, if there is one; the frame itself, if it checks and an entry
+    /// in it does not.
+    pub(crate) next: Option<Sequence>,
 }
 
 /// A partition as far as a damaged journal tells.
@@ -70,7 +72,11 @@ pub(crate) fn scan<F: DataFiles>(
     while at < place.area_bytes {
         let length = (place.area_bytes - at).min(CHUNK_BYTES as u64);
         let piece = &mut buffer[..usize::try_from(length).unwrap_or(CHUNK_BYTES)];
-        if files.read(path, ANCHOR_BYTES + at, piece) != Ok(piece.len()) {
+        let read = files.read(path, ANCHOR_BYTES + at, piece);
+        if read == Ok(0) {
+            break;
+        }
+        if read != Ok(piece.len()) {
             // What the disk does not give is no frame; its neighbours may be.
             for (block, position) in piece.chunks_mut(BLOCK_BYTES).zip((at..).step_by(BLOCK_BYTES))
             {
@@ -180,6 +186,7 @@ impl<F: DataFiles> Reading<'_, F> {
             }
         }
         self.settle_held();
+        self.doubt_a_short_file();
         for partition in self.salvaged.partitions.values_mut() {
             let state = &mut partition.state;
             state.headless |= partition.may_lack && state.is_lease_only();
@@ -235,10 +242,25 @@ impl<F: DataFiles> Reading<'_, F> {
         self.salvaged.gaps.push(Gap {
             position_bytes: self.place.file_position(self.expected.position),
             first: self.expected.sequence,
-            next: next.sequence,
+            next: Some(next.sequence),
         });
         self.doubt_all();
         self.expected = mark_of(next);
+    }
+
+    /// A file that lost its end may have lost frames with it that nothing else tells of.
+    fn doubt_a_short_file(&mut self) {
+        let found_bytes = self.files.length_bytes(self.path).unwrap_or(0);
+        let position_bytes = self.place.file_position(self.expected.position);
+        let is_short = found_bytes < ANCHOR_BYTES + self.place.area_bytes;
+        if is_short && position_bytes + FRAME_BYTES_MAX as u64 > found_bytes {
+            self.salvaged.gaps.push(Gap {
+                position_bytes,
+                first: self.expected.sequence,
+                next: None,
+            });
+            self.doubt_all();
+        }
     }
 
     fn doubt_all(&mut self) {
@@ -281,7 +303,7 @@ impl<F: DataFiles> Reading<'_, F> {
         for entry in Entries::new(body) {
             let Ok(entry) = entry else {
                 let position_bytes = self.place.file_position(header.position);
-                let (first, next) = (header.sequence, header.sequence);
+                let (first, next) = (header.sequence, Some(header.sequence));
                 self.salvaged.gaps.push(Gap { position_bytes, first, next });
                 return self.doubt_all();
             };

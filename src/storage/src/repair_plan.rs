@@ -24,7 +24,7 @@ use crate::repair::{Cut, REPAIR_DIRECTORY, RepairConfig, RepairError, RepairLine
 use crate::repair_journal::beyond_all;
 use crate::repair_partition::{Point, cut, next_offset_of, read_exactly, segments_of};
 use crate::repair_state::{Found, FoundJournal, FoundPartition};
-use crate::repair_steps::{Logged, RepairStep, file_bytes_for, journal_of};
+use crate::repair_steps::{Logged, RepairStep, journal_of};
 use crate::verify::{DataFiles, MANIFEST_PATH};
 
 /// Steps by kind; their order is `into_steps`'s.
@@ -96,8 +96,7 @@ impl Plan {
                     false => Logged::empty(*id, state.next_offset),
                 });
             }
-            let front = journal_of(found.manifest.data_dir, home, epoch, &logged);
-            self.replace_journal(home, front, found, config);
+            self.replace_journal((home, epoch), &logged, found, config);
         }
         Ok(())
     }
@@ -307,8 +306,8 @@ impl Plan {
 
     fn replace_journal(
         &mut self,
-        number: u16,
-        front: Vec<u8>,
+        (number, epoch): (u16, u64),
+        partitions: &[Logged],
         found: &Found,
         config: &RepairConfig,
     ) {
@@ -317,8 +316,9 @@ impl Plan {
         let longest = lengths.max().filter(|length| *length > 0).unwrap_or(config.journal_bytes);
         let own = found.journals.get(&number).map_or(0, |journal| journal.file_bytes);
         let usual = if own > 0 { own } else { longest };
+        let whose = (found.manifest.data_dir, number, epoch);
         // One that lost its end may be too short to work with.
-        let length_bytes = usual.max(file_bytes_for(front.len())).max(journal_bytes_min(0));
+        let (front, length_bytes) = journal_of(whose, partitions, usual.max(journal_bytes_min(0)));
         self.keep_whole(&path, "journal");
         let new = format!("{path}.new");
         self.journals.push(RepairStep::Create { path: new.clone(), bytes: front, length_bytes });
@@ -382,9 +382,14 @@ fn journal_line(number: u16, journal: &FoundJournal) -> RepairLine {
     };
     for gap in &journal.gaps {
         let (first, next, position) = (gap.first, gap.next, gap.position_bytes);
-        what += &match next > first {
-            true => format!("; lost: frame {first} at byte {position} to before frame {next}"),
-            false => format!("; lost: a part of frame {first} at byte {position}"),
+        what += &match next {
+            Some(next) if next > first => {
+                format!("; lost: frame {first} at byte {position} to before frame {next}")
+            }
+            Some(_) => format!("; lost: a part of frame {first} at byte {position}"),
+            None => {
+                format!("; lost: frame {first} at byte {position}, if it was, and what followed")
+            }
         };
     }
     RepairLine::Change { path: journal_path(number), what }

@@ -26,7 +26,7 @@ use crate::repair::{RepairError, TopicRecord, TopicRecords};
 use crate::repair_journal::{Gap, SalvagedPartition, beyond_all, salvage, scan};
 use crate::repair_partition::{Point, Rotten, rebuild, segments_of, walk};
 use crate::verify::{DataFiles, Finding, Verification, VerifyError, journal_number};
-use crate::verify_journal::{JournalPlace, VerifiedJournal};
+use crate::verify_journal::{JournalPlace, VerifiedJournal, newest_anchor};
 
 /// Starts that were cut off before they wrote a frame are counted nowhere but in the manifest.
 const UNKNOWN_STARTS: u64 = 64;
@@ -167,7 +167,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
     fn read_journal(&mut self, number: u16, is_there: bool) {
         let path = journal_path(number);
         let mut journal = FoundJournal::default();
-        let length = self.verification.files.length_bytes(&path).unwrap_or(0);
+        let found_bytes = self.verification.files.length_bytes(&path).unwrap_or(0);
+        // Where frames stand depends on the length that it had.
+        let length = newest_anchor(self.verification.files, &path, self.data_dir, number)
+            .map_or(found_bytes, |anchor| anchor.length_or(found_bytes));
         if !is_there || length <= ANCHOR_BYTES || !length.is_multiple_of(BLOCK_BYTES as u64) {
             (journal.damaged, journal.lost) = (true, true);
             self.journals.insert(number, journal);

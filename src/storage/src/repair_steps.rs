@@ -146,24 +146,15 @@ impl Logged {
     }
 }
 
-/// The front of a new journal: an anchor, and frames that say these partitions. A last frame
-/// without entries says that those before it are on disk, so that rot in them will be noticed.
+/// The front of a new journal, and how long its file is, of `usual_bytes` or more: an anchor, and
+/// frames that say these partitions. A last frame without entries says that those before it are on
+/// disk, so that rot in them will be noticed.
 pub(crate) fn journal_of(
-    data_dir: DataDirId,
-    journal: u16,
-    epoch: u64,
+    (data_dir, journal, epoch): (DataDirId, u16, u64),
     partitions: &[Logged],
-) -> Vec<u8> {
-    let anchor = Anchor {
-        data_dir,
-        journal,
-        generation: 0,
-        head: Sequence(1),
-        head_position: 0,
-        previous_check: 0,
-    };
+    usual_bytes: u64,
+) -> (Vec<u8>, u64) {
     let mut out = vec![0; 2 * BLOCK_BYTES];
-    anchor.encode(&mut out);
     let mut next = Mark { sequence: Sequence(1), position: 0, previous_check: 0 };
     let mut body: Vec<u8> = Vec::new();
     let mut put = |body: &mut Vec<u8>| {
@@ -183,7 +174,18 @@ pub(crate) fn journal_of(
         put(&mut body);
     }
     put(&mut body);
-    out
+    let file_bytes = usual_bytes.max(ANCHOR_BYTES + 4 * block_ceil(out.len() as u64));
+    let anchor = Anchor {
+        data_dir,
+        journal,
+        generation: 0,
+        head: Sequence(1),
+        head_position: 0,
+        previous_check: 0,
+        file_bytes,
+    };
+    anchor.encode(&mut out);
+    (out, file_bytes)
 }
 
 fn frame_of(
@@ -210,9 +212,4 @@ fn frame_of(
     };
     header.check = header.encode(&mut frame);
     (header, frame)
-}
-
-/// How long a journal's file has to be for this front, at least.
-pub(crate) fn file_bytes_for(front_bytes: usize) -> u64 {
-    ANCHOR_BYTES + 4 * block_ceil(front_bytes as u64)
 }

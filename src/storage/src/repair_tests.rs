@@ -236,6 +236,21 @@ fn damages(sound: &Copy) -> Vec<(&'static str, Copy)> {
         ("no journal", with(&|files| drop(files.0.remove(JOURNAL)))),
         ("an empty journal", with(&|files| files.0.get_mut(JOURNAL).unwrap().fill(0))),
         ("a short journal", with(&|files| files.0.get_mut(JOURNAL).unwrap().truncate(9_000))),
+        (
+            "a journal cut off at a frame",
+            with(&|files| {
+                let at = frames[frames.len() - 9].0;
+                files.0.get_mut(JOURNAL).unwrap().truncate(at);
+            }),
+        ),
+        (
+            "a journal without its last block",
+            with(&|files| {
+                let journal = files.0.get_mut(JOURNAL).unwrap();
+                journal.truncate(journal.len() - BLOCK_BYTES);
+            }),
+        ),
+        ("a longer journal", with(&|files| files.0.get_mut(JOURNAL).unwrap().extend([0; 4096]))),
         ("the manifest", with(&|files| files.flip("MANIFEST", 20 * 8))),
         ("no manifest", with(&|files| drop(files.0.remove("MANIFEST")))),
         (
@@ -386,8 +401,7 @@ fn random_damage_is_repaired() {
             let block = block..(block + BLOCK_BYTES).min(bytes.len());
             match random.below(6) {
                 0 => bytes[block].fill(0),
-                // Nothing says how long a journal was, as long as it can be one.
-                1 if path != JOURNAL => bytes.truncate(block.start),
+                1 => bytes.truncate(block.start),
                 2 => bytes.copy_within(block, 0),
                 3 => drop(files.0.remove(path)),
                 _ => {

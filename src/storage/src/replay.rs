@@ -347,6 +347,7 @@ mod tests {
                 head: head.sequence,
                 head_position: head.position,
                 previous_check: head.previous_check,
+                file_bytes: 0,
             };
             let mut replay = Replay::new(&anchor, BLOCKS * BLOCK_BYTES as u64);
             let at = (head.position % (BLOCKS * BLOCK_BYTES as u64)) as usize;

@@ -70,6 +70,13 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             Err(error) => return self.unreadable(path, 0, None, error),
         };
         self.count_file(file_bytes);
+        let expected = newest_anchor(self.files, &path, data_dir, number)
+            .map_or(file_bytes, |anchor| anchor.length_or(file_bytes));
+        if file_bytes != expected {
+            let what = format!("the file has {file_bytes} bytes, its anchor says {expected}");
+            self.damage(path, file_bytes.min(expected), None, what);
+            return None;
+        }
         let is_whole = file_bytes.is_multiple_of(BLOCK_BYTES as u64);
         if file_bytes < journal_bytes_min(0) || !is_whole {
             let what = format!("a journal cannot have {file_bytes} bytes");
@@ -294,6 +301,18 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         self.damage(path, position, partition, what);
         None
     }
+}
+
+/// The anchor that counts, as far as its two blocks can be read.
+pub(crate) fn newest_anchor<F: DataFiles>(
+    files: &mut F,
+    path: &str,
+    data_dir: DataDirId,
+    journal: u16,
+) -> Option<Anchor> {
+    let mut blocks = vec![0; 2 * BLOCK_BYTES];
+    let read = files.read(path, 0, &mut blocks).ok()?;
+    Anchor::newest(&blocks[..read], data_dir, journal)
 }
 
 /// Whether the segment's file has the bytes that the extent's CRC is of.

@@ -218,6 +218,26 @@ fn a_damaged_manifest_or_anchor_does_not_keep_the_rest_from_being_verified() {
 }
 
 #[test]
+fn a_journal_of_another_length_is_named_with_both_lengths() {
+    let (sound, path) = (Copy::of(&directory()), "journal/00000.journal");
+    let whole = JOURNAL_BYTES as usize;
+    for length in [whole - BLOCK_BYTES, 3 * BLOCK_BYTES, whole - 1, whole + BLOCK_BYTES] {
+        let mut files = sound.clone();
+        files.0.get_mut(path).unwrap().resize(length, 0);
+        let damages = damage_of(&mut files);
+        let said = alloc::format!("the file has {length} bytes, its anchor says {whole}");
+        assert!(damages[0].what == said && damages[0].path == path, "{damages:?}");
+        assert_eq!(damages[0].position_bytes, length.min(whole) as u64);
+        let mut out = String::new();
+        inspect(&mut files, path, &mut out).unwrap();
+        assert!(
+            out.contains(&alloc::format!("found={length} expected={whole} check=bad")),
+            "{out}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_journal_is_damage_and_a_stranger_is_a_note() {
     let mut files = Copy::of(&directory());
     files.0.insert("core".to_string(), Vec::new());

@@ -20,6 +20,16 @@ pub enum StartupError {
     Manifest(ManifestError),
     /// A journal that the last start had is gone, and with it what only it named.
     MissingJournal(String),
+    /// A journal's file has another length than when it was written: a part of it is gone, or it is
+    /// not that file.
+    JournalLength {
+        /// The journal.
+        path: String,
+        /// How long the file is.
+        found_bytes: u64,
+        /// How long its anchor says that it is.
+        expected_bytes: u64,
+    },
     /// A journal read differently the second time.
     Unsteady(String),
 }
@@ -33,6 +43,12 @@ impl fmt::Display for StartupError {
                 f,
                 "{path} is missing, and with it what was acked and is not in segments: put it \
                  back (the manifest says that the last start had it)"
+            ),
+            Self::JournalLength { path, found_bytes, expected_bytes } => write!(
+                f,
+                "{path} has {found_bytes} bytes, and had {expected_bytes} when it was written: put \
+                 the whole file back, or have `plimsoll repair` cut off what is lost with the rest \
+                 (nothing in it was changed)"
             ),
             Self::Unsteady(path) => write!(
                 f,

@@ -84,12 +84,18 @@ impl Startup {
         });
     }
 
-    pub(super) fn anchors_read(&mut self, bytes: &[u8]) -> Step {
+    pub(super) fn anchors_read(&mut self, bytes: &[u8]) -> Result<Step, StartupError> {
         let data_dir = self.data_dir();
-        let Some(reading) = &mut self.current else { return Step::Done };
-        let sound =
-            reading.file_bytes > ANCHOR_BYTES && reading.file_bytes % BLOCK_BYTES as u64 == 0;
-        let anchor = Anchor::newest(bytes, data_dir, reading.journal).filter(|_| sound);
+        let Some(reading) = &mut self.current else { return Ok(Step::Done) };
+        let anchor = Anchor::newest(bytes, data_dir, reading.journal);
+        let found_bytes = reading.file_bytes;
+        let expected_bytes = anchor.map_or(found_bytes, |anchor| anchor.length_or(found_bytes));
+        if found_bytes != expected_bytes {
+            let path = journal_path(reading.journal);
+            return Err(StartupError::JournalLength { path, found_bytes, expected_bytes });
+        }
+        let sound = found_bytes > ANCHOR_BYTES && found_bytes % BLOCK_BYTES as u64 == 0;
+        let anchor = anchor.filter(|_| sound);
         let Some(anchor) = anchor else {
             reading.unreadable = Some(Damage {
                 path: journal_path(reading.journal),
@@ -97,11 +103,11 @@ impl Startup {
                 partition: None,
                 what: String::from("neither anchor of the journal checks"),
             });
-            return Step::CloseJournal;
+            return Ok(Step::CloseJournal);
         };
         reading.anchor = Some(anchor);
         reading.replay = Some(Replay::new(&anchor, reading.file_bytes - ANCHOR_BYTES));
-        Step::ReadJournal
+        Ok(Step::ReadJournal)
     }
 
     /// Keeps reads of the journal in flight, from the head around to the head.

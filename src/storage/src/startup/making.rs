@@ -42,6 +42,7 @@ impl Startup {
             head: head.sequence,
             head_position: head.position,
             previous_check: head.previous_check,
+            file_bytes: empty.file_bytes(),
         };
         let mut buffer = Buffer::zeroed(BLOCK_BYTES);
         anchor.encode(&mut buffer);

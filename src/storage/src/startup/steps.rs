@@ -282,7 +282,7 @@ impl Startup {
                 self.begin_epoch(Some(manifest))?;
                 Ok(Step::CloseManifest)
             }
-            Step::ReadAnchors => Ok(self.anchors_read(bytes)),
+            Step::ReadAnchors => self.anchors_read(bytes),
             Step::ReadChain => self.chain_read(bytes),
             _ => {
                 let matches = self.extent().is_some_and(|(_, _, extent)| {

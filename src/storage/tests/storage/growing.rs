@@ -127,6 +127,8 @@ fn a_journal_that_grew_says_what_it_said_and_grows_once() {
     assert_eq!((grown.grown.as_slice(), file.len() as u64), (&[0][..], LARGE_BYTES));
     assert_eq!(grown.partitions, before.partitions);
     assert_eq!(grown.frames, before.frames);
+    let said = Anchor::decode(&file).expect("a new file has one anchor").length_or(0);
+    assert_eq!(said, LARGE_BYTES);
     let again = start(disk, LARGE_BYTES);
     assert_eq!(again.grown, []);
     assert_eq!(again.partitions, before.partitions);

@@ -45,6 +45,34 @@ fn a_journal_that_is_gone_stops_the_start_and_is_named() {
     assert!(start(&mut without, 2).is_ok(), "put back, it is as before");
 }
 
+/// Its lap would be another one, so that frames would be looked for in wrong places; and the frames
+/// behind the cut would be missed without a word, as if their writes had been torn.
+#[test]
+fn a_journal_of_another_length_stops_the_start_and_is_named() {
+    let mut sound = Disk::new(&Random::new(5));
+    start(&mut sound, 1).unwrap();
+    let journal = sound.read_file(&journal_path(0)).expect("the journal is there");
+    let whole = journal.len();
+    for length in [whole - 4096, whole - 1, whole + 4096, 8192, 4096] {
+        let mut disk = Disk::new(&Random::new(6));
+        let manifest = sound.read_file("MANIFEST").expect("it is there");
+        disk.write_file("MANIFEST", &manifest);
+        let mut other = journal.clone();
+        other.resize(length, 0);
+        disk.write_file(&journal_path(0), &other);
+        let Err(error) = start(&mut disk, 1) else { panic!("{length} bytes are taken") };
+        let StartupError::JournalLength { path, found_bytes, expected_bytes } = &error else {
+            panic!("another error: {error}")
+        };
+        assert_eq!(*path, journal_path(0));
+        assert_eq!((*found_bytes, *expected_bytes), (length as u64, whole as u64));
+        assert!(error.to_string().contains("plimsoll repair"), "{error}");
+        assert!(disk.read_file(&journal_path(0)).expect("it is there") == other, "unchanged");
+        disk.write_file(&journal_path(0), &journal);
+        assert!(start(&mut disk, 1).is_ok(), "put back, it is as before");
+    }
+}
+
 /// The start after a kill found the journal that had just got its name, used it, and power took the
 /// name with all that was acked since.
 #[test]

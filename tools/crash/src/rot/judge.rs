@@ -72,8 +72,8 @@ pub(crate) fn judge(
     if served == Served::Told && verified == Verified::Silent {
         return Err(broken(wound, "a server names damage and verify says nothing"));
     }
-    // Known limits: nothing tells a torn last frame from a rotten one, nor how long a journal was.
-    if served == Served::Cut && !wound.touches_last_frame && !wound.shortens_journal() {
+    // A known limit: nothing tells a torn last frame from a rotten one.
+    if served == Served::Cut && !wound.touches_last_frame {
         let words = words.join("; ");
         return Err(broken(wound, &format!("cut like a torn tail; verify says: {words}")));
     }

@@ -100,14 +100,6 @@ impl Wound {
         })
     }
 
-    /// A journal loses its end: its length is written down nowhere.
-    pub(crate) fn shortens_journal(&self) -> bool {
-        self.cuts.iter().any(|cut| match cut {
-            Cut::Length { path, .. } => path.starts_with("journal/"),
-            Cut::Bytes { .. } => false,
-        })
-    }
-
     /// Deals it. What comes back takes it back.
     pub(crate) fn deal(&self, files: &mut Files) -> Healing {
         let mut healing = Vec::new();
