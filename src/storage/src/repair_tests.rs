@@ -252,6 +252,14 @@ fn damages(sound: &Copy) -> Vec<(&'static str, Copy)> {
         ),
         ("a longer journal", with(&|files| files.0.get_mut(JOURNAL).unwrap().extend([0; 4096]))),
         ("the manifest", with(&|files| files.flip("MANIFEST", 20 * 8))),
+        (
+            "an older manifest",
+            with(&|files| {
+                let block = files.0.get_mut("MANIFEST").unwrap();
+                let manifest = Manifest::decode(block).unwrap();
+                Manifest { epoch: manifest.epoch - 1, ..manifest }.encode(block);
+            }),
+        ),
         ("no manifest", with(&|files| drop(files.0.remove("MANIFEST")))),
         (
             "both anchors and a frame",

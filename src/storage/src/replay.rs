@@ -48,6 +48,7 @@ pub(crate) struct Replay {
     damage: Option<Damage>,
     frames: u64,
     clean: bool,
+    newest_epoch: u64,
 }
 
 /// What a journal came to.
@@ -56,6 +57,8 @@ pub(crate) struct Replayed {
     pub(crate) next: Mark,
     pub(crate) damage: Option<Damage>,
     pub(crate) frames: u64,
+    /// The latest start of which there is a frame anywhere in the file; 0 if there is none.
+    pub(crate) newest_epoch: u64,
 }
 
 impl Replay {
@@ -80,6 +83,7 @@ impl Replay {
             damage: None,
             frames: 0,
             clean: false,
+            newest_epoch: 0,
         }
     }
 
@@ -104,7 +108,9 @@ impl Replay {
         if rest.len() < BLOCK_BYTES {
             return false;
         }
-        let Some(header) = FrameHeader::decode(rest).filter(|header| self.is_ours(header)) else {
+        let header = FrameHeader::decode(rest).filter(|header| self.is_of_journal(header));
+        self.newest_epoch = self.newest_epoch.max(header.map_or(0, |header| header.epoch));
+        let Some(header) = header.filter(|header| header.position == self.at) else {
             self.in_chain = false;
             self.consume(BLOCK_BYTES);
             return true;
@@ -136,10 +142,9 @@ impl Replay {
         self.at += bytes as u64;
     }
 
-    fn is_ours(&self, header: &FrameHeader) -> bool {
-        header.data_dir == self.data_dir
-            && header.journal == self.journal
-            && header.position == self.at
+    /// Whether it was written to this journal, now or laps ago.
+    fn is_of_journal(&self, header: &FrameHeader) -> bool {
+        header.data_dir == self.data_dir && header.journal == self.journal
     }
 
     /// Whether this is the frame that comes next: right behind the last one, or, where it would
@@ -280,6 +285,7 @@ impl Replay {
             next: self.expected,
             damage: self.damage,
             frames: self.frames,
+            newest_epoch: self.newest_epoch,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A start, from the directory to what every shard begins with; as operations and their
 //! completions.
 //!
-//! In order: the manifest is read and its epoch made durable, every journal that there is gets
-//! replayed, what was found is flushed, and journals that are missing or too small are made. What
+//! In order: the manifest is read, every journal that there is gets replayed and flushed, the
+//! manifest's epoch is raised, durably, and journals that are missing or too small are made. What
 //! was found stays as it is, or is there under its name in a larger file, so that a start may be
 //! cut off anywhere and run again. What a newcomer gets wrong: data is never scanned; only the
 //! extents that the last frames name are looked at.
@@ -52,6 +52,8 @@ pub struct Startup {
     in_flight: u32,
     manifest: Option<Manifest>,
     is_new: bool,
+    /// The manifest with the epoch of this start is durable.
+    has_epoch: bool,
     /// All journals are there; the manifest is written a second time.
     has_journals: bool,
     found: VecDeque<u16>,
@@ -74,6 +76,7 @@ impl Startup {
             in_flight: 0,
             manifest: None,
             is_new: false,
+            has_epoch: false,
             has_journals: false,
             found: VecDeque::new(),
             to_make: VecDeque::new(),

@@ -228,7 +228,23 @@ impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
         self.data_dir = data_dir;
         let Some(data_dir) = data_dir else { return Ok(Vec::new()) };
         let journals = numbers.into_iter();
-        Ok(journals.filter_map(|number| self.check_journal(number, data_dir)).collect())
+        let journals: Vec<VerifiedJournal> =
+            journals.filter_map(|number| self.check_journal(number, data_dir)).collect();
+        self.check_epoch(&journals);
+        Ok(journals)
+    }
+
+    /// A manifest that knows of fewer starts than the journals do is an older copy.
+    fn check_epoch(&mut self, journals: &[VerifiedJournal]) {
+        let newest = journals.iter().max_by_key(|journal| journal.newest_epoch);
+        let Some(journal) = newest.filter(|it| it.newest_epoch > self.epoch_max) else { return };
+        let (known, epoch) = (self.epoch_max, journal.newest_epoch);
+        let path = journal_path(journal.place.journal);
+        let what =
+            format!("an older MANIFEST: it knows {known} starts, {path} has a frame of {epoch}");
+        self.damage(MANIFEST_PATH.to_string(), 0, None, what);
+        // It is named once, and not again with every batch.
+        self.epoch_max = epoch;
     }
 
     fn check_missing_journals(&mut self, manifest: Option<Manifest>, found: &BTreeSet<u16>) {

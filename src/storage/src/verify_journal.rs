@@ -35,6 +35,8 @@ pub(crate) struct VerifiedJournal {
     /// The sequence after the last frame's.
     pub(crate) end: Sequence,
     pub(crate) partitions: BTreeMap<PartitionId, RecoveredPartition>,
+    /// The latest start of which it has a frame.
+    pub(crate) newest_epoch: u64,
 }
 
 /// Whose frames they are, and how long a lap is.
@@ -107,7 +109,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             previous_check: anchor.previous_check,
         };
         let (end, partitions) = (replayed.next.sequence, replayed.partitions);
-        Some(VerifiedJournal { place, head, end, partitions })
+        let newest_epoch = replayed.newest_epoch;
+        Some(VerifiedJournal { place, head, end, partitions, newest_epoch })
     }
 
     /// Checks both copies, and gives the newer one that checks.
@@ -218,8 +221,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         }
     }
 
-    /// Checks every extent that the chain still names, and that MANIFEST knows every start in it.
-    /// Gives the extents whose bytes do not match.
+    /// Checks every extent that the chain still names. Gives the extents whose bytes do not match.
     pub(crate) fn check_chain(
         &mut self,
         journal: &VerifiedJournal,
@@ -231,7 +233,6 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         while next.sequence < journal.end {
             let found = read_next_frame(self.files, &path, &journal.place, next);
             let Some((header, frame)) = found else { break };
-            self.check_epoch(&path, &journal.place, &header);
             for (id, segment, extent) in header.body(&frame).map(extents_of).unwrap_or_default() {
                 let is_kept = partitions.get(&id).is_some_and(|partition| {
                     let oldest = partition.sealed.first().map_or(partition.active, |it| it.base);
@@ -247,15 +248,6 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             next = mark_after(&header);
         }
         rotten
-    }
-
-    fn check_epoch(&mut self, path: &str, place: &JournalPlace, header: &FrameHeader) {
-        if header.epoch > self.epoch_max {
-            let (epoch, epoch_max) = (header.epoch, self.epoch_max);
-            let position = place.file_position(header.position);
-            let what = format!("frame of start {epoch}, MANIFEST knows {epoch_max}");
-            self.damage(path.to_string(), position, None, what);
-        }
     }
 
     /// False if its bytes are there and do not match.

@@ -218,6 +218,17 @@ fn a_damaged_manifest_or_anchor_does_not_keep_the_rest_from_being_verified() {
 }
 
 #[test]
+fn an_older_manifest_is_named_once() {
+    let mut files = Copy::of(&directory());
+    let block = files.0.get_mut("MANIFEST").unwrap();
+    let manifest = Manifest::decode(block).unwrap();
+    Manifest { epoch: 1, ..manifest }.encode(block);
+    let damages = damage_of(&mut files);
+    assert_eq!((damages.len(), damages[0].path.as_str()), (1, "MANIFEST"), "{damages:?}");
+    assert!(damages[0].what.starts_with("an older MANIFEST: it knows 1 starts, journal/00000"));
+}
+
+#[test]
 fn a_journal_of_another_length_is_named_with_both_lengths() {
     let (sound, path) = (Copy::of(&directory()), "journal/00000.journal");
     let whole = JOURNAL_BYTES as usize;

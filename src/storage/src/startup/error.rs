@@ -18,6 +18,17 @@ pub enum StartupError {
     Failed(Failure),
     /// The manifest cannot be used.
     Manifest(ManifestError),
+    /// There are journals and no manifest.
+    MissingManifest,
+    /// The manifest is older than what the journals hold.
+    OldManifest {
+        /// The last start that it knows.
+        known: u64,
+        /// A journal with a frame of a later one.
+        path: String,
+        /// That later one.
+        epoch: u64,
+    },
     /// A journal that the last start had is gone, and with it what only it named.
     MissingJournal(String),
     /// A journal's file has another length than when it was written: a part of it is gone, or it is
@@ -39,6 +50,16 @@ impl fmt::Display for StartupError {
         match self {
             Self::Failed(failure) => failure.fmt(f),
             Self::Manifest(error) => error.fmt(f),
+            Self::MissingManifest => f.write_str(
+                "MANIFEST is missing, and there are journals: put it back, or have `plimsoll \
+                 repair` make it anew (nothing was changed)",
+            ),
+            Self::OldManifest { known, path, epoch } => write!(
+                f,
+                "MANIFEST is an older one: it knows {known} starts, and {path} has a frame of \
+                 start {epoch}: put the newest one back, or have `plimsoll repair` make it anew \
+                 (nothing was changed)"
+            ),
             Self::MissingJournal(path) => write!(
                 f,
                 "{path} is missing, and with it what was acked and is not in segments: put it \

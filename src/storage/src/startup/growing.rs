@@ -166,7 +166,7 @@ impl Startup {
     }
 
     /// The disk has no room for the larger file: the journal stays as it is.
-    pub(super) fn not_grown(&mut self) -> Step {
+    pub(super) fn not_grown(&mut self) -> Result<Step, StartupError> {
         self.to_make.pop_front();
         self.next_journal()
     }

@@ -49,6 +49,9 @@ impl Startup {
             .filter_map(|name| name.strip_suffix(".journal"))
             .filter_map(|number| number.parse().ok())
             .collect();
+        if self.is_new && !numbers.is_empty() {
+            return Err(StartupError::MissingManifest);
+        }
         let had = self.manifest.map_or(0, |manifest| manifest.shards);
         if let Some(gone) = (0..had).find(|it| !numbers.contains(it)) {
             return Err(StartupError::MissingJournal(journal_path(gone)));
@@ -60,11 +63,12 @@ impl Startup {
         Ok(Step::SyncNames)
     }
 
-    pub(super) fn next_journal(&mut self) -> Step {
+    pub(super) fn next_journal(&mut self) -> Result<Step, StartupError> {
         match (self.found.is_empty(), self.to_make.is_empty()) {
-            (false, _) => Step::OpenJournal,
-            (true, false) => Step::CreateJournal,
-            (true, true) => self.say_shards(),
+            (false, _) => Ok(Step::OpenJournal),
+            (true, _) if !self.has_epoch => self.say_epoch(),
+            (true, false) => Ok(Step::CreateJournal),
+            (true, true) => Ok(self.say_shards()),
         }
     }
 
@@ -171,7 +175,7 @@ impl Startup {
         }
     }
 
-    pub(super) fn end_journal(&mut self) -> Step {
+    pub(super) fn end_journal(&mut self) -> Result<Step, StartupError> {
         if let Some(reading) = self.current.take() {
             let origin = Mark { sequence: Sequence(1), position: 0, previous_check: 0 };
             let anchor = reading.anchor;
@@ -187,6 +191,7 @@ impl Startup {
                     next: origin,
                     damage: reading.unreadable,
                     frames: 0,
+                    newest_epoch: 0,
                 },
             };
             let generation = anchor.map_or(0, |anchor| anchor.generation);

@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction};
 
 use super::Startup;
+use super::error::StartupError;
 use super::growing::Chain;
 use super::steps::{FILE, Step, write};
 use crate::anchor::Anchor;
@@ -49,7 +50,7 @@ impl Startup {
         Some(write(FILE, anchor.file_position(), buffer))
     }
 
-    pub(super) fn journal_made(&mut self) -> Step {
+    pub(super) fn journal_made(&mut self) -> Result<Step, StartupError> {
         match self.to_make.pop_front() {
             Some(NewJournal { index, chain: Some(chain) }) => self.journal_grown(index, &chain),
             Some(NewJournal { index, chain: None }) => {
@@ -59,6 +60,7 @@ impl Startup {
                     next: journal.next,
                     damage: None,
                     frames: 0,
+                    newest_epoch: 0,
                 };
                 self.replayed.insert(index, (journal, replayed));
             }

@@ -1,23 +1,42 @@
 //! The manifest: its epoch goes up before anything else of a start is written.
 //!
-//! What a newcomer gets wrong: a new number of shards is said only when their journals are there,
-//! or the next start would miss them.
+//! It is raised when the journals have been read: one that knows of fewer starts than they do is an
+//! older copy, and nothing is written then. What a newcomer gets wrong: a new number of shards is
+//! said only when their journals are there, or the next start would miss them.
 
 use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction};
 
 use super::Startup;
 use super::error::StartupError;
 use super::steps::{FILE, Step, write};
+use crate::journal::journal_path;
 use crate::manifest::{DataDirId, Manifest};
 
 impl Startup {
-    pub(super) fn begin_epoch(&mut self, found: Option<Manifest>) -> Result<Step, StartupError> {
+    pub(super) fn begin_epoch(&mut self, found: Option<Manifest>) {
         let data_dir = found.map_or(self.config.new_data_dir, |manifest| manifest.data_dir);
         let epoch = found.map_or(0, |manifest| manifest.epoch) + 1;
         // The new number of shards is not said before their journals are there.
         let shards = found.map_or(0, |manifest| manifest.shards);
         self.manifest = Some(Manifest { data_dir, epoch, shards });
-        Ok(Step::CreateManifest)
+    }
+
+    /// All that was found has been read: from here on there is something to write.
+    pub(super) fn say_epoch(&self) -> Result<Step, StartupError> {
+        let known = self.manifest.map_or(0, |manifest| manifest.epoch - 1);
+        let starts = self.replayed.iter().map(|(index, (_, it))| (it.newest_epoch, *index));
+        match starts.max() {
+            Some((epoch, index)) if epoch > known => {
+                let path = journal_path(index);
+                Err(StartupError::OldManifest { known, path, epoch })
+            }
+            _ => Ok(Step::CreateManifest),
+        }
+    }
+
+    pub(super) fn epoch_said(&mut self) -> Result<Step, StartupError> {
+        self.has_epoch = true;
+        self.next_journal()
     }
 
     pub(super) fn write_manifest(&self) -> DiskAction {

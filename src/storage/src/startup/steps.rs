@@ -147,7 +147,8 @@ impl Startup {
                 if error.kind == IoErrorKind::NotFound =>
             {
                 self.is_new = true;
-                self.begin_epoch(None)
+                self.begin_epoch(None);
+                Ok(Step::ListJournals)
             }
             (Step::ListJournals, DiskResult::Listed(Ok(names))) => self.list_journals(&names),
             (Step::OpenJournal, DiskResult::Opened(Ok(file_bytes))) => {
@@ -163,7 +164,7 @@ impl Startup {
             (Step::CreateJournal, DiskResult::Opened(Err(error)))
                 if error.kind == IoErrorKind::NoSpace && self.is_growing() =>
             {
-                Ok(self.not_grown())
+                self.not_grown()
             }
             (Step::AllocateJournal, DiskResult::Done(Err(error)))
                 if error.kind == IoErrorKind::NoSpace && self.is_growing() =>
@@ -201,7 +202,7 @@ impl Startup {
             }
             (_, DiskResult::Done(result)) => {
                 done(result, "operation", &self.path())?;
-                Ok(self.after_done())
+                self.after_done()
             }
         }
     }
@@ -250,36 +251,36 @@ impl Startup {
         }
     }
 
-    fn after_done(&mut self) -> Step {
-        match self.step {
-            Step::CloseManifest => Step::CreateManifest,
+    fn after_done(&mut self) -> Result<Step, StartupError> {
+        Ok(match self.step {
+            Step::CloseManifest => Step::ListJournals,
             Step::SyncManifest => Step::CloseNewManifest,
             Step::CloseNewManifest => Step::RenameManifest,
             Step::RenameManifest => Step::SyncRoot,
             Step::SyncRoot if self.has_journals => Step::Done,
-            Step::SyncRoot => Step::ListJournals,
+            Step::SyncRoot => return self.epoch_said(),
             Step::SyncSegment => Step::CloseSegment { held: true },
             Step::CloseSegment { held } => self.extent_seen(held),
             Step::SyncJournal => Step::CloseJournal,
-            Step::CloseJournal => self.end_journal(),
+            Step::CloseJournal => return self.end_journal(),
             Step::AllocateJournal => Step::FillJournal { filled: 0 },
             Step::SyncNewJournal => Step::CloseNewJournal,
             Step::CloseNewJournal => Step::RenameJournal,
             Step::RenameJournal => Step::SyncJournals,
-            Step::SyncNames => self.next_journal(),
-            Step::SyncJournals => self.journal_made(),
+            Step::SyncNames => return self.next_journal(),
+            Step::SyncJournals => return self.journal_made(),
             Step::CloseSource => Step::WriteAnchor,
             Step::GiveUpJournal => Step::RemoveJournal,
-            Step::RemoveJournal => self.not_grown(),
+            Step::RemoveJournal => return self.not_grown(),
             _ => Step::Done,
-        }
+        })
     }
 
     fn after_read(&mut self, bytes: &[u8]) -> Result<Step, StartupError> {
         match self.step {
             Step::ReadManifest => {
                 let manifest = Manifest::decode(bytes).map_err(StartupError::Manifest)?;
-                self.begin_epoch(Some(manifest))?;
+                self.begin_epoch(Some(manifest));
                 Ok(Step::CloseManifest)
             }
             Step::ReadAnchors => self.anchors_read(bytes),

@@ -1,8 +1,10 @@
 //! Damaged bytes: found, named, fenced, and never skipped in silence.
 
 use plimsoll_batch::Offset;
-use plimsoll_sim::Survival;
-use plimsoll_storage::{AppendError, Level, PartitionState, ReadError, journal_path, segment_path};
+use plimsoll_sim::{Disk, Random, Survival};
+use plimsoll_storage::{
+    AppendError, Level, PartitionState, ReadError, StartupError, journal_path, segment_path,
+};
 
 use crate::model::batch_of;
 use crate::world::{CONFIG, Crash, Settings, World, id};
@@ -39,6 +41,49 @@ fn damage_below_a_durable_frame_fences_appends_and_not_reads() {
     world.start_unchecked(2).expect(FINE);
     let (shard, slot) = world.life().slots[&id(1, 0)];
     assert!(matches!(world.life().shards[shard].state(slot), PartitionState::Damaged(_)));
+}
+
+/// Epochs would have been given out a second time: frames, leases and arenas of two starts could not
+/// have been told apart.
+#[test]
+fn a_manifest_that_is_older_than_the_journals_stops_the_start_every_time() {
+    let mut world = ten_commits();
+    let older = world.machine.disk.read_file("MANIFEST").expect("it is there");
+    for _ in 0..3 {
+        world.stop().expect(FINE);
+        world.start(1).expect(FINE);
+        world.append(id(1, 0), &batch_of(100, 1, 0, 1), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    let newest = world.machine.disk.read_file("MANIFEST").expect("it is there");
+    world.machine.disk.write_file("MANIFEST", &older);
+    for _ in 0..5 {
+        assert!(world.start_unchecked(1).is_err());
+        let Some(StartupError::OldManifest { known, path, epoch }) = world.start_error.take()
+        else {
+            panic!("another error, or none")
+        };
+        assert_eq!((known, path, epoch), (1, journal_path(0), 4));
+    }
+    assert!(world.machine.disk.read_file("MANIFEST").expect("it is there") == older);
+    world.machine.disk.write_file("MANIFEST", &newest);
+    world.start(1).expect(FINE);
+}
+
+#[test]
+fn journals_without_a_manifest_stop_the_start() {
+    let mut world = ten_commits();
+    world.stop().expect(FINE);
+    let mut without = Disk::new(&Random::new(1));
+    let disk = &world.machine.disk;
+    for path in disk.files().into_iter().filter(|path| path != "MANIFEST") {
+        without.write_file(&path, &disk.read_file(&path).expect("a file has content"));
+    }
+    world.machine.disk = without;
+    assert!(world.start_unchecked(1).is_err());
+    assert!(matches!(world.start_error, Some(StartupError::MissingManifest)));
+    assert_eq!(world.machine.disk.read_file("MANIFEST"), None);
 }
 
 #[test]
