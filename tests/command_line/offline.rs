@@ -58,6 +58,7 @@ fn a_start_says_in_one_line_what_recovery_did() {
     };
     assert_eq!((field("epoch=").as_str(), field("journals=").as_str()), ("2", "2"));
     assert!(field("frames=").parse::<u64>().unwrap() > 0);
+    field("cut_bytes=").parse::<u64>().unwrap();
     assert!(field("leases_used=").parse::<u64>().unwrap() > 0);
     assert!(field("offsets_jumped=").starts_with('['));
     assert_eq!((field("arenas=").as_str(), field("damages=").as_str()), ("0", "0"));

@@ -414,6 +414,7 @@ fn log_recovery(started: &Started, arenas: usize, adopted_bytes: u64, took: Dura
         new = started.is_new,
         journals = started.journals.len() + started.orphans.len(),
         frames = started.frames,
+        cut_bytes = started.cut_bytes,
         journal_bytes_read = started.read_bytes,
         partitions = started.partitions.len(),
         arenas,

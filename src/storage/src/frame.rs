@@ -126,6 +126,22 @@ impl FrameHeader {
         })
     }
 
+    /// How long the frame is that once began here, if what is left of its header is enough to tell
+    /// that it was the one of this number at this place.
+    pub(crate) fn torn_bytes(raw: &[u8], whose: DataDirId, at: (Sequence, u64)) -> Option<usize> {
+        let mut reader = Reader::new(raw);
+        let is_frame = reader.u32()? == MAGIC;
+        let (_check, _version_and_flags) = (reader.u32()?, reader.u32()?);
+        let length = reader.u32()? as usize;
+        let is_ours = DataDirId(reader.array()?) == whose;
+        let _epoch = reader.u64()?;
+        let is_next = Sequence(reader.u64()?) == at.0;
+        let is_here = reader.u64()? == at.1;
+        let fields = [is_frame, is_ours, is_next, is_here];
+        let is_torn = fields.into_iter().filter(|field| *field).count() >= 3;
+        is_torn.then(|| length.clamp(BLOCK_BYTES, FRAME_BYTES_MAX).next_multiple_of(BLOCK_BYTES))
+    }
+
     /// The body, out of the whole frame's bytes, if it matches its check.
     pub fn body<'a>(&self, frame: &'a [u8]) -> Option<&'a [u8]> {
         let body = frame.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.body_bytes)?;

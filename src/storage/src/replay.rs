@@ -49,6 +49,7 @@ pub(crate) struct Replay {
     frames: u64,
     clean: bool,
     newest_epoch: u64,
+    cut_bytes: u64,
 }
 
 /// What a journal came to.
@@ -57,6 +58,9 @@ pub(crate) struct Replayed {
     pub(crate) next: Mark,
     pub(crate) damage: Option<Damage>,
     pub(crate) frames: u64,
+    /// Bytes of frames behind the end that were under way when the writer ended, as far as what is
+    /// left of them tells.
+    pub(crate) cut_bytes: u64,
     /// The latest start of which there is a frame anywhere in the file; 0 if there is none.
     pub(crate) newest_epoch: u64,
 }
@@ -84,6 +88,7 @@ impl Replay {
             frames: 0,
             clean: false,
             newest_epoch: 0,
+            cut_bytes: 0,
         }
     }
 
@@ -111,6 +116,7 @@ impl Replay {
         let header = FrameHeader::decode(rest).filter(|header| self.is_of_journal(header));
         self.newest_epoch = self.newest_epoch.max(header.map_or(0, |header| header.epoch));
         let Some(header) = header.filter(|header| header.position == self.at) else {
+            self.count_torn_header(header.is_some());
             self.in_chain = false;
             self.consume(BLOCK_BYTES);
             return true;
@@ -118,6 +124,7 @@ impl Replay {
         if !self.follows(&header) {
             self.in_chain = false;
             self.look_for_damage(&header);
+            self.count_cut(&header);
             self.consume(BLOCK_BYTES);
             return true;
         }
@@ -131,6 +138,7 @@ impl Replay {
             }
             None => {
                 self.in_chain = false;
+                self.count_cut(&header);
                 self.consume(BLOCK_BYTES);
             }
         }
@@ -167,6 +175,23 @@ impl Replay {
                 header.sequence
             );
             self.damage = Some(self.damage_at(self.expected.position, what));
+        }
+    }
+
+    /// The frame that comes next may have begun here.
+    fn count_torn_header(&mut self, is_other_frame: bool) {
+        let raw = &self.buffer[self.consumed..];
+        let here = (self.expected.sequence, self.at);
+        if !is_other_frame && let Some(torn) = FrameHeader::torn_bytes(raw, self.data_dir, here) {
+            self.cut_bytes += torn as u64;
+        }
+    }
+
+    /// A frame of the last writer that does not count. Those that an earlier start cut off are of
+    /// an earlier one, if anything was written since.
+    fn count_cut(&mut self, header: &FrameHeader) {
+        if header.sequence >= self.expected.sequence && header.epoch >= self.epoch {
+            self.cut_bytes += header.length_bytes as u64;
         }
     }
 
@@ -220,6 +245,8 @@ impl Replay {
                 previous_check: frame.header.previous_check,
             };
             self.frames -= self.held.len() as u64;
+            let cut = self.held.iter().map(|frame| frame.header.length_bytes as u64);
+            self.cut_bytes += cut.sum::<u64>();
         }
         self.held.clear();
     }
@@ -280,12 +307,15 @@ impl Replay {
         for partition in self.partitions.values_mut() {
             partition.seal_if_filled_up();
         }
+        // What is damaged stays as it is.
+        let is_damaged = self.damage.is_some();
         Replayed {
             partitions: self.partitions,
             next: self.expected,
             damage: self.damage,
             frames: self.frames,
             newest_epoch: self.newest_epoch,
+            cut_bytes: if is_damaged { 0 } else { self.cut_bytes },
         }
     }
 }
@@ -389,7 +419,7 @@ mod tests {
             area.write(number);
         }
         let replayed = all(area.replay(head));
-        assert_eq!(replayed.frames, 10);
+        assert_eq!((replayed.frames, replayed.cut_bytes), (10, 0));
         assert_eq!(replayed.next, area.next);
         assert!(replayed.damage.is_none());
         assert_eq!(replayed.partitions[&ID].lease, Offset::new(3000));
@@ -403,7 +433,7 @@ mod tests {
         area.write(1);
         area.bytes[torn + 100] ^= 1;
         let replayed = all(area.replay(origin()));
-        assert_eq!(replayed.frames, 1);
+        assert_eq!((replayed.frames, replayed.cut_bytes), (1, 2 * BLOCK_BYTES as u64));
         assert_eq!(replayed.next.sequence, Sequence(2));
         assert!(replayed.damage.is_none());
     }
@@ -434,6 +464,7 @@ mod tests {
         area.epoch = 2;
         area.write(1);
         let replayed = all(area.replay(origin()));
+        assert_eq!(replayed.cut_bytes, 0, "they were counted when they were cut");
         assert_eq!(replayed.frames, 2, "the old third frame does not follow on the new second");
         assert_eq!(replayed.next, area.next);
         assert!(replayed.damage.is_none());
@@ -450,7 +481,18 @@ mod tests {
         replay.cut_held();
         let replayed = replay.outcome();
         assert_eq!(replayed.next.sequence, Sequence(2));
-        assert_eq!(replayed.frames, 1);
+        assert_eq!((replayed.frames, replayed.cut_bytes), (1, 2 * BLOCK_BYTES as u64));
+    }
+
+    #[test]
+    fn a_torn_header_is_counted_as_long_as_it_says() {
+        let mut area = Area::new();
+        area.write(0);
+        let torn = area.write(0);
+        area.bytes[torn + 60] ^= 1;
+        assert_eq!(all(area.replay(origin())).cut_bytes, BLOCK_BYTES as u64);
+        area.bytes[torn..torn + BLOCK_BYTES].fill(0);
+        assert_eq!(all(area.replay(origin())).cut_bytes, 0, "nothing of it is there");
     }
 
     proptest! {

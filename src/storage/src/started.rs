@@ -29,6 +29,9 @@ pub struct Started {
     pub grown: Vec<u16>,
     /// Frames that were replayed.
     pub frames: u64,
+    /// Bytes of torn tails that were cut off journals: frames that were under way when the writer
+    /// ended, as far as what is left of them tells.
+    pub cut_bytes: u64,
     /// Bytes of journals that were read.
     pub read_bytes: u64,
     /// Damage in journals, of whichever shard.

@@ -202,15 +202,11 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             if !matches!(self.files.read(path, position, &mut raw), Ok(FRAME_HEADER_BYTES)) {
                 continue;
             }
-            let fields = [
-                raw[..4] == *b"PLJF",
-                raw[16..32] == place.data_dir.0,
-                raw[40..48] == next.sequence.0.to_le_bytes(),
-                raw[48..56] == candidate.to_le_bytes(),
-            ];
+            let torn =
+                FrameHeader::torn_bytes(&raw, place.data_dir, (next.sequence, candidate)).is_some();
             let is_stale = FrameHeader::decode(&raw)
                 .is_some_and(|header| header.previous_check != next.previous_check);
-            if fields.iter().filter(|field| **field).count() >= 3 && !is_stale {
+            if torn && !is_stale {
                 let what = format!(
                     "frame {} at byte {position} does not check and nothing says that it was ever \
                      on disk: it is cut as a torn tail",

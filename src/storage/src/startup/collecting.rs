@@ -15,9 +15,10 @@ impl Startup {
     pub(super) fn collect(&mut self) -> Started {
         let mut partitions: BTreeMap<PartitionId, RecoveredPartition> = BTreeMap::new();
         let (mut journals, mut orphans, mut damages) = (Vec::new(), Vec::new(), Vec::new());
-        let mut frames = 0;
+        let (mut frames, mut cut_bytes) = (0, 0);
         for (index, (journal, replayed)) in core::mem::take(&mut self.replayed) {
             frames += replayed.frames;
+            cut_bytes += replayed.cut_bytes;
             damages.extend(replayed.damage.clone());
             for (id, mut partition) in replayed.partitions {
                 partition.damage = replayed.damage.clone();
@@ -45,6 +46,7 @@ impl Startup {
             grown: core::mem::take(&mut self.grown),
             partitions,
             frames,
+            cut_bytes,
             read_bytes: self.read_bytes,
             damages,
         }

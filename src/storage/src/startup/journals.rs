@@ -191,6 +191,7 @@ impl Startup {
                     next: origin,
                     damage: reading.unreadable,
                     frames: 0,
+                    cut_bytes: 0,
                     newest_epoch: 0,
                 },
             };

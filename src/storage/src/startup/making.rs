@@ -60,6 +60,7 @@ impl Startup {
                     next: journal.next,
                     damage: None,
                     frames: 0,
+                    cut_bytes: 0,
                     newest_epoch: 0,
                 };
                 self.replayed.insert(index, (journal, replayed));

@@ -3,7 +3,8 @@
 use plimsoll_batch::Offset;
 use plimsoll_sim::{Disk, Random, Survival};
 use plimsoll_storage::{
-    AppendError, Level, PartitionState, ReadError, StartupError, journal_path, segment_path,
+    AppendError, FrameHeader, Level, PartitionState, ReadError, StartupError, journal_path,
+    segment_path,
 };
 
 use crate::model::batch_of;
@@ -43,8 +44,8 @@ fn damage_below_a_durable_frame_fences_appends_and_not_reads() {
     assert!(matches!(world.life().shards[shard].state(slot), PartitionState::Damaged(_)));
 }
 
-/// Epochs would have been given out a second time: frames, leases and arenas of two starts could not
-/// have been told apart.
+/// Epochs would have been given out a second time: frames, leases and arenas of two starts could
+/// not have been told apart.
 #[test]
 fn a_manifest_that_is_older_than_the_journals_stops_the_start_every_time() {
     let mut world = ten_commits();
@@ -97,6 +98,27 @@ fn a_torn_last_frame_is_cut_and_the_log_goes_on() {
     assert_eq!(world.model[&id(1, 0)].end(), disk);
     world.append(id(1, 0), &batch_of(900, 1, 0, 78), Level::Disk).expect(FINE);
     world.settle().expect(FINE);
+}
+
+/// An operator reads in the start's line of the log what a power loss took.
+#[test]
+fn a_torn_tail_is_counted_in_bytes_and_a_clean_start_cuts_none() {
+    let mut world = ten_commits();
+    world.stop().expect(FINE);
+    world.start(1).expect(FINE);
+    assert_eq!(world.cut_bytes, 0, "after a clean stop");
+    world.append(id(1, 0), &batch_of(9_000, 1, 0, 77), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+    world.crash(Crash::Power(Survival::Nothing));
+    // The last frame, of three blocks, did not land whole.
+    let journal = world.machine.disk.read_file(&journal_path(0)).expect("it is there");
+    let frames = journal.chunks(4096).enumerate().skip(2);
+    let last = frames.filter_map(|(at, block)| Some((at, FrameHeader::decode(block)?)));
+    let (at, header) = last.max_by_key(|(_, header)| header.sequence).expect("there are frames");
+    assert_eq!(header.length_bytes, 3 * 4096);
+    world.machine.disk.flip_bit(&journal_path(0), (at as u64 + 2) * 4096, 3);
+    world.start_unchecked(1).expect(FINE);
+    assert_eq!(world.cut_bytes, 3 * 4096);
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) start_error: Option<StartupError>,
     pub(crate) host_done: bool,
     pub(crate) epoch: u64,
+    /// What the last start cut off its journals.
+    pub(crate) cut_bytes: u64,
 }
 
 pub(crate) const CONFIG: PartitionConfig = PartitionConfig {
@@ -113,6 +115,7 @@ impl World {
             start_error: None,
             host_done: false,
             epoch: 0,
+            cut_bytes: 0,
         }
     }
 

@@ -23,6 +23,7 @@ impl World {
         self.lives += 1;
         let mut started = self.recover(shards)?;
         self.epoch = started.manifest.epoch;
+        self.cut_bytes = started.cut_bytes;
         let of_this_boot = self.images.iter().filter_map(|bytes| {
             let header = ArenaHeader::decode(bytes).ok()?;
             (header.boot_id == [self.boot; 16]).then_some(ArenaImage { header, bytes })
