@@ -464,3 +464,6 @@ impl Storage {
         self.memory.range(draft.run, narrow(at as u64), narrow((at + length) as u64))
     }
 }
+
+#[cfg(test)]
+mod tests;
