@@ -21,8 +21,8 @@ use plimsoll_ring::{
 };
 use plimsoll_shard::{ShardConfig, ShardLimits, TopicSettings};
 use plimsoll_storage::{
-    DataDirId, JOURNALS_DIRECTORY, PartitionId, RecoveredPartition, Started, StartupConfig,
-    adopt_arenas, arena_bytes_needed, journal_bytes_min, journal_path,
+    DataDirId, JOURNALS_DIRECTORY, Journal, PartitionId, RecoveredPartition, Started,
+    StartupConfig, adopt_arenas, arena_bytes_needed, journal_bytes_min, journal_path,
 };
 use plimsoll_wire::ShardIndex;
 
@@ -126,9 +126,9 @@ impl Server {
         log_memory_bound(config.arena_bytes, shards);
         let mut listener = Some(listener);
         let storages = started.share_out(boot_id, durable_writes);
-        let lengths = storages.iter().map(|storage| {
-            arena_bytes(storage.journal.index, config.arena_bytes, &storage.recovered)
-        });
+        let lengths = storages
+            .iter()
+            .map(|storage| arena_bytes(&storage.journal, config.arena_bytes, &storage.recovered));
         let lengths: Vec<usize> = lengths.collect();
         server.arenas.check_room(&lengths)?;
         for (storage, arena_bytes) in storages.into_iter().zip(lengths) {
@@ -435,17 +435,25 @@ fn log_recovery(started: &Started, arenas: usize, adopted_bytes: u64, took: Dura
 
 /// What recovery found has to fit, even if fewer shards than before share it.
 fn arena_bytes(
-    shard: u16,
+    journal: &Journal,
     configured: usize,
     recovered: &BTreeMap<PartitionId, RecoveredPartition>,
 ) -> usize {
     let needed = arena_bytes_needed(recovered);
+    let shard = journal.index;
     if needed > configured {
         tracing::warn!(
             shard,
             "the arena has {needed} bytes until the next start, not {configured}: so much was \
              found that is not in segments yet"
         );
+        if journal.file_bytes() < journal_bytes_min(needed) {
+            tracing::warn!(
+                shard,
+                "its journal found no room on the disk to grow with the arena: appends may have \
+                 to wait; make room and start again, or start with as many shards as before"
+            );
+        }
     }
     needed.max(configured)
 }

@@ -325,6 +325,12 @@ impl Storage {
 /// More than usual is needed when fewer shards than before take over the same data: a start takes
 /// the greater of this and of what is configured.
 pub fn arena_bytes_needed(recovered: &BTreeMap<PartitionId, RecoveredPartition>) -> usize {
+    arena_bytes_for(recovered.values())
+}
+
+pub(crate) fn arena_bytes_for<'a>(
+    recovered: impl Iterator<Item = &'a RecoveredPartition>,
+) -> usize {
     let partition = |recovered: &RecoveredPartition| {
         let runs = recovered.runs.iter().map(|run| pages_for(run.bytes.len()) as usize + 1);
         // What only an old arena holds follows as there is room, but for partitions that jump;
@@ -332,7 +338,7 @@ pub fn arena_bytes_needed(recovered: &BTreeMap<PartitionId, RecoveredPartition>)
         let at_once = if recovered.jumps { recovered.from_arena.len() } else { 0 };
         runs.sum::<usize>() + 2 * (pages_for(at_once) as usize + 1)
     };
-    let pages: usize = recovered.values().map(partition).sum();
+    let pages: usize = recovered.map(partition).sum();
     let needed = ARENA_BYTES_MIN + pages * BLOCK_BYTES;
     // The table of the pages, and an eighth for one read.
     (needed + needed / 4).next_multiple_of(BLOCK_BYTES)

@@ -36,8 +36,8 @@ use crate::started::Started;
 pub struct StartupConfig {
     /// Number of shards of this start.
     pub shards: u16,
-    /// Size of journals that are made. Smaller ones grow to it, if they are sound and the disk has
-    /// room; larger ones stay as they are.
+    /// Size of journals that are made. Smaller ones grow to it, or, with fewer shards than before,
+    /// to what these need, if they are sound and the disk has room; larger ones stay as they are.
     pub journal_bytes: u64,
     /// The id of the data directory, if it turns out to be new.
     pub new_data_dir: DataDirId,

@@ -1,7 +1,8 @@
 //! A journal that is smaller than configured is written anew in a larger file.
 //!
 //! The arena may be at most half of its journal, or a checkpoint could need more room than there
-//! is; so a larger arena needs larger journals. The frames that are needed are copied to the front
+//! is; so a larger arena needs larger journals, and so does a shard that takes over what more
+//! shards had. The frames that are needed are copied to the front
 //! of the new file, which takes the old one's name only when it is flushed. What a newcomer gets
 //! wrong: a frame says where it stands and names its forerunner by check, so that all are sealed
 //! anew; sequences, epochs and bodies stay as they are.
@@ -17,9 +18,9 @@ use super::steps::{CHUNK_BYTES, FILE, SOURCE, Step, read, write};
 use crate::anchor::ANCHOR_BYTES;
 use crate::frame::{FrameHeader, Sequence};
 use crate::journal::{Journal, Mark, journal_path};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, journal_bytes_min};
 use crate::manifest::DataDirId;
-use crate::replay::Replayed;
+use crate::seed::arena_bytes_for;
 
 // A piece that begins with a frame holds all of it.
 const _: () = assert!(CHUNK_BYTES >= FRAME_BYTES_MAX);
@@ -95,13 +96,28 @@ impl Chain {
 }
 
 impl Startup {
-    /// A sound journal of this start that is smaller than configured is to be made larger.
-    pub(super) fn consider_growing(&mut self, journal: &Journal, replayed: &Replayed) {
-        let smaller = journal.file_bytes() < self.config.journal_bytes;
-        if smaller && journal.index < self.config.shards && replayed.damage.is_none() {
-            let chain = Some(Chain::of(journal));
-            self.to_make.push_back(NewJournal { index: journal.index, chain });
+    /// Sound journals of this start that are too small are to be made larger.
+    pub(super) fn consider_growing(&mut self) {
+        for (index, (journal, replayed)) in &self.replayed {
+            let file_bytes = self.config.journal_bytes.max(self.bytes_for_fewer_shards(*index));
+            let smaller = journal.file_bytes() < file_bytes;
+            if smaller && *index < self.config.shards && replayed.damage.is_none() {
+                let chain = Some(Chain::of(journal));
+                self.to_make.push_back(NewJournal { index: *index, file_bytes, chain });
+            }
         }
+    }
+
+    /// A shard that takes over what more shards had may need a larger arena than is configured.
+    fn bytes_for_fewer_shards(&self, index: u16) -> u64 {
+        let shards = self.config.shards;
+        if self.manifest.is_none_or(|manifest| manifest.shards <= shards) {
+            return 0;
+        }
+        // One that has moved before is in two journals, and counts twice: a little more than needed.
+        let found = self.replayed.values().flat_map(|(_, replayed)| &replayed.partitions);
+        let own = found.filter(|(id, _)| id.owner(shards) == index);
+        journal_bytes_min(arena_bytes_for(own.map(|(_, partition)| partition)))
     }
 
     fn chain(&mut self) -> Option<&mut Chain> {
@@ -130,7 +146,7 @@ impl Startup {
     pub(super) fn chain_read(&mut self, bytes: &[u8]) -> Result<Step, StartupError> {
         let data_dir = self.data_dir();
         let new = self.to_make.front_mut();
-        let Some(NewJournal { index, chain: Some(chain) }) = new else { return Ok(Step::Done) };
+        let Some(NewJournal { index, chain: Some(chain), .. }) = new else { return Ok(Step::Done) };
         if chain.take(bytes, data_dir) {
             return Ok(Step::WriteChain);
         }
@@ -156,8 +172,7 @@ impl Startup {
     }
 
     /// The larger file has the journal's name.
-    pub(super) fn journal_grown(&mut self, index: u16, chain: &Chain) {
-        let bytes = self.config.journal_bytes;
+    pub(super) fn journal_grown(&mut self, (index, bytes): (u16, u64), chain: &Chain) {
         if let Some((journal, _)) = self.replayed.get_mut(&index) {
             self.grown.push(index);
             // The anchors of the file count from the beginning.

@@ -56,8 +56,9 @@ impl Startup {
         if let Some(gone) = (0..had).find(|it| !numbers.contains(it)) {
             return Err(StartupError::MissingJournal(journal_path(gone)));
         }
+        let file_bytes = self.config.journal_bytes;
         let missing = (0..self.config.shards).filter(|it| !numbers.contains(it));
-        self.to_make = missing.map(|index| NewJournal { index, chain: None }).collect();
+        self.to_make = missing.map(|index| NewJournal { index, file_bytes, chain: None }).collect();
         self.found = numbers.into_iter().collect();
         // A start that was cut off may have given a journal its name, and not for good.
         Ok(Step::SyncNames)
@@ -198,7 +199,6 @@ impl Startup {
             let generation = anchor.map_or(0, |anchor| anchor.generation);
             let bytes = reading.file_bytes.max(ANCHOR_BYTES + BLOCK_BYTES as u64);
             let journal = Journal::new(reading.journal, bytes, head, replayed.next, generation);
-            self.consider_growing(&journal, &replayed);
             self.replayed.insert(reading.journal, (journal, replayed));
         }
         self.next_journal()

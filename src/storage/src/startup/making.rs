@@ -19,22 +19,24 @@ use crate::replay::Replayed;
 /// A journal to be made: one that is missing, or a larger one in the place of one that is there.
 pub(super) struct NewJournal {
     pub(super) index: u16,
+    pub(super) file_bytes: u64,
     /// What the one that is there holds.
     pub(super) chain: Option<Chain>,
 }
 
 impl Startup {
+    /// Length of the journal that is being made.
+    pub(super) fn new_bytes(&self) -> u64 {
+        self.to_make.front().map_or(self.config.journal_bytes, |new| new.file_bytes)
+    }
+
     pub(super) fn filled(&mut self, filled: u64) -> Step {
-        if filled < self.config.journal_bytes {
-            Step::FillJournal { filled }
-        } else {
-            self.filled_up()
-        }
+        if filled < self.new_bytes() { Step::FillJournal { filled } } else { self.filled_up() }
     }
 
     pub(super) fn write_first_anchor(&self) -> Option<DiskAction> {
         let new = self.to_make.front()?;
-        let empty = Journal::empty(new.index, self.config.journal_bytes);
+        let empty = Journal::empty(new.index, new.file_bytes);
         let head = new.chain.as_ref().map_or(empty.head, |chain| chain.head);
         let anchor = Anchor {
             data_dir: self.data_dir(),
@@ -52,9 +54,11 @@ impl Startup {
 
     pub(super) fn journal_made(&mut self) -> Result<Step, StartupError> {
         match self.to_make.pop_front() {
-            Some(NewJournal { index, chain: Some(chain) }) => self.journal_grown(index, &chain),
-            Some(NewJournal { index, chain: None }) => {
-                let journal = Journal::empty(index, self.config.journal_bytes);
+            Some(NewJournal { index, file_bytes, chain: Some(chain) }) => {
+                self.journal_grown((index, file_bytes), &chain);
+            }
+            Some(NewJournal { index, file_bytes, chain: None }) => {
+                let journal = Journal::empty(index, file_bytes);
                 let replayed = Replayed {
                     partitions: BTreeMap::new(),
                     next: journal.next,

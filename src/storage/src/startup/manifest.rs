@@ -22,7 +22,7 @@ impl Startup {
     }
 
     /// All that was found has been read: from here on there is something to write.
-    pub(super) fn say_epoch(&self) -> Result<Step, StartupError> {
+    pub(super) fn say_epoch(&mut self) -> Result<Step, StartupError> {
         let known = self.manifest.map_or(0, |manifest| manifest.epoch - 1);
         let starts = self.replayed.iter().map(|(index, (_, it))| (it.newest_epoch, *index));
         match starts.max() {
@@ -30,7 +30,10 @@ impl Startup {
                 let path = journal_path(index);
                 Err(StartupError::OldManifest { known, path, epoch })
             }
-            _ => Ok(Step::CreateManifest),
+            _ => {
+                self.consider_growing();
+                Ok(Step::CreateManifest)
+            }
         }
     }
 

@@ -117,10 +117,10 @@ impl Startup {
             Step::CloseSegment { .. } => DiskAction::Close { file: SEGMENT },
             Step::CreateJournal => open(FILE, new_path(), OpenMode::CreateEmpty),
             Step::AllocateJournal => {
-                DiskAction::Allocate { file: FILE, length_bytes: self.config.journal_bytes }
+                DiskAction::Allocate { file: FILE, length_bytes: self.new_bytes() }
             }
             Step::FillJournal { filled } => {
-                let left = self.config.journal_bytes - filled;
+                let left = self.new_bytes() - filled;
                 let length = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
                 write(FILE, *filled, Buffer::zeroed(length))
             }

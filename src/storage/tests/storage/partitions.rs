@@ -298,3 +298,36 @@ fn a_checkpoint_of_a_partition_behind_a_gap_keeps_the_gap() {
     world.start(1).expect(FINE);
     world.stop().expect(FINE);
 }
+
+/// The last blocks of all partitions were more than half of the one journal: checkpoints logged them
+/// again and again, and appends were never let in.
+#[test]
+fn one_shard_that_takes_over_what_many_had_goes_on() {
+    for (shards, partitions, bytes) in [(3, 150, 60_000), (3, 1_000, 3_800), (12, 3_600, 3_800)] {
+        let mut world = World::new(31, Settings::default());
+        for number in 0..partitions {
+            world.create(id(1, number), CONFIG);
+        }
+        world.start(shards).expect(FINE);
+        for number in 0..partitions {
+            let bytes = batch_of(bytes, 1, 0, u64::from(number));
+            world.append(id(1, number), &bytes, Level::Disk).expect(FINE);
+            if number % 100 == 0 {
+                world.settle().expect(FINE);
+            }
+        }
+        world.settle().expect(FINE);
+        world.crash(Crash::Power(Survival::Nothing));
+        world.start(1).expect(FINE);
+        for number in 0..2 * partitions {
+            let number = number % partitions;
+            let bytes = batch_of(12_000, 1, 1, u64::from(number));
+            world.append(id(1, number), &bytes, Level::Disk).expect(FINE);
+            if number % 100 == 0 {
+                world.settle().expect(FINE);
+            }
+        }
+        world.settle().expect(FINE);
+        world.stop().expect(FINE);
+    }
+}
