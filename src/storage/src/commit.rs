@@ -129,6 +129,15 @@ impl Storage {
         }
     }
 
+    /// Writes the frame behind the last one of a clean stop, if there is room for it.
+    pub(crate) fn write_witness(&mut self) {
+        if self.failure.is_some() || !self.journal.fits(FRAME_BYTES_MAX as u64, 0) {
+            return;
+        }
+        let Some(run) = self.frame_runs.pop() else { return };
+        self.submit_commit(FrameDraft { clean: true, ..FrameDraft::new(run) });
+    }
+
     fn submit_commit(&mut self, draft: FrameDraft) {
         self.marker_wanted = false;
         let header = self.seal_frame(&draft);
@@ -163,7 +172,7 @@ impl Storage {
             let purpose = Purpose::CommitWrite(header.sequence, part);
             self.submit_on(part.file, purpose, Self::write_action(&part));
         }
-        if clean {
+        if clean && self.stop < StopState::LastFrame {
             self.stop = StopState::LastFrame;
         }
         self.commits.push_back(commit);

@@ -145,8 +145,11 @@ pub(crate) enum StopState {
     Running,
     /// Appends are refused, data is made durable.
     Flushing,
-    /// The last frame is on its way.
+    /// The last frame with anything in it is on its way.
     LastFrame,
+    /// One without entries is, which says that the last one is on disk: rot in that is no torn tail
+    /// then.
+    Witness,
     Stopped,
 }
 
@@ -406,6 +409,10 @@ impl Storage {
 
     fn check_stopped(&mut self) {
         if self.stop == StopState::LastFrame && self.commits.is_empty() {
+            self.stop = StopState::Witness;
+            self.write_witness();
+        }
+        if self.stop == StopState::Witness && self.commits.is_empty() {
             self.stop = StopState::Stopped;
             self.notices.push_back(Notice::Stopped);
         }

@@ -114,7 +114,7 @@ impl Startup {
         if self.manifest.is_none_or(|manifest| manifest.shards <= shards) {
             return 0;
         }
-        // One that has moved before is in two journals, and counts twice: a little more than needed.
+        // One that has moved before is in two journals and counts twice: a little too much.
         let found = self.replayed.values().flat_map(|(_, replayed)| &replayed.partitions);
         let own = found.filter(|(id, _)| id.owner(shards) == index);
         journal_bytes_min(arena_bytes_for(own.map(|(_, partition)| partition)))

@@ -87,6 +87,33 @@ fn journals_without_a_manifest_stop_the_start() {
     assert_eq!(world.machine.disk.read_file("MANIFEST"), None);
 }
 
+/// The last frames of a clean stop looked like a torn tail when they rotted, and were cut without a
+/// word: records that had been acked at disk.
+#[test]
+fn after_a_clean_stop_rot_in_any_frame_with_records_is_damage() {
+    let mut world = ten_commits();
+    world.stop().expect(FINE);
+    let journal = world.machine.disk.read_file(&journal_path(0)).expect("it is there");
+    let blocks = journal.chunks(4096).enumerate().skip(2);
+    let frames = blocks.filter_map(|(at, block)| Some((at, FrameHeader::decode(block)?)));
+    let frames: Vec<(usize, FrameHeader)> = frames.collect();
+    let (last, before) = frames.split_last().expect("there are frames");
+    assert!(before.len() > 10 && before[before.len() - 1].1.clean);
+    assert_eq!((last.1.body_bytes, last.1.clean), (0, true), "the last one holds nothing");
+    for (at, header) in before {
+        for position in [40, 100] {
+            let mut rotten = world.after(1);
+            rotten.machine.disk.flip_bit(&journal_path(0), *at as u64 * 4096 + position, 2);
+            rotten.start_unchecked(1).expect(FINE);
+            let (shard, slot) = rotten.life().slots[&id(1, 0)];
+            let state = rotten.life().shards[shard].state(slot);
+            assert!(matches!(state, PartitionState::Damaged(_)), "frame {}", header.sequence);
+        }
+    }
+    world.machine.disk.flip_bit(&journal_path(0), last.0 as u64 * 4096 + 40, 2);
+    world.start(1).expect(FINE);
+}
+
 #[test]
 fn a_torn_last_frame_is_cut_and_the_log_goes_on() {
     let mut world = ten_commits();

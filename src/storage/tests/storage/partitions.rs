@@ -299,8 +299,8 @@ fn a_checkpoint_of_a_partition_behind_a_gap_keeps_the_gap() {
     world.stop().expect(FINE);
 }
 
-/// The last blocks of all partitions were more than half of the one journal: checkpoints logged them
-/// again and again, and appends were never let in.
+/// The last blocks of all partitions were more than half of the one journal: checkpoints logged
+/// them again and again, and appends were never let in.
 #[test]
 fn one_shard_that_takes_over_what_many_had_goes_on() {
     for (shards, partitions, bytes) in [(3, 150, 60_000), (3, 1_000, 3_800), (12, 3_600, 3_800)] {
