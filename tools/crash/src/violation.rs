@@ -21,7 +21,13 @@ impl Violation {
 
     /// What a thread of the harness came to.
     pub(crate) fn joined<T>(thread: JoinHandle<T>) -> Result<T, Violation> {
-        thread.join().map_err(|panic| Violation(words_of(panic.as_ref())))
+        thread.join().map_err(Violation::of)
+    }
+
+    /// A panic of the harness, in its words.
+    #[expect(clippy::needless_pass_by_value, reason = "it is what a join gives")]
+    pub(crate) fn of(panic: Box<dyn Any + Send>) -> Violation {
+        Violation(words_of(panic.as_ref()))
     }
 }
 

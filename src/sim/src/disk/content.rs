@@ -5,6 +5,7 @@
 //! change of its own, which can be lost alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::trace::Trace;
 
@@ -15,7 +16,8 @@ const PAGE_BYTES: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     length_bytes: u64,
-    pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
+    /// Shared by the copies of a content until one of them changes it.
+    pages: BTreeMap<u64, Arc<[u8; PAGE_BYTES]>>,
 }
 
 impl Content {
@@ -69,8 +71,8 @@ impl Content {
             if is_zero(&bytes[part.clone()]) && !self.pages.contains_key(&page) {
                 continue;
             }
-            let page = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE_BYTES]));
-            page[within..][..part.len()].copy_from_slice(&bytes[part]);
+            let page = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE_BYTES]));
+            Arc::make_mut(page)[within..][..part.len()].copy_from_slice(&bytes[part]);
         }
     }
 
@@ -81,7 +83,7 @@ impl Content {
         }
         for (page, within, part) in parts(position_bytes, length) {
             if let Some(page) = self.pages.get_mut(&page) {
-                page[within..][..part.len()].fill(0);
+                Arc::make_mut(page)[within..][..part.len()].fill(0);
             }
         }
     }
@@ -100,7 +102,7 @@ impl Content {
         let within = (self.length_bytes % PAGE_BYTES as u64) as usize;
         drop(self.pages.split_off(&(boundary + 1)));
         match self.pages.get_mut(&boundary) {
-            Some(page) if within > 0 => page[within..].fill(0),
+            Some(page) if within > 0 => Arc::make_mut(page)[within..].fill(0),
             _ => drop(self.pages.remove(&boundary)),
         }
     }
@@ -134,6 +136,17 @@ fn parts(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_it_had_when_the_other_changes() {
+        let mut content = Content::of(&[5; 9_000]);
+        let copy = content.clone();
+        content.store(10, &[6; 5_000]);
+        content.store_zeros(8_000, 10);
+        content.length_bytes = 8_900;
+        content.trim();
+        assert_eq!(copy.to_vec(), [5; 9_000]);
+    }
 
     #[test]
     fn what_was_never_written_reads_as_zeros() {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use plimsoll_storage::{DataFiles, IoError, IoErrorKind};
+
+const PIECE_BYTES: usize = 64 << 10;
 
 /// All files of a data directory, by their path in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +48,7 @@ impl Files {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(failed)?;
             }
-            fs::write(&path, bytes).map_err(failed)?;
+            write_sparse(&path, bytes).map_err(failed)?;
         }
         Ok(())
     }
@@ -57,6 +60,17 @@ impl Files {
     fn file(&self, path: &str) -> Result<&Vec<u8>, IoError> {
         self.0.get(path).ok_or(IoError::new(IoErrorKind::NotFound, 2))
     }
+}
+
+/// Most of a journal is zeros, which a file need not hold.
+fn write_sparse(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let file = fs::File::create(path)?;
+    for (piece, position) in bytes.chunks(PIECE_BYTES).zip((0..).step_by(PIECE_BYTES)) {
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, position)?;
+        }
+    }
+    file.set_len(bytes.len() as u64)
 }
 
 impl DataFiles for Files {

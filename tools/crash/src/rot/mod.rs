@@ -12,6 +12,7 @@ mod replay;
 mod served;
 mod structures;
 mod tally;
+mod ward;
 mod wound;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +22,8 @@ use plimsoll_tests::Random;
 
 use self::corpus::Corpus;
 use self::served::Serving;
-use self::tally::Tally;
-use self::wound::{Places, Wound};
+use self::ward::Ward;
+use self::wound::Places;
 use crate::program;
 use crate::violation::Violation;
 
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// How many wounds are dealt before a real server.
     #[arg(long, default_value_t = 200)]
     served: u64,
+    /// How many threads deal wounds in memory. Default: one for each core.
+    #[arg(long)]
+    threads: Option<u64>,
     /// Repeats the choices of another campaign.
     #[arg(long)]
     seed: Option<u64>,
@@ -45,9 +49,6 @@ pub(crate) struct Args {
     #[arg(long)]
     dir: Option<PathBuf>,
 }
-
-/// What is told of broken promises before the rest is only counted.
-const TOLD_MAX: usize = 20;
 
 /// Runs it. False: a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     let again = format!("rot --flips {flips} --blocks {blocks} --served {served} --seed {seed}");
     println!("seed {seed}; again: plimsoll-crash {again}");
     let mut random = Random::new(seed);
-    let mut broken = in_memory(args, &program, &scratch, &mut random)?;
+    let mut broken = in_memory(args, seed, &program, &scratch)?;
     if *served > 0 {
         let outcome = before_a_server(*served, &program, &scratch, &mut random)?;
         broken += u64::from(!outcome);
@@ -71,18 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
 }
 
 /// How many wounds broke a promise.
-fn in_memory(
-    args: &Args,
-    program: &Path,
-    scratch: &Path,
-    random: &mut Random,
-) -> Result<u64, String> {
-    let begun = Instant::now();
-    let Corpus { mut files, older } = corpus::make(program, scratch, 1, random)?;
+fn in_memory(args: &Args, seed: u64, program: &Path, scratch: &Path) -> Result<u64, String> {
+    let Corpus { files, older } = corpus::make(program, scratch, 1, &mut Random::new(seed))?;
     let partitions = replay::recovered(&files)?;
     let ids: Vec<_> = partitions.keys().copied().collect();
     let places = Places::new(structures::regions(&files, &partitions));
-    let sound = match replay::replay(&files, &ids, &Default::default()) {
+    let sound = match replay::replay(replay::disk_of(&files), &ids, &Default::default()) {
         replay::Outcome::Served { damages, partitions } if damages.is_empty() => partitions,
         other => return Err(format!("the sound directory does not start: {other:?}")),
     };
@@ -94,38 +89,23 @@ fn in_memory(
         ids.len(),
         places.missing().join(", ")
     );
-    let (mut tally, mut broken, mut said) = (Tally::default(), 0_u64, Instant::now());
-    for number in 0..args.flips + args.blocks {
-        let wound = match number < args.flips {
-            true => Wound::flip(&files, &places, random),
-            false => Wound::block(&files, &older, &places, random),
-        };
-        let healing = wound.deal(&mut files);
-        let verdict = Violation::watched(|| {
-            let outcome = replay::replay(&files, &ids, &sound);
-            judge::judge(&wound, &mut files, &outcome, &sound)
-        });
-        match verdict {
-            Ok((verified, served)) => tally.add(wound.structure, verified, served),
-            Err(Violation(words)) => {
-                broken += 1;
-                if broken as usize <= TOLD_MAX {
-                    println!("broken: wound {number}: {words}");
-                }
-            }
-        }
-        healing.heal(&mut files);
-        if said.elapsed().as_secs() >= 10 {
-            said = Instant::now();
-            eprintln!("{number} wounds, {:.0} s", begun.elapsed().as_secs_f64());
-        }
-    }
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let ward = Ward {
+        seed,
+        flips: args.flips,
+        wounds: args.flips + args.blocks,
+        threads: args.threads.unwrap_or(cores).max(1),
+        files: &files,
+        older: &older,
+        places: &places,
+        ids: &ids,
+        sound: &sound,
+    };
+    let begun = Instant::now();
+    let (tally, broken) = ward.run().map_err(|Violation(words)| words)?;
+    let took = begun.elapsed().as_secs_f64();
     print!("{}", tally.table());
-    println!(
-        "{} wounds in memory, {:.0} s",
-        args.flips + args.blocks,
-        begun.elapsed().as_secs_f64()
-    );
+    println!("{} wounds in memory, {took:.0} s", ward.wounds);
     Ok(broken)
 }
 

@@ -53,11 +53,10 @@ pub(crate) enum Outcome {
 /// Starts on one shard and reads what these partitions have. `sound` is what they should give, to
 /// find a place behind damage.
 pub(crate) fn replay(
-    files: &Files,
+    mut disk: Disk,
     ids: &[PartitionId],
     sound: &BTreeMap<PartitionId, Answer>,
 ) -> Outcome {
-    let mut disk = disk_of(files);
     let Ok(mut started) = start(&mut disk) else { return Outcome::Refused };
     adopt_arenas(&mut started.partitions, &[]);
     let damages = std::mem::take(&mut started.damages);
@@ -77,7 +76,8 @@ pub(crate) fn recovered(
     }
 }
 
-fn disk_of(files: &Files) -> Disk {
+/// A simulated disk that has these files.
+pub(crate) fn disk_of(files: &Files) -> Disk {
     let mut disk = Disk::new(&Random::new(1));
     for (path, bytes) in &files.0 {
         disk.write_file(path, bytes);

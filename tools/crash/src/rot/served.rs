@@ -1,21 +1,28 @@
-//! The same damage before a real server: it names it or it does no harm.
+//! The same damage before a real server: it names it or it does no harm, and what is not damaged is
+//! read and appended to.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::{Connection, Place, Random, records};
-use plimsoll_wire::{ErrorCode, Fetch, Handle, Offset, Response, Visible};
+use plimsoll_tests::{Connection, Place, Random, batch_of, records};
+use plimsoll_wire::{AckLevel, ErrorCode, Fetch, Handle, Offset, Response, Visible};
 
 use super::files::Files;
 use super::wound::{Places, Wound};
 use crate::violation::Violation;
+
+/// How long reading everything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a partition gives: offset and number of each record, or where damage was met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Given {
     records: Vec<(u64, u64)>,
     is_told: bool,
+    /// It takes an append.
+    goes_on: bool,
 }
 
 /// A directory that real servers are started in.
@@ -44,9 +51,12 @@ impl Serving<'_> {
         random: &mut Random,
     ) -> Result<Counts, Violation> {
         files.store(&self.place.data_dir()).map_err(Violation)?;
-        let Some(sound) = self.read(Duration::from_secs(30))? else {
+        let Some(sound) = self.read(&[])? else {
             return Err(Violation("the sound directory is refused".to_owned()));
         };
+        if !sound.iter().all(|given| given.goes_on && !given.is_told) {
+            return Err(Violation("the sound directory takes no appends".to_owned()));
+        }
         let mut counts = Counts::default();
         for number in 0..count {
             let wound = match number % 4 {
@@ -64,7 +74,7 @@ impl Serving<'_> {
 
     fn judge(&self, wound: &Wound, sound: &[Given], counts: &mut Counts) -> Result<(), Violation> {
         let is_clean = self.verify_is_clean()?;
-        let Some(given) = self.read(Duration::from_secs(30))? else {
+        let Some(given) = self.read(sound)? else {
             counts.refused += 1;
             return match is_clean {
                 true => Err(Violation("refused, and verify says nothing".to_owned())),
@@ -90,7 +100,7 @@ impl Serving<'_> {
         }
         counts.told += u64::from(!is_whole);
         counts.whole += u64::from(is_whole);
-        Ok(())
+        others_go_on(wound, &given, sound)
     }
 
     /// True if `plimsoll verify` has neither damage nor a torn tail to tell.
@@ -102,8 +112,9 @@ impl Serving<'_> {
         Ok(verified.status.success() && !said.contains("note: "))
     }
 
-    /// Starts a server and reads everything; nothing if it refuses to start.
-    fn read(&self, patience: Duration) -> Result<Option<Vec<Given>>, Violation> {
+    /// Starts a server, reads everything, and appends to every partition; nothing if it refuses to
+    /// start.
+    fn read(&self, sound: &[Given]) -> Result<Option<Vec<Given>>, Violation> {
         let _ = std::fs::remove_file(self.place.log());
         self.place.remove_arenas();
         let start = self.place.server().program(&self.program).shards(self.shards);
@@ -119,8 +130,11 @@ impl Serving<'_> {
         let mut all = Vec::new();
         for (topic, partitions) in &self.topics {
             for partition in 0..*partitions {
-                all.push(read_partition(&mut connection, all.len() as u32, topic, partition)?);
-                if begun.elapsed() > patience {
+                let known = sound.get(all.len()).and_then(|given| given.records.last());
+                let handle = all.len() as u32;
+                let known = known.map(|(offset, _)| *offset);
+                all.push(read_partition(&mut connection, handle, (topic, partition), known)?);
+                if begun.elapsed() > PATIENCE {
                     return Err(Violation("reading does not end".to_owned()));
                 }
             }
@@ -129,11 +143,30 @@ impl Serving<'_> {
     }
 }
 
+/// What only a segment, or the journal of a shard that has no metadata, was damaged by, leaves all
+/// others alone.
+fn others_go_on(wound: &Wound, given: &[Given], sound: &[Given]) -> Result<(), Violation> {
+    let harmed = given.iter().zip(sound);
+    let harmed = harmed.filter(|(it, sound)| !it.goes_on || it.records != sound.records).count();
+    let paths: BTreeSet<&str> = wound.touches().map(|(path, _)| path).collect();
+    let directories: BTreeSet<&str> =
+        paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(it, _)| it).collect();
+    let is_data = |path: &&str| path.starts_with("topics/") && !path.starts_with("topics/0/");
+    if paths.iter().all(is_data) && harmed > directories.len() {
+        return Err(Violation(format!("{harmed} partitions suffer from damage of another")));
+    }
+    let is_journal = paths.iter().all(|path| *path == "journal/00001.journal");
+    if is_journal && !given.iter().any(|it| it.goes_on) {
+        return Err(Violation("no partition of the other shard goes on".to_owned()));
+    }
+    Ok(())
+}
+
 fn read_partition(
     connection: &mut Connection,
     handle: u32,
-    topic: &str,
-    partition: u32,
+    (topic, partition): (&str, u32),
+    known: Option<u64>,
 ) -> Result<Given, Violation> {
     use plimsoll_wire::{Bind, PartitionIndex};
     let bind = Bind { handle: Handle(handle), partition: PartitionIndex(partition), topic };
@@ -141,7 +174,9 @@ fn read_partition(
     let end = match answer.response() {
         Response::Bind(bound) => bound.watermarks.disk,
         // The metadata topic was damaged where it tells of this topic.
-        Response::Error(_) => return Ok(Given { records: Vec::new(), is_told: true }),
+        Response::Error(_) => {
+            return Ok(Given { is_told: true, ..Given::default() });
+        }
         other => return Err(Violation(format!("bind was answered with {other:?}"))),
     };
     let (mut given, mut offset) = (Given::default(), 0);
@@ -152,7 +187,8 @@ fn read_partition(
             offset: Offset::new(offset),
             max_bytes: 4 << 20,
             min_bytes: 1,
-            max_wait_ms: 300,
+            // Behind the last record that was ever there, nothing is expected.
+            max_wait_ms: if known.is_some_and(|last| offset > last) { 20 } else { 300 },
         };
         let answer = connection.ask(|correlation, out| fetch.encode(correlation, out));
         match answer.response() {
@@ -170,5 +206,12 @@ fn read_partition(
             other => return Err(Violation(format!("fetch was answered with {other:?}"))),
         }
     }
+    let sent = connection.produce(handle, 0, AckLevel::Disk, None, &batch_of(u64::MAX - 9, 1));
+    let answer = sent.ok().and_then(|()| connection.read());
+    given.goes_on = match answer.as_ref().map(|answer| answer.response()) {
+        Some(Response::Acks(_)) => true,
+        Some(Response::Error(_)) => false,
+        other => return Err(Violation(format!("an append was answered with {other:?}"))),
+    };
     Ok(given)
 }

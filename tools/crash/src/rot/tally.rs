@@ -35,6 +35,16 @@ impl Tally {
         }] += 1;
     }
 
+    /// Adds another one.
+    pub(crate) fn take(&mut self, other: Tally) {
+        for (structure, added) in other.rows {
+            let row = self.rows.entry(structure).or_default();
+            row.wounds += added.wounds;
+            row.verified.iter_mut().zip(added.verified).for_each(|(sum, it)| *sum += it);
+            row.served.iter_mut().zip(added.served).for_each(|(sum, it)| *sum += it);
+        }
+    }
+
     pub(crate) fn table(&self) -> String {
         let mut table = format!(
             "{:<24}{:>8} |{:>8}{:>8}{:>8} |{:>8}{:>8}{:>8}{:>8}\n",
