@@ -141,6 +141,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
     ) {
         let mut window = Window::new();
         let mut position = 0;
+        // The batch before, if it is the first of its start: only the one behind confirms it.
+        let mut unconfirmed: Option<u64> = None;
         while position < data.length {
             let bytes = match window.batch_at(self.files, data, position) {
                 Ok(bytes) => bytes,
@@ -158,13 +160,17 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
                         self.note_deleted(&batch);
                     }
                     seen(position, batch.header());
-                    misfit(batch.header(), data, walk, self.epoch_max)
+                    let wrong = misfit(batch.header(), data, walk, self.epoch_max);
+                    wrong.map(|what| match unconfirmed {
+                        Some(at) => (at, format!("this batch or the one behind it: {what}")),
+                        None => (position, what),
+                    })
                 }
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some((position, error.to_string())),
             };
             let is_wrong = wrong.is_some();
-            if let Some(what) = wrong {
-                self.damage_at(data, position, what);
+            if let Some((at, what)) = wrong {
+                self.damage_at(data, at, what);
             }
             let Ok(header) = header else { return self.unchecked(data, position) };
             let next = position + header.length_bytes as u64;
@@ -172,6 +178,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             if is_wrong && !window.follows_at(self.files, data, next, &header) {
                 return self.unchecked(data, next.min(data.length));
             }
+            unconfirmed = (header.leader_epoch > walk.epoch).then_some(position);
             walk.expected = header.next_offset();
             walk.epoch = header.leader_epoch;
             position = next;

@@ -134,6 +134,22 @@ fn a_flipped_bit_in_a_batch_is_named_with_its_batch_and_the_next_batches_are_che
     assert!(damages.iter().all(|it| it.path == path && it.partition == Some(ORDERS[0])));
 }
 
+/// It was named at the batch behind it, which is sound.
+#[test]
+fn an_epoch_that_was_raised_is_named_at_its_own_batch() {
+    let sound = Copy::of(&directory());
+    let path = segment_path(ORDERS[0], plimsoll_batch::Offset::ZERO);
+    let bytes = &sound.0[&path];
+    let length = 12 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    let mut files = sound.clone();
+    // The second batch of the first start; the third one then goes back to it.
+    files.flip(&path, (length + 15) * 8 + 1);
+    let damages = damage_of(&mut files);
+    let named = damages.iter().find(|it| it.what.contains("or the one behind it"));
+    let named = named.unwrap_or_else(|| panic!("{damages:?}"));
+    assert_eq!((named.path.as_str(), named.position_bytes), (path.as_str(), length as u64));
+}
+
 #[test]
 fn a_missing_a_short_and_a_wrongly_padded_segment_are_damage() {
     let sound = Copy::of(&directory());

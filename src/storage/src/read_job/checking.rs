@@ -36,6 +36,7 @@ impl Storage {
     ) -> Checked {
         let mut lend: Option<(u32, u32, Offset)> = None;
         let (mut at, mut before) = (first, None);
+        let mut behind_gap: Option<BehindGap> = None;
         loop {
             let checked =
                 match (Batch::validate_first(self.memory.bytes(run, at, length), &ANY), lend) {
@@ -52,7 +53,14 @@ impl Storage {
             });
             let checked = checked.and_then(|header| match follows(before.as_ref(), &header) {
                 true => Ok(header),
-                false => Err(format!("offset {} does not follow", header.base_offset)),
+                false => {
+                    // Either of the two offsets may be the damaged one, if only this batch could
+                    // have confirmed the one before.
+                    if let Some(gap) = behind_gap.take() {
+                        (at, lend) = (gap.at, gap.lend);
+                    }
+                    Err(format!("offset {} does not follow", header.base_offset))
+                }
             });
             let header = match checked {
                 Ok(header) => header,
@@ -75,6 +83,8 @@ impl Storage {
             if doubts && before.is_none() && header.base_offset > wanted {
                 return Checked::Doubtful;
             }
+            let expected = before.as_ref().map_or(wanted, BatchHeader::next_offset);
+            behind_gap = (header.base_offset > expected).then_some(BehindGap { at, lend });
             if header.next_offset() > wanted {
                 let from = lend.map_or(at, |(from, ..)| from);
                 lend = Some((from, next_at, header.next_offset()));
@@ -83,6 +93,14 @@ impl Storage {
             at = next_at;
         }
     }
+}
+
+/// A batch before which offsets were left out: nothing but the batch behind it tells whether its
+/// offset is the one that it was given.
+struct BehindGap {
+    at: u32,
+    /// What was to be lent before it.
+    lend: Option<(u32, u32, Offset)>,
 }
 
 /// Whether a batch may come right behind another. A batch's check does not cover its offset; but

@@ -148,6 +148,49 @@ fn a_torn_tail_is_counted_in_bytes_and_a_clean_start_cuts_none() {
     assert_eq!(world.cut_bytes, 3 * 4096);
 }
 
+/// Offsets were left out before it, so that the batch before says nothing of its offset: it was
+/// delivered under another one.
+#[test]
+fn a_damaged_offset_behind_a_gap_is_found_by_the_batch_behind_it() {
+    let mut world = World::new(3, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    for life in 0..2 {
+        world.start(1).expect(FINE);
+        for turn in 0..4 {
+            let bytes = batch_of(20_000, 1, life, turn);
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        }
+        world.settle().expect(FINE);
+        match life {
+            0 => world.crash(Crash::KillLosingArenas),
+            _ => world.stop().expect(FINE),
+        }
+    }
+    let path = segment_path(id(1, 0), Offset::ZERO);
+    let file = world.machine.disk.read_file(&path).expect("it is there");
+    let length = |at: usize| 12 + u32::from_be_bytes(file[at + 8..][..4].try_into().expect("four"));
+    let fifth = (0..4).fold(0, |at, _| at + length(at) as usize);
+    let base = u64::from_be_bytes(file[fifth..][..8].try_into().expect("eight"));
+    assert!(base > 1_000, "the fifth batch begins behind a gap");
+    world.start(1).expect(FINE);
+    let sound = world.read_from(id(1, 0), Offset::new(4), Level::Disk, 1 << 20, true);
+    assert_eq!(sound.expect(FINE).expect("it is sound"), 4);
+    world.crash(Crash::Kill);
+    world.machine.disk.flip_bit(&path, fifth as u64 + 6, 1);
+    world.start_unchecked(1).expect(FINE);
+    for from in [0, 4, base] {
+        let from = Offset::new(from);
+        let read = world.read_from(id(1, 0), from, Level::Disk, 1 << 20, true).expect(FINE);
+        match (from.value(), read) {
+            (0, Ok(4)) => {}
+            (_, Err(ReadError::Damaged(damage))) => {
+                assert_eq!((damage.path, damage.position_bytes), (path.clone(), fifth as u64));
+            }
+            (from, other) => panic!("from {from}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_damaged_batch_is_named_and_never_delivered() {
     let mut world = World::new(2, Settings::default());
