@@ -36,7 +36,7 @@ impl Storage {
     ) -> Checked {
         let mut lend: Option<(u32, u32, Offset)> = None;
         let (mut at, mut before) = (first, None);
-        let mut behind_gap: Option<BehindGap> = None;
+        let mut unconfirmed: Option<Unconfirmed> = None;
         loop {
             let checked =
                 match (Batch::validate_first(self.memory.bytes(run, at, length), &ANY), lend) {
@@ -56,8 +56,8 @@ impl Storage {
                 false => {
                     // Either of the two offsets may be the damaged one, if only this batch could
                     // have confirmed the one before.
-                    if let Some(gap) = behind_gap.take() {
-                        (at, lend) = (gap.at, gap.lend);
+                    if let Some(first) = unconfirmed.take() {
+                        (at, lend) = (first.at, first.lend);
                     }
                     Err(format!("offset {} does not follow", header.base_offset))
                 }
@@ -83,8 +83,10 @@ impl Storage {
             if doubts && before.is_none() && header.base_offset > wanted {
                 return Checked::Doubtful;
             }
-            let expected = before.as_ref().map_or(wanted, BatchHeader::next_offset);
-            behind_gap = (header.base_offset > expected).then_some(BehindGap { at, lend });
+            let begins_epoch = before.as_ref().map_or(header.base_offset > wanted, |before| {
+                header.leader_epoch > before.leader_epoch
+            });
+            unconfirmed = begins_epoch.then_some(Unconfirmed { at, lend });
             if header.next_offset() > wanted {
                 let from = lend.map_or(at, |(from, ..)| from);
                 lend = Some((from, next_at, header.next_offset()));
@@ -95,9 +97,9 @@ impl Storage {
     }
 }
 
-/// A batch before which offsets were left out: nothing but the batch behind it tells whether its
-/// offset is the one that it was given.
-struct BehindGap {
+/// The first batch of a start of the server, before which offsets may have been left out: nothing
+/// but the batch behind it tells whether its offset is the one that it was given.
+struct Unconfirmed {
     at: u32,
     /// What was to be lent before it.
     lend: Option<(u32, u32, Offset)>,
