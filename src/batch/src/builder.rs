@@ -8,7 +8,8 @@
 
 use crate::header::LEADER_EPOCH_NONE;
 use crate::{
-    BATCH_BYTES_MAX, BatchHeader, Codec, HEADER_BYTES, Header, Offset, PREFIX_BYTES, varint,
+    BATCH_BYTES_MAX, BatchHeader, Codec, HEADER_BYTES, Header, Offset, PREFIX_BYTES, ProducerStamp,
+    varint,
 };
 use alloc::vec::Vec;
 use core::{error, fmt};
@@ -21,7 +22,7 @@ pub struct BatchBuilder {
     record_count: u32,
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
-    producer: Producer,
+    producer: ProducerStamp,
 }
 
 impl BatchBuilder {
@@ -42,7 +43,7 @@ impl BatchBuilder {
             record_count: 0,
             base_timestamp_ms: 0,
             max_timestamp_ms: 0,
-            producer: Producer::NONE,
+            producer: ProducerStamp::NONE,
         }
     }
 
@@ -79,8 +80,8 @@ impl BatchBuilder {
 
     /// Marks the batch under construction as an idempotent producer's. Finishing forgets it: a
     /// sequence belongs to one batch.
-    pub fn set_producer(&mut self, id: i64, epoch: i16, base_sequence: i32) {
-        self.producer = Producer { id, epoch, base_sequence };
+    pub fn set_producer(&mut self, stamp: ProducerStamp) {
+        self.producer = stamp;
     }
 
     /// Whether no record was appended since the last batch.
@@ -147,7 +148,7 @@ impl BatchBuilder {
     pub fn clear(&mut self) {
         self.payload.clear();
         self.record_count = 0;
-        self.producer = Producer::NONE;
+        self.producer = ProducerStamp::NONE;
     }
 
     fn make_room(&mut self, record_bytes: usize) -> Result<(), BuildError> {
@@ -239,17 +240,6 @@ impl fmt::Display for BuildError {
 }
 
 impl error::Error for BuildError {}
-
-#[derive(Clone, Copy, Debug)]
-struct Producer {
-    id: i64,
-    epoch: i16,
-    base_sequence: i32,
-}
-
-impl Producer {
-    const NONE: Producer = Producer { id: -1, epoch: -1, base_sequence: -1 };
-}
 
 struct Unencoded<'a> {
     delta_ms: i64,

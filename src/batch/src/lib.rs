@@ -37,6 +37,7 @@ mod cursor;
 mod error;
 mod header;
 mod offset;
+mod producer;
 mod record;
 mod validate;
 mod varint;
@@ -47,6 +48,7 @@ pub use codec::Codec;
 pub use error::{BatchError, RecordError};
 pub use header::{BatchHeader, LEADER_EPOCH_NONE, MAGIC, assign, batch_length_bytes};
 pub use offset::Offset;
+pub use producer::{ProducerStamp, stamp};
 pub use record::{Header, Headers, Record, Records};
 pub use validate::{Batch, BatchLimits};
 

@@ -11,7 +11,7 @@
 
 use plimsoll_batch::{
     Batch, BatchBuilder, BatchError, BatchHeader, BatchLimits, Codec, Header, LEADER_EPOCH_NONE,
-    Offset, RecordError,
+    Offset, ProducerStamp, RecordError,
 };
 use std::path::PathBuf;
 use std::{fs, iter};
@@ -161,7 +161,8 @@ impl Golden {
     }
 
     fn append_to(&self, builder: &mut BatchBuilder) {
-        builder.set_producer(self.producer.0, self.producer.1, self.producer.2);
+        let (id, epoch, base_sequence) = self.producer;
+        builder.set_producer(ProducerStamp { id, epoch, base_sequence });
         for record in &self.records {
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
             builder.append(record.timestamp_ms, key, value, &record.headers()).expect(self.name);

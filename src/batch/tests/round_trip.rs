@@ -4,7 +4,7 @@
 
 use plimsoll_batch::{
     Batch, BatchBuilder, BatchHeader, BatchLimits, Batches, BuildError, Codec, HEADER_BYTES,
-    Header, Offset, Records, assign, batch_length_bytes,
+    Header, Offset, ProducerStamp, Records, assign, batch_length_bytes,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -93,7 +93,7 @@ proptest! {
         samples in vec(sample(), 1..5),
     ) {
         let mut builder = BatchBuilder::new();
-        builder.set_producer(7, 7, 7);
+        builder.set_producer(ProducerStamp { id: 7, epoch: 7, base_sequence: 7 });
         for sample in &before {
             sample.append_to(&mut builder).unwrap();
         }
@@ -193,7 +193,7 @@ fn compression_that_gains_nothing_is_left_out() {
 #[test]
 fn a_producers_sequence_is_written_once_and_then_forgotten() {
     let (mut builder, mut out) = (BatchBuilder::new(), Vec::new());
-    builder.set_producer(4_000, 3, 70);
+    builder.set_producer(ProducerStamp { id: 4_000, epoch: 3, base_sequence: 70 });
     for _ in 0..2 {
         builder.append(0, None, None, &[]).unwrap();
         builder.finish_into(&mut out);

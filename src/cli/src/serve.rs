@@ -6,6 +6,7 @@
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use plimsoll_server::{Config, CoreChoice};
 
@@ -49,6 +50,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = parse_size)]
     #[arg(help = default("The journal of each shard that has none yet", Config::JOURNAL_BYTES))]
     journal_bytes: Option<u64>,
+    /// How long a producer that writes nothing is remembered, in milliseconds.
+    #[arg(long, value_name = "N")]
+    #[arg(help = default("Milliseconds for which a producer that writes nothing is remembered",
+        Config::PRODUCER_EXPIRY_MS))]
+    producer_expiry_ms: Option<u64>,
     /// A file with a key for each flag; flags win.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -103,6 +109,9 @@ fn config(args: &Args, file: Option<&str>) -> Result<Config, Failure> {
             .map_err(|_| Failure::Usage(format!("--arena-bytes {arena_bytes} is too much")))?;
     }
     config.journal_bytes = args.journal_bytes.unwrap_or(config.journal_bytes);
+    if let Some(producer_expiry_ms) = args.producer_expiry_ms {
+        config.producer_expiry = Duration::from_millis(producer_expiry_ms);
+    }
     Ok(config)
 }
 

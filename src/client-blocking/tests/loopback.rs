@@ -120,17 +120,34 @@ fn a_callback_is_called_once_for_each_record() {
 }
 
 #[test]
-fn a_lost_connection_leaves_the_fate_unknown_and_the_producer_goes_on() {
+fn without_idempotence_a_lost_connection_leaves_the_fate_unknown() {
     let mischief = Mischief { hang_up_at: Some(2), ..Mischief::default() };
     let server = FakeServer::start(1, mischief);
     let client = Client::connect(&server.address).unwrap();
-    let producer = client.producer(TOPIC, options()).unwrap();
+    let mut options = options();
+    options.idempotent = false;
+    let producer = client.producer(TOPIC, options).unwrap();
     producer.send(&NewRecord::of_value(b"1")).unwrap().wait().unwrap();
     let lost = producer.send(&NewRecord::of_value(b"2")).unwrap().wait().unwrap_err();
     assert!(matches!(lost, AppendError::Unknown { .. }), "{lost}");
     producer.send(&NewRecord::of_value(b"3")).unwrap().wait().unwrap();
     let summary = producer.close();
     assert_eq!((summary.acked, summary.unknown, summary.refused), (2, 1, 0));
+}
+
+#[test]
+fn what_was_on_a_lost_connection_is_sent_again_and_is_in_the_log_once() {
+    let mischief = Mischief { hang_up_at: Some(2), keeps: true, ..Mischief::default() };
+    let server = FakeServer::start(1, mischief);
+    let client = Client::connect(&server.address).unwrap();
+    let producer = client.producer(TOPIC, options()).unwrap();
+    producer.send(&NewRecord::of_value(b"1")).unwrap().wait().unwrap();
+    let again = producer.send(&NewRecord::of_value(b"2")).unwrap().wait().unwrap();
+    assert_eq!(again.offset.value(), 1);
+    producer.send(&NewRecord::of_value(b"3")).unwrap().wait().unwrap();
+    let summary = producer.close();
+    assert_eq!((summary.acked, summary.unknown, summary.refused), (3, 0, 0));
+    assert_eq!(server.state.lock().unwrap().partitions[0].end, 3);
 }
 
 #[test]

@@ -79,17 +79,34 @@ fn both_levels_of_a_record_can_be_awaited() {
 }
 
 #[test]
-fn a_lost_connection_leaves_the_fate_unknown_and_the_producer_goes_on() {
-    let mischief = Mischief { hang_up_at: Some(2), refuse: 0, ..Mischief::default() };
+fn without_idempotence_a_lost_connection_leaves_the_fate_unknown() {
+    let mischief = Mischief { hang_up_at: Some(2), ..Mischief::default() };
     let server = FakeServer::start(1, mischief);
     run(async {
         let client = Client::connect(&server.address).await.unwrap();
-        let producer = client.producer(TOPIC, ProducerOptions::default()).await.unwrap();
+        let mut options = ProducerOptions::default();
+        options.idempotent = false;
+        let producer = client.producer(TOPIC, options).await.unwrap();
         producer.send(&NewRecord::of_value(b"1")).await.unwrap().await.unwrap();
         let lost = producer.send(&NewRecord::of_value(b"2")).await.unwrap().await.unwrap_err();
         assert!(matches!(lost, AppendError::Unknown { .. }), "{lost}");
         producer.send(&NewRecord::of_value(b"3")).await.unwrap().await.unwrap();
     });
+}
+
+#[test]
+fn what_was_on_a_lost_connection_is_sent_again_and_is_in_the_log_once() {
+    let mischief = Mischief { hang_up_at: Some(2), keeps: true, ..Mischief::default() };
+    let server = FakeServer::start(1, mischief);
+    run(async {
+        let client = Client::connect(&server.address).await.unwrap();
+        let producer = client.producer(TOPIC, ProducerOptions::default()).await.unwrap();
+        producer.send(&NewRecord::of_value(b"1")).await.unwrap().await.unwrap();
+        let again = producer.send(&NewRecord::of_value(b"2")).await.unwrap().await.unwrap();
+        assert_eq!(again.offset.value(), 1);
+        producer.send(&NewRecord::of_value(b"3")).await.unwrap().await.unwrap();
+    });
+    assert_eq!(server.state.lock().unwrap().partitions[0].end, 3);
 }
 
 #[test]

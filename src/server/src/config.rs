@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub arena_bytes: usize,
     /// Bytes of each journal. A smaller one that exists grows to it; a larger one keeps its size.
     pub journal_bytes: u64,
+    /// A producer that writes nothing to a partition for this long is forgotten there.
+    pub producer_expiry: Duration,
 }
 
 impl Config {
@@ -42,6 +45,8 @@ impl Config {
     pub const ARENA_BYTES: usize = 128 << 20;
     /// Bytes of each shard's journal.
     pub const JOURNAL_BYTES: u64 = 256 << 20;
+    /// Milliseconds for which a resting producer is remembered: seven days.
+    pub const PRODUCER_EXPIRY_MS: u64 = 7 * 24 * 3600 * 1000;
     /// Where arenas live.
     pub const ARENA_DIR: &'static str = "/dev/shm";
 
@@ -54,13 +59,15 @@ impl Config {
             arena_dir: PathBuf::from(Self::ARENA_DIR),
             arena_bytes: Self::ARENA_BYTES,
             journal_bytes: Self::JOURNAL_BYTES,
+            producer_expiry: Duration::from_millis(Self::PRODUCER_EXPIRY_MS),
         }
     }
 
     /// Takes what the text of a configuration file sets; its keys are the names of the flags.
     pub fn apply_toml(&mut self, text: &str) -> Result<(), ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
-        let File { data_dir, listen, cores, arena_dir, arena_bytes, journal_bytes } = file;
+        let File { data_dir, listen, cores, arena_dir, .. } = file;
+        let File { arena_bytes, journal_bytes, producer_expiry_ms, .. } = file;
         self.data_dir = data_dir.unwrap_or(std::mem::take(&mut self.data_dir));
         if let Some(listen) = listen {
             let text = format!("listen is HOST:PORT, \"127.0.0.1:7420\" say, not \"{listen}\"");
@@ -84,6 +91,9 @@ impl Config {
         }
         if let Some(Bytes::Number(journal_bytes)) = journal_bytes {
             self.journal_bytes = journal_bytes;
+        }
+        if let Some(producer_expiry_ms) = producer_expiry_ms {
+            self.producer_expiry = Duration::from_millis(producer_expiry_ms);
         }
         Ok(())
     }
@@ -110,6 +120,7 @@ struct File {
     arena_dir: Option<PathBuf>,
     arena_bytes: Option<Bytes>,
     journal_bytes: Option<Bytes>,
+    producer_expiry_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +147,9 @@ mod tests {
         assert_eq!(config.cores, CoreChoice::List(vec![0, 2]));
         assert_eq!(config.arena_bytes, 64 << 20);
         assert_eq!(config.listen, Config::LISTEN);
-        config.apply_toml("cores = \"auto\"").unwrap();
+        assert_eq!(config.producer_expiry, Duration::from_secs(7 * 86_400));
+        config.apply_toml("cores = \"auto\"\nproducer-expiry-ms = 1500\n").unwrap();
+        assert_eq!(config.producer_expiry, Duration::from_millis(1500));
         assert_eq!(config.cores, CoreChoice::Auto);
     }
 

@@ -140,7 +140,7 @@ impl Server {
                 listener: listener.take(),
                 arena_path: server.arenas.path(index, server.epoch),
                 arena_bytes,
-                shard: shard_config(index, shards, server.epoch, config.arena_bytes),
+                shard: shard_config(index, shards, server.epoch, config),
                 storage,
                 boxes: Arc::clone(&server.boxes),
                 control: Arc::clone(&server.control),
@@ -458,7 +458,8 @@ fn arena_bytes(
     needed.max(configured)
 }
 
-fn shard_config(index: u16, shards: u16, epoch: u64, arena_bytes: usize) -> ShardConfig {
+fn shard_config(index: u16, shards: u16, epoch: u64, config: &Config) -> ShardConfig {
+    let Config { arena_bytes, producer_expiry, .. } = *config;
     let limits = ShardLimits::default();
     // Every partition that was written to holds at least one page of its shard's arena.
     let pages = arena_bytes / plimsoll_device::BLOCK_BYTES / 2;
@@ -470,7 +471,7 @@ fn shard_config(index: u16, shards: u16, epoch: u64, arena_bytes: usize) -> Shar
         shards,
         epoch,
         server_name: concat!("plimsoll ", env!("CARGO_PKG_VERSION")).into(),
-        limits: ShardLimits { partitions_max, lent_bytes_max, ..limits },
+        limits: ShardLimits { partitions_max, lent_bytes_max, producer_expiry, ..limits },
         topic_defaults: TopicSettings::default(),
     }
 }

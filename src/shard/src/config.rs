@@ -5,6 +5,7 @@
 //! created.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use plimsoll_wire::{AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex};
 
@@ -52,6 +53,8 @@ pub struct ShardLimits {
     pub outbox_max: usize,
     /// Partitions of all topics together.
     pub partitions_max: u64,
+    /// An idempotent producer that writes nothing to a partition for this long is forgotten there.
+    pub producer_expiry: Duration,
 }
 
 impl Default for ShardLimits {
@@ -67,6 +70,7 @@ impl Default for ShardLimits {
             forward_bytes_max: 64 << 20,
             outbox_max: 1024,
             partitions_max: 100_000,
+            producer_expiry: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

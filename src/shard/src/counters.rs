@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) refused: u64,
     /// Produce frames answered: maybe written.
     pub(crate) unknown: u64,
+    /// Batches that were sent again and were there.
+    pub(crate) duplicates: u64,
     /// Fetch responses and deliveries, and the bytes of batches in them.
     pub(crate) deliveries: u64,
     pub(crate) delivered_bytes: u64,
@@ -63,6 +65,7 @@ pub(crate) fn stats(
         ("acked_disk", counters.acked_disk),
         ("refused", counters.refused),
         ("unknown", counters.unknown),
+        ("duplicates", counters.duplicates),
         ("connections", connections as u64),
         ("connections_opened", counters.connections_opened),
         ("connections_refused", counters.connections_refused),

@@ -12,6 +12,7 @@ mod dispatch;
 mod forward;
 mod gather;
 mod hello;
+mod identity;
 mod metadata;
 mod notices;
 mod offsets;
@@ -75,6 +76,7 @@ pub struct Shard {
     metadata: Option<Metadata>,
     gathers: BTreeMap<u64, Gather>,
     gathers_begun: u64,
+    producers_begun: u64,
     /// Bytes of batches on their way to other shards.
     forwarded_bytes: usize,
     /// Storage's memory that sends hold.
@@ -107,8 +109,9 @@ impl Shard {
     ///
     /// # Panics
     /// When the receive budget does not hold one frame, or the shard is not one of the `shards`.
-    pub fn new(config: ShardConfig, storage: Storage, now: Now) -> Self {
+    pub fn new(config: ShardConfig, mut storage: Storage, now: Now) -> Self {
         let limits = &config.limits;
+        storage.set_producer_expiry(limits.producer_expiry);
         assert!(config.index.0 < config.shards, "a shard is one of the shards");
         assert!(
             limits.receive_bytes_max >= 2 * limits.frame_bytes_max,
@@ -135,6 +138,7 @@ impl Shard {
             metadata: None,
             gathers: BTreeMap::new(),
             gathers_begun: 0,
+            producers_begun: 0,
             forwarded_bytes: 0,
             lent_bytes: 0,
             counters: Counters::default(),

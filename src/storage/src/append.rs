@@ -26,6 +26,8 @@ pub struct Appended {
     pub base: Offset,
     /// Offset after its last record: it has reached a level when that watermark is not below this.
     pub next: Offset,
+    /// It was here before: nothing was written.
+    pub is_duplicate: bool,
 }
 
 impl Storage {
@@ -33,7 +35,8 @@ impl Storage {
     /// Has reached a level when the partition's watermark of it is not below `Appended::next`; look
     /// at once, then at each [`Notice::Advanced`](crate::Notice::Advanced). `level` is the deepest
     /// level that somebody waits for: for `Disk` a commit begins at once, for others within the
-    /// flush interval.
+    /// flush interval. A batch that its idempotent producer sent before is not written again: it is
+    /// where it was, and reaches levels as it would have then.
     pub fn append(
         &mut self,
         slot: Slot,
@@ -41,9 +44,16 @@ impl Storage {
         level: Level,
         now: Now,
     ) -> Result<Appended, AppendError> {
-        self.check_takes_appends(slot, batch)?;
         let length = batch.bytes().len();
         let count = u64::from(batch.header().record_count());
+        if let Some(base) = self.judge_producer(slot, batch.header(), now)? {
+            let next = Offset::new(base.value() + count);
+            if level == Level::Disk && next > self.partition(slot).durable.offset {
+                self.want_commit(slot);
+            }
+            return Ok(Appended { base, next, is_duplicate: true });
+        }
+        self.check_takes_appends(slot, batch)?;
         let base = self.end_of(slot);
         let next = base
             .checked_add(count)
@@ -58,8 +68,10 @@ impl Storage {
         let sent = (batch.bytes(), batch.header().crc);
         self.memory.append(span, sent, (base, next), |bytes| assign(bytes, base, epoch));
         self.published(slot, batch, next);
+        let header = plimsoll_batch::BatchHeader { base_offset: base, ..*batch.header() };
+        self.note_producer(slot, &header, now.unix_ms);
         self.schedule(slot, level, length as u64, now);
-        Ok(Appended { base, next })
+        Ok(Appended { base, next, is_duplicate: false })
     }
 
     fn check_takes_appends(&mut self, slot: Slot, batch: &Batch<'_>) -> Result<(), AppendError> {

@@ -8,6 +8,7 @@ use plimsoll_device::BLOCK_BYTES;
 
 use crate::encoding::{Reader, Writer};
 use crate::identity::PartitionId;
+use crate::producers::ProducersIn;
 
 /// Bytes of an append entry before its inline data.
 pub(crate) const APPEND_BYTES: usize = 72;
@@ -18,6 +19,9 @@ pub(crate) const LEASE_BYTES: usize = 24;
 /// Bytes of one segment in a snapshot.
 pub(crate) const SEALED_BYTES: usize = 16;
 
+/// Bytes of a producers entry before its list.
+pub(crate) const PRODUCERS_BYTES: usize = 24;
+
 /// No segment grows this far; sums of positions below it cannot overflow.
 const POSITION_MAX: u64 = 1 << 60;
 /// One extent is at most one span: a batch of the largest size, and the block that it shares.
@@ -26,6 +30,7 @@ const EXTENT_BYTES_MAX: u32 = (plimsoll_batch::BATCH_BYTES_MAX + (1 << 20)) as u
 const KIND_APPEND: u8 = 1;
 const KIND_SNAPSHOT: u8 = 2;
 const KIND_LEASE: u8 = 3;
+const KIND_PRODUCERS: u8 = 4;
 
 /// A segment that takes no more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +120,20 @@ pub enum Entry<'a> {
     Snapshot(SnapshotEntry<'a>),
     /// Offsets of the partition below the second field may be shown from now on.
     Lease(PartitionId, Offset),
+    /// See [`ProducersEntry`].
+    Producers(ProducersEntry<'a>),
+}
+
+/// Idempotent producers of a partition as they are after the entry before it, which is a snapshot
+/// or has data in an extent. Producers that it does not list stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducersEntry<'a> {
+    /// Whose.
+    pub partition: PartitionId,
+    /// How many.
+    pub count: u32,
+    /// One after the other; they read.
+    pub(crate) list: &'a [u8],
 }
 
 /// The entries of a frame's body; ends with `None` after the last, or with an error item at the
@@ -169,6 +188,7 @@ fn decode(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
         KIND_APPEND => decode_append(partition, flags, &mut body)?,
         KIND_SNAPSHOT => decode_snapshot(partition, &mut body)?,
         KIND_LEASE => Entry::Lease(partition, offset(body.u64()?)?),
+        KIND_PRODUCERS => decode_producers(partition, length, &mut body)?,
         _ => return None,
     };
     Some((entry, length))
@@ -242,6 +262,18 @@ fn decode_snapshot<'a>(partition: PartitionId, body: &mut Reader<'a>) -> Option<
     }))
 }
 
+fn decode_producers<'a>(
+    partition: PartitionId,
+    length: usize,
+    body: &mut Reader<'a>,
+) -> Option<Entry<'a>> {
+    let count = body.u32()?;
+    let _reserved = body.u32()?;
+    let list = body.bytes(length.checked_sub(PRODUCERS_BYTES)?)?;
+    let is_sound = ProducersIn::new(list).reads_as(count);
+    is_sound.then_some(Entry::Producers(ProducersEntry { partition, count, list }))
+}
+
 fn offset(value: u64) -> Option<Offset> {
     (value <= Offset::MAX.value()).then(|| Offset::new(value))
 }
@@ -299,6 +331,13 @@ pub(crate) fn encode_lease(partition: PartitionId, lease: Offset, out: &mut [u8]
     let mut writer = Writer::new(out);
     writer.u8(KIND_LEASE).u8(0).u16(0).u32(narrow(LEASE_BYTES));
     writer.u32(partition.topic).u32(partition.partition).u64(lease.value());
+}
+
+/// `list` is whole producers, `count` of them.
+pub(crate) fn encode_producers(partition: PartitionId, count: u32, list: &[u8], out: &mut [u8]) {
+    let mut writer = Writer::new(out);
+    writer.u8(KIND_PRODUCERS).u8(0).u16(0).u32(narrow(PRODUCERS_BYTES + list.len()));
+    writer.u32(partition.topic).u32(partition.partition).u32(count).u32(0).bytes(list);
 }
 
 fn narrow(length: usize) -> u32 {

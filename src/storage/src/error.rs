@@ -79,6 +79,20 @@ pub enum AppendError {
     Damaged(Damage),
     /// The shard is stopping.
     Stopping,
+    /// It is not the batch that comes next of its producer, nor one of the last that are here.
+    OutOfSequence {
+        /// The sequence that comes next.
+        expected: i32,
+        /// The batch's.
+        got: i32,
+    },
+    /// A later epoch of its producer has written here.
+    ProducerFenced {
+        /// That epoch.
+        epoch: i16,
+    },
+    /// Nothing is known, or nothing any more, of its producer, and it is not its first batch.
+    ProducerUnknown,
 }
 
 impl fmt::Display for AppendError {
@@ -90,6 +104,15 @@ impl fmt::Display for AppendError {
             Self::Failed(failure) => write!(f, "the shard's disk failed ({failure}); restart it"),
             Self::Damaged(damage) => write!(f, "damaged, reads only: {damage}"),
             Self::Stopping => f.write_str("the server is stopping"),
+            Self::OutOfSequence { expected, got } => {
+                write!(f, "the producer's next sequence here is {expected}, and not {got}")
+            }
+            Self::ProducerFenced { epoch } => {
+                write!(f, "epoch {epoch} of the producer has written here: this one is over")
+            }
+            Self::ProducerUnknown => {
+                f.write_str("the producer is not known here, or was forgotten; begin anew")
+            }
         }
     }
 }

@@ -12,8 +12,8 @@ use plimsoll_device::OpenMode;
 use crate::commit::Effect;
 use crate::encoding::block_ceil;
 use crate::entry::{
-    APPEND_BYTES, AppendEntry, Extent, LEASE_BYTES, SEALED_BYTES, SNAPSHOT_BYTES, SnapshotFields,
-    append_bytes, encode_append, encode_lease, encode_snapshot, snapshot_bytes,
+    APPEND_BYTES, AppendEntry, Extent, LEASE_BYTES, PRODUCERS_BYTES, SEALED_BYTES, SNAPSHOT_BYTES,
+    SnapshotFields, append_bytes, encode_append, encode_lease, encode_snapshot, snapshot_bytes,
 };
 use crate::flight::WritePart;
 use crate::frame::FRAME_HEADER_BYTES;
@@ -190,8 +190,8 @@ impl Storage {
         let Some(room) = draft.room().checked_sub(APPEND_BYTES + 8) else { return Planned::Stop };
         if *direct && storable > stored {
             let inline_from = logged.max(storable.min(used));
-            let fits = draft.takes_extent(u64::from(storable - stored))
-                && (used - inline_from) as usize <= room;
+            let needed = (used - inline_from) as usize + self.producers_bytes_max(slot);
+            let fits = draft.takes_extent(u64::from(storable - stored)) && needed <= room;
             // What this commit has no room for, the next one writes, and not the journal.
             return if fits {
                 Planned::Take(SpanPlan { logged: used, next_offset, stored: storable, inline_from })
@@ -264,6 +264,9 @@ impl Storage {
         };
         let inline = self.memory.range(id, plan.inline_from, plan.logged.max(plan.inline_from));
         self.put_append(&entry, inline, draft);
+        if plan.logged > logged {
+            self.log_producers(slot, (id, logged, plan.logged), extent.is_some(), draft);
+        }
         if let Some(extent) = extent {
             self.put_extent(
                 slot,
@@ -376,9 +379,11 @@ impl Storage {
         let sealed = partition.sealed[..before].to_vec();
         let (stored, tail_bytes) = (logged.stored, end.saturating_sub(logged.stored) as usize);
         let length = snapshot_bytes(sealed.len(), tail_bytes);
-        if length > draft.room() {
+        let (producers, list) = self.snapshot_producers(slot);
+        if length + PRODUCERS_BYTES + list.len() > draft.room() {
             return false;
         }
+        let partition = self.partition(slot);
         let fields = SnapshotFields {
             partition: partition.id,
             start: partition.start,
@@ -405,6 +410,9 @@ impl Storage {
             }
         }
         draft.body_bytes += length;
+        if producers > 0 {
+            self.put_producers(slot, producers, &list, draft);
+        }
         self.partition_mut(slot).snapshot_planned = true;
         draft.effects.push(Effect::Snapshot { slot });
         draft.effects.push(Effect::Point { slot, point: logged.end });
@@ -458,7 +466,11 @@ impl Storage {
         }
     }
 
-    fn body_range(&self, draft: &FrameDraft, length: usize) -> plimsoll_device::ArenaRange {
+    pub(crate) fn body_range(
+        &self,
+        draft: &FrameDraft,
+        length: usize,
+    ) -> plimsoll_device::ArenaRange {
         assert!(length <= draft.room(), "the frame has room for the entry");
         let at = FRAME_HEADER_BYTES + draft.body_bytes;
         self.memory.range(draft.run, narrow(at as u64), narrow((at + length) as u64))

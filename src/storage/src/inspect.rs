@@ -19,12 +19,13 @@ use crate::arena_layout::{
     ArenaHeader, ArenaHeaderError, ArenaLayout, SPAN_HEADER_BYTES, SpanHeader,
 };
 use crate::encoding::Reader;
-use crate::entry::{AppendEntry, Entries, Entry, SnapshotEntry};
+use crate::entry::{AppendEntry, Entries, Entry, ProducersEntry, SnapshotEntry};
 use crate::frame::FrameHeader;
 use crate::identity::PartitionId;
 use crate::index::SparseIndex;
 use crate::journal::Mark;
 use crate::manifest::{DataDirId, FORMAT_VERSION, Manifest};
+use crate::producers::ProducersIn;
 use crate::verify::DataFiles;
 use crate::verify_journal::{JournalPlace, mark_after, read_next_frame};
 
@@ -218,10 +219,17 @@ fn show_frame<W: Write>(
             Ok(Entry::Append(entry)) => show_append(&entry, out)?,
             Ok(Entry::Snapshot(entry)) => show_snapshot(&entry, out)?,
             Ok(Entry::Lease(id, lease)) => writeln!(out, "  lease partition={id} lease={lease}")?,
+            Ok(Entry::Producers(entry)) => show_producers(&entry, out)?,
             Err(_) => writeln!(out, "  unreadable entry: nothing after it is read")?,
         }
     }
     Ok(())
+}
+
+fn show_producers<W: Write>(entry: &ProducersEntry<'_>, out: &mut W) -> fmt::Result {
+    let ProducersEntry { partition, count, list } = entry;
+    writeln!(out, "  producers partition={partition} count={count}")?;
+    ProducersIn::new(list).try_for_each(|(id, producer)| producer.show(id, out))
 }
 
 fn show_append<W: Write>(entry: &AppendEntry<'_>, out: &mut W) -> fmt::Result {

@@ -41,6 +41,8 @@ mod manifest;
 mod notice;
 mod pages;
 mod partition;
+mod producer_books;
+mod producers;
 mod read;
 mod read_job;
 mod recovered;
@@ -74,7 +76,9 @@ pub use arena_image::{ArenaImage, ArenaVerdict, adopt_arenas, judge_arena};
 pub use arena_layout::{ARENA_VERSION, ArenaHeader, ArenaHeaderError};
 pub use backup::{BackupContent, BackupFile, BackupJournal};
 pub use describe::{PartitionDescription, PartitionState, StorageCounters};
-pub use entry::{AppendEntry, Entries, Entry, EntryError, Extent, Sealed, SnapshotEntry};
+pub use entry::{
+    AppendEntry, Entries, Entry, EntryError, Extent, ProducersEntry, Sealed, SnapshotEntry,
+};
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
 pub use identity::{PartitionConfig, PartitionId, Slot};
@@ -82,12 +86,15 @@ pub use index::{IndexEntry, SparseIndex};
 pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
 pub use level::{Level, Watermarks};
-pub use limits::{ARENA_BYTES_MIN, FRAME_BYTES_MAX, journal_bytes_min};
+pub use limits::{
+    ARENA_BYTES_MIN, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX, journal_bytes_min,
+};
 pub use manifest::{DataDirId, FORMAT_VERSION, Manifest, ManifestError};
 pub use notice::Notice;
 pub use partition::{
     TOPICS_DIRECTORY, index_path, partition_directory, segment_path, topic_directory,
 };
+pub use producers::ProducerTable;
 pub use read::{Cursor, Lent, ReadId, ReadOutcome};
 pub use recovered::{LeasePlace, RecoveredPartition, Run};
 pub use repair::{

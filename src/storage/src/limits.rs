@@ -60,6 +60,18 @@ pub(crate) const ALLOCATE_BYTES_MAX: u64 = 128 << 20;
 /// How long to wait before a full disk is tried again.
 pub(crate) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 
+/// Batches of a producer that a partition remembers: those that may be sent again.
+pub const PRODUCER_BATCHES_MAX: usize = 5;
+
+/// Idempotent producers that a partition remembers; the one that rested longest goes.
+pub const PRODUCERS_MAX: usize = 1000;
+
+/// Those of all partitions of a shard together, unless the journal is too small for them.
+pub(crate) const PRODUCERS_SHARD_MAX: usize = 128 << 10;
+
+/// A producer that rests for longer than this is forgotten.
+pub(crate) const PRODUCER_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Entries of a segment's index, at most; then every other one is dropped.
 pub(crate) const INDEX_ENTRIES_MAX: usize = 512;
 

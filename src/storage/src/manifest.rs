@@ -8,7 +8,7 @@ use plimsoll_device::BLOCK_BYTES;
 use crate::encoding::{Reader, Writer, crc};
 
 /// The format that this version of Plimsoll writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"PLIMSOLL";
 const LENGTH: usize = 48;
@@ -117,8 +117,8 @@ mod tests {
         MANIFEST.encode(&mut block);
         block[30] ^= 1;
         assert_eq!(Manifest::decode(&block), Err(ManifestError::Damaged));
-        block[8] = 2;
-        assert_eq!(Manifest::decode(&block), Err(ManifestError::NewerFormat { version: 2 }));
+        block[8] = 3;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::NewerFormat { version: 3 }));
         block[0] = 0;
         assert_eq!(Manifest::decode(&block), Err(ManifestError::Magic));
         assert_eq!(Manifest::decode(&[]), Err(ManifestError::Magic));

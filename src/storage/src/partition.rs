@@ -3,6 +3,7 @@
 //! Plain state and what can be read off it; what changes it is in the file that is named after the
 //! change. What a newcomer gets wrong: `published`, `shown` and `durable` are three different ends.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -17,6 +18,7 @@ use crate::frame::Sequence;
 use crate::identity::{PartitionConfig, PartitionId};
 use crate::index::SparseIndex;
 use crate::level::Watermarks;
+use crate::producer_books::Producers;
 use crate::span::SpanId;
 
 /// A place between two batches of a partition.
@@ -71,6 +73,8 @@ pub(crate) struct Partition {
     /// A segment of an earlier start that has data: its file exists with these blocks.
     pub(crate) directory_ready: bool,
     pub(crate) index: SparseIndex,
+    /// Idempotent producers, once there was one.
+    pub(crate) producers: Option<Box<Producers>>,
     /// The oldest frame that is needed to recover the partition; none: it is nowhere in the
     /// journal.
     pub(crate) oldest_frame: Option<Sequence>,
@@ -120,6 +124,7 @@ impl Partition {
             files: Vec::new(),
             directory_ready: false,
             index: SparseIndex::new(),
+            producers: None,
             oldest_frame: None,
             due: None,
             urgent: false,

@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use plimsoll_batch::Offset;
 
 use crate::encoding::block_ceil;
-use crate::entry::{AppendEntry, Sealed, SnapshotEntry};
+use crate::entry::{AppendEntry, ProducersEntry, Sealed, SnapshotEntry};
 use crate::error::Damage;
 use crate::frame::Sequence;
+use crate::producers::ProducerTable;
 
 /// Data of a segment that is not in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct RecoveredPartition {
     pub active: Offset,
     /// Data that is not in the segments' files; the last is the active segment's.
     pub runs: VecDeque<Run>,
+    /// The idempotent producers, by what the journal has of the partition.
+    pub producers: ProducerTable,
     /// Whole batches that only an arena held, next in order.
     pub from_arena: Vec<u8>,
     /// Something may be lost: offsets go on at the lease.
@@ -97,6 +100,7 @@ impl RecoveredPartition {
             sealed: Vec::new(),
             active: start,
             runs: VecDeque::from([run]),
+            producers: ProducerTable::default(),
             from_arena: Vec::new(),
             jumps: false,
             headless: false,
@@ -188,9 +192,20 @@ impl RecoveredPartition {
             run.bytes.extend_from_slice(entry.inline);
             run.end = entry.end;
             self.next_offset = entry.next_offset;
+            if entry.extent.is_none() {
+                // Whole batches. Of those in an extent the next entry says it.
+                self.producers.apply_all(entry.inline, 0);
+            }
         }
         self.forget_stored_runs();
         Ok(())
+    }
+
+    /// Takes over what is said of producers, once the data is known that they wrote.
+    pub(crate) fn set_producers(&mut self, entry: &ProducersEntry<'_>) {
+        if !self.headless {
+            self.producers.replace(entry.list);
+        }
     }
 
     /// A frame that is lost may have said that data has moved to its segment. An extent behind it

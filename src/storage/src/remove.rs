@@ -74,6 +74,7 @@ impl Storage {
         if busy {
             return;
         }
+        self.forget_producers(slot);
         let Some(mut partition) = self.partitions.get_mut(slot.0 as usize).and_then(Option::take)
         else {
             return;

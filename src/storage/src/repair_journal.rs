@@ -325,6 +325,13 @@ impl<F: DataFiles> Reading<'_, F> {
                     .or_insert_with(|| SalvagedPartition::begin(place, may_lack))
                     .lease(*lease, place);
             }
+            Entry::Producers(entry) => {
+                if let Some(partition) = partitions.get_mut(&entry.partition)
+                    && partition.broken.is_none()
+                {
+                    partition.state.set_producers(entry);
+                }
+            }
             Entry::Append(entry) => {
                 let partition = partitions.entry(entry.partition);
                 partition

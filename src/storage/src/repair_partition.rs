@@ -16,6 +16,7 @@ use crate::encoding::{block_ceil, block_floor};
 use crate::entry::Sealed;
 use crate::identity::PartitionId;
 use crate::partition::{partition_directory, segment_path};
+use crate::producers::ProducerTable;
 use crate::recovered::{Place, RecoveredPartition, Run};
 use crate::verify::DataFiles;
 use crate::verify_segment::{SegmentData, Walk, Window, misfit};
@@ -152,6 +153,7 @@ pub(crate) fn cut<F: DataFiles>(
     partition.runs.retain(|run| run.segment < at.segment);
     partition.runs.push_back(run);
     partition.next_offset = at.offset;
+    partition.producers.cut(at.offset);
     Ok(())
 }
 
@@ -170,6 +172,8 @@ pub(crate) fn rebuild<F: DataFiles>(
     let start = bases.first().copied().unwrap_or(Offset::ZERO);
     let mut walk = Walk { expected: start, epoch: 1 };
     let mut sealed: Vec<Sealed> = Vec::new();
+    let mut producers = ProducerTable::default();
+    let mut seen = |_, batch: &Batch<'_>| producers.apply(batch.header(), 0);
     for base in bases.into_iter().filter(|base| *base <= Offset::MAX) {
         if base < walk.expected {
             break;
@@ -177,7 +181,7 @@ pub(crate) fn rebuild<F: DataFiles>(
         let path = segment_path(id, base);
         let length = files.length_bytes(&path)?;
         let data = SegmentData { id, base, path, length, stored: length, tail: &[] };
-        let end = walk_segment(files, &data, &mut walk, (epoch_max, &[]), &mut |_, _| {});
+        let end = walk_segment(files, &data, &mut walk, (epoch_max, &[]), &mut seen);
         let length_bytes = end.err().map_or(length, |(position, _)| position);
         if length_bytes > 0 || sealed.is_empty() {
             sealed.push(Sealed { base, length_bytes });
@@ -187,6 +191,7 @@ pub(crate) fn rebuild<F: DataFiles>(
         }
     }
     let mut partition = RecoveredPartition::begin(start, place);
+    partition.producers = producers;
     if let Some(active) = sealed.pop() {
         partition.sealed = sealed;
         partition.active = active.base;

@@ -13,13 +13,17 @@ use plimsoll_device::BLOCK_BYTES;
 
 use crate::anchor::{ANCHOR_BYTES, Anchor};
 use crate::encoding::{block_ceil, block_floor, crc};
-use crate::entry::{SEALED_BYTES, SNAPSHOT_BYTES, SnapshotFields, encode_snapshot, snapshot_bytes};
+use crate::entry::{
+    PRODUCERS_BYTES, SEALED_BYTES, SNAPSHOT_BYTES, SnapshotFields, encode_producers,
+    encode_snapshot, snapshot_bytes,
+};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::Mark;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::manifest::DataDirId;
 use crate::partition::segment_path;
+use crate::producers::ProducerTable;
 use crate::recovered::RecoveredPartition;
 
 /// One change of the files. Paths are relative to the data directory; a directory that a path
@@ -84,6 +88,7 @@ pub(crate) struct Logged {
     fields: SnapshotFields,
     sealed: Vec<crate::entry::Sealed>,
     tail: Vec<u8>,
+    producers: ProducerTable,
 }
 
 impl Logged {
@@ -120,7 +125,8 @@ impl Logged {
             end,
             stored: block_floor(end),
         };
-        Self { fields, sealed: partition.sealed.clone(), tail }
+        let producers = partition.producers.clone();
+        Self { fields, sealed: partition.sealed.clone(), tail, producers }
     }
 
     /// One of which nothing is left but its name.
@@ -134,7 +140,8 @@ impl Logged {
             end: 0,
             stored: 0,
         };
-        Self { fields, sealed: Vec::new(), tail: Vec::new() }
+        let producers = ProducerTable::default();
+        Self { fields, sealed: Vec::new(), tail: Vec::new(), producers }
     }
 
     fn entry(&self) -> Vec<u8> {
@@ -142,6 +149,13 @@ impl Logged {
         encode_snapshot(&self.fields, &self.sealed, &mut entry);
         let at = SNAPSHOT_BYTES + self.sealed.len() * SEALED_BYTES;
         entry[at..at + self.tail.len()].copy_from_slice(&self.tail);
+        let mut list = Vec::new();
+        let count = self.producers.encode_all(&mut list);
+        if count > 0 {
+            let at = entry.len();
+            entry.resize(at + PRODUCERS_BYTES + list.len(), 0);
+            encode_producers(self.fields.partition, count, &list, &mut entry[at..]);
+        }
         entry
     }
 }

@@ -299,6 +299,13 @@ impl Replay {
                     .set_lease(*lease, place);
                 Ok(())
             }
+            Entry::Producers(entry) => match self.partitions.get_mut(&entry.partition) {
+                Some(partition) => {
+                    partition.set_producers(entry);
+                    Ok(())
+                }
+                None => Err("producers of a partition without data"),
+            },
         }
     }
 

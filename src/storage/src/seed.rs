@@ -71,6 +71,7 @@ impl Storage {
     pub fn finish_opening(&mut self, now: Now) {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
+        self.rest_begins(now);
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
         }
@@ -89,6 +90,7 @@ impl Storage {
         let leased = recovered.lease > recovered.next_offset;
         let end = recovered.end();
         let damage = recovered.damage.clone().or_else(|| headless(id, &recovered));
+        self.seed_producers(slot, recovered.producers);
         let partition = self.partition_mut(slot);
         partition.sealed_bytes = recovered.sealed.iter().map(|sealed| sealed.length_bytes).sum();
         partition.sealed = recovered.sealed;
@@ -157,6 +159,7 @@ impl Storage {
             span.logged = span.used;
             span.logged_durable = span.used;
         }
+        self.producers_logged(slot);
         self.relogs += 1;
         self.snapshots_wanted.push_back(slot);
     }
@@ -240,6 +243,7 @@ impl Storage {
             let partition = self.partition_mut(feed.slot);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;
+            self.note_producer(feed.slot, &header, self.producers.now_ms());
             feed.at += header.length_bytes;
         }
         true

@@ -29,6 +29,7 @@ use crate::limits::{COMMITS_MAX, DISK_FULL_RETRY, FRAME_BYTES_MAX, READ_BYTES_MA
 use crate::manifest::DataDirId;
 use crate::notice::Notice;
 use crate::partition::Partition;
+use crate::producer_books::ProducerBooks;
 use crate::read_job::ReadJob;
 use crate::recovered::RecoveredPartition;
 use crate::remove::Removal;
@@ -62,6 +63,7 @@ pub struct Storage {
     pub(crate) clock: Instant,
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) counters: StorageCounters,
+    pub(crate) producers: ProducerBooks,
 
     pub(crate) journal: Journal,
     pub(crate) journal_file: FileId,
@@ -208,6 +210,7 @@ impl Storage {
             clock: Instant::ORIGIN,
             notices: VecDeque::new(),
             counters: StorageCounters::default(),
+            producers: ProducerBooks::new(config.journal.area_bytes),
             journal_file: FileId(0),
             journal: config.journal,
             frame_runs,

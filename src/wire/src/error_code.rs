@@ -34,6 +34,9 @@ pub enum ErrorCode {
     BatchMagic,
     BatchMalformed,
     BatchKind,
+    OutOfSequence,
+    ProducerFenced,
+    ProducerUnknown,
     DiskFull,
     DiskFailed,
     DataDamaged,
@@ -47,7 +50,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Every code with its number, its name in `PROTOCOL.md`, and whether the server closes the
     /// connection after it.
-    const TABLE: [(ErrorCode, u16, &'static str, bool); 32] = [
+    const TABLE: [(ErrorCode, u16, &'static str, bool); 35] = [
         (ErrorCode::ProtocolVersion, 1, "PROTOCOL_VERSION", true),
         (ErrorCode::MalformedFrame, 2, "MALFORMED_FRAME", true),
         (ErrorCode::Checksum, 3, "CHECKSUM", true),
@@ -74,6 +77,9 @@ impl ErrorCode {
         (ErrorCode::BatchMagic, 36, "BATCH_MAGIC", false),
         (ErrorCode::BatchMalformed, 37, "BATCH_MALFORMED", false),
         (ErrorCode::BatchKind, 38, "BATCH_KIND", false),
+        (ErrorCode::OutOfSequence, 39, "OUT_OF_SEQUENCE", false),
+        (ErrorCode::ProducerFenced, 40, "PRODUCER_FENCED", false),
+        (ErrorCode::ProducerUnknown, 41, "PRODUCER_UNKNOWN", false),
         (ErrorCode::DiskFull, 48, "DISK_FULL", false),
         (ErrorCode::DiskFailed, 49, "DISK_FAILED", false),
         (ErrorCode::DataDamaged, 50, "DATA_DAMAGED", false),

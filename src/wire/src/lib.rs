@@ -40,10 +40,10 @@ pub use plimsoll_batch::Offset;
 pub use request::{
     AckEntries, AckEntry, Acks, AcksEncoder, BatchesKind, Bind, BindResponse, CreateTopic,
     CreateTopicResponse, Credit, DeleteTopic, Delivery, Describe, DescribeResponse, Fetch, Fetched,
-    Hello, HelloResponse, MetadataRequest, MetadataResponse, Offsets, OffsetsResponse, OffsetsWhat,
-    PartitionDescription, PartitionState, Ping, Produce, Request, Stat, Stats, StatsResponse,
-    Subscribe, Subscribed, TopicMetadata, Unbind, Unsubscribe, encode_batches_head, encode_produce,
-    encode_produce_head,
+    Hello, HelloResponse, InitProducer, InitProducerResponse, MetadataRequest, MetadataResponse,
+    Offsets, OffsetsResponse, OffsetsWhat, PartitionDescription, PartitionState, Ping, Produce,
+    Request, Stat, Stats, StatsResponse, Subscribe, Subscribed, TopicMetadata, Unbind, Unsubscribe,
+    encode_batches_head, encode_produce, encode_produce_head,
 };
 pub use response::{ErrorResponse, Response, encode_empty_response};
 pub use topic_name::{InvalidTopicName, TopicName, topic_name_is_valid};

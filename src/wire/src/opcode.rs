@@ -1,7 +1,7 @@
 //! What a frame is about: the second number that a reader of a frame looks at, after its length.
 //!
-//! The numbers are dense, so that the lookup is an index. What a newcomer gets wrong: the direction
-//! is not in the opcode but in the flags, and an error has the opcode of what it answers.
+//! What a newcomer gets wrong: the direction is not in the opcode but in the flags, and an error
+//! has the opcode of what it answers.
 
 /// What a frame is about. A response has the opcode of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,11 +29,12 @@ pub enum Opcode {
     Unsubscribe = 15,
     Offsets = 16,
     Stats = 17,
+    InitProducer = 24,
 }
 
 impl Opcode {
     /// Every opcode, in the order of the numbers.
-    pub const ALL: [Opcode; 18] = [
+    pub const ALL: [Opcode; 19] = [
         Opcode::Connection,
         Opcode::Hello,
         Opcode::Ping,
@@ -52,6 +53,7 @@ impl Opcode {
         Opcode::Unsubscribe,
         Opcode::Offsets,
         Opcode::Stats,
+        Opcode::InitProducer,
     ];
 }
 
@@ -60,7 +62,7 @@ impl TryFrom<u8> for Opcode {
 
     /// Gives the byte back if it is no opcode of this version.
     fn try_from(byte: u8) -> Result<Opcode, u8> {
-        Opcode::ALL.get(usize::from(byte)).copied().ok_or(byte)
+        Opcode::ALL.iter().copied().find(|opcode| *opcode as u8 == byte).ok_or(byte)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::identity::{CorrelationId, Handle};
 use crate::opcode::Opcode;
 use crate::request::{
     Acks, BindResponse, CreateTopicResponse, Delivery, DescribeResponse, Fetched, HelloResponse,
-    MetadataResponse, OffsetsResponse, StatsResponse, Subscribed,
+    InitProducerResponse, MetadataResponse, OffsetsResponse, StatsResponse, Subscribed,
 };
 
 /// What a server says. The correlation id is the frame's.
@@ -39,6 +39,7 @@ pub enum Response<'a> {
     Unsubscribe,
     Offsets(OffsetsResponse),
     Stats(StatsResponse<'a>),
+    InitProducer(InitProducerResponse),
     /// Answers any of them.
     Error(ErrorResponse<'a>),
 }
@@ -79,6 +80,7 @@ impl<'a> Response<'a> {
             Opcode::Unsubscribe => Response::Unsubscribe,
             Opcode::Offsets => Response::Offsets(OffsetsResponse::take(body)?),
             Opcode::Stats => Response::Stats(StatsResponse::take(body)?),
+            Opcode::InitProducer => Response::InitProducer(InitProducerResponse::take(body)?),
             Opcode::Connection | Opcode::Produce | Opcode::Credit => {
                 return Err(FrameError::WrongDirection { opcode });
             }

@@ -1,21 +1,21 @@
 //! What comes back: bindings, acks, errors, and the end of a connection.
 //!
 //! Everything here may come from a server with a mistake: what was not asked for ends the
-//! connection and never panics. What a newcomer gets wrong: only a fate of *refused* allows
-//! sending again.
+//! connection and never panics. What a newcomer gets wrong: without an identity only a fate
+//! of *refused* allows sending again.
 
+use super::batch::SealedBatch;
 use super::in_flight::{Progress, SentBatch};
 use super::lane::Binding;
-use super::{BatchEvent, Producer};
+use super::{Asked, BatchEvent, Producer};
 use crate::link::closing;
 use crate::{
-    BatchOutcome, Chunk, ConnectionFault, Doubt, Incoming, Instant, LinkId, Refusal, ServerError,
-    Session,
+    BatchOutcome, Chunk, ConnectionFault, Doubt, Incoming, Instant, LinkId, ServerError, Session,
 };
 use alloc::vec::Vec;
 use core::mem;
 use plimsoll_wire::{
-    AckEntry, CorrelationId, ErrorResponse, Fate, Handle, Offset, Opcode, Response,
+    AckEntry, CorrelationId, ErrorCode, ErrorResponse, Fate, Handle, Offset, Opcode, Response,
 };
 
 impl<A: Clone + Default> Session for Producer<A> {
@@ -39,12 +39,11 @@ impl<A: Clone + Default> Session for Producer<A> {
             lane.binding = Binding::Unbound;
             lane.handle = None;
             let sent: Vec<SentBatch<A>> = lane.in_flight.drain().collect();
-            for SentBatch { batch, .. } in sent {
-                let doubt = Doubt::ConnectionLost(fault.clone());
+            for SentBatch { batch, .. } in &sent {
                 self.windows[usize::from(link.0)].leave(batch.frame.len());
-                self.settle(partition, batch, BatchOutcome::Unknown(doubt));
             }
-            self.list(partition);
+            self.lose(partition, sent, &Doubt::ConnectionLost(fault.clone()));
+            self.window_moved(partition);
         }
     }
 
@@ -61,9 +60,19 @@ impl<A: Clone + Default> Session for Producer<A> {
             Response::Acks(acks) => acks.iter().try_for_each(|ack| self.handle_ack(link, &ack)),
             Response::Hello(hello) => self.links.handle_hello(link, &hello),
             Response::Bind(_) => {
-                let partition = self.links.answered(link, correlation, now)?;
+                let Asked::Bind(partition) = self.links.answered(link, correlation, now)? else {
+                    return Err(ConnectionFault::Unexpected("a binding"));
+                };
                 self.lanes[partition as usize].binding = Binding::Bound;
                 self.list(partition);
+                Ok(())
+            }
+            Response::InitProducer(given) => {
+                let Asked::Identity(partition) = self.links.answered(link, correlation, now)?
+                else {
+                    return Err(ConnectionFault::Unexpected("an identity"));
+                };
+                self.take_identity(partition, &given);
                 Ok(())
             }
             Response::Error(error) => self.handle_error(link, correlation, &error, now),
@@ -102,7 +111,7 @@ impl<A: Clone + Default> Producer<A> {
         let lane = &mut lanes[partition as usize];
         let acked = lane.in_flight.ack(ack.first, ack.frames, ack.level, |progress| {
             let (level, sent) = match &progress {
-                Progress::Reached(level, sent) => (*level, *sent),
+                Progress::Reached(level, sent) => (*level, &**sent),
                 Progress::Done(level, sent) => (*level, sent),
             };
             // A batch may be told of twice here, when one ack answers both of its levels.
@@ -113,14 +122,19 @@ impl<A: Clone + Default> Producer<A> {
             }
             let outcome = BatchOutcome::Acked { base_offset, level };
             match progress {
-                Progress::Reached(_, sent) => events.push_back(BatchEvent {
-                    batch: sent.batch.id,
-                    partition,
-                    records: sent.batch.records,
-                    outcome,
-                    is_final: false,
-                    attachment: sent.batch.attachment.clone(),
-                }),
+                // What was told before the connection was lost is not told again.
+                Progress::Reached(level, sent) if sent.batch.told < Some(level) => {
+                    sent.batch.told = Some(level);
+                    events.push_back(BatchEvent {
+                        batch: sent.batch.id,
+                        partition,
+                        records: sent.batch.records,
+                        outcome,
+                        is_final: false,
+                        attachment: sent.batch.attachment.clone(),
+                    });
+                }
+                Progress::Reached(..) => {}
                 Progress::Done(_, sent) => done.push((sent.batch, outcome)),
             }
         });
@@ -128,6 +142,7 @@ impl<A: Clone + Default> Producer<A> {
             self.windows[usize::from(link.0)].leave(batch.frame.len());
             self.settle(partition, batch, outcome);
         }
+        self.window_moved(partition);
         acked
     }
 
@@ -144,7 +159,9 @@ impl<A: Clone + Default> Producer<A> {
                 self.handle_append_error(link, handle, correlation, answer, now)
             }
             (Opcode::Bind, _) if !error.code.closes_connection() => {
-                let partition = self.links.answered(link, correlation, now)?;
+                let Asked::Bind(partition) = self.links.answered(link, correlation, now)? else {
+                    return Err(ConnectionFault::Unexpected("a binding"));
+                };
                 self.handle_bind_error(partition, &answer, now);
                 Ok(())
             }
@@ -162,41 +179,63 @@ impl<A: Clone + Default> Producer<A> {
     ) -> Result<(), ConnectionFault> {
         let partition = self.partition_of(link, handle)?;
         let lane = &mut self.lanes[partition as usize];
-        let Some(SentBatch { mut batch, .. }) = lane.in_flight.take(correlation) else {
+        let Some(SentBatch { batch, .. }) = lane.in_flight.take(correlation) else {
             // With durability none nobody waits for the batch.
             return Ok(());
         };
         self.windows[usize::from(link.0)].leave(batch.frame.len());
-        let deadline = batch.opened_at + self.options.delivery_timeout;
-        if error.fate == Fate::Refused && error.is_retriable() && now < deadline {
-            let lane = &mut self.lanes[partition as usize];
-            lane.paused_until = Some(now + self.options.retry_delay);
-            batch.refusals = batch.refusals.saturating_add(1);
-            lane.put_back(batch);
-            self.next_sweep = self.next_sweep.min(now + self.options.retry_delay);
-            return Ok(());
-        }
-        let outcome = match error.fate {
-            Fate::Refused => BatchOutcome::Refused(Refusal::Server(error)),
-            Fate::Unknown | Fate::NotAppend => BatchOutcome::Unknown(Doubt::Server(error)),
-        };
-        self.settle(partition, batch, outcome);
+        self.handle_refused_batch(partition, batch, error, now);
+        self.window_moved(partition);
         Ok(())
+    }
+
+    fn handle_refused_batch(
+        &mut self,
+        partition: u32,
+        mut batch: SealedBatch<A>,
+        error: ServerError,
+        now: Instant,
+    ) {
+        let is_misfit = matches!(
+            error.code,
+            ErrorCode::OutOfSequence | ErrorCode::ProducerFenced | ErrorCode::ProducerUnknown
+        );
+        let is_early = now < batch.opened_at + self.options.delivery_timeout;
+        batch.refusals = batch.refusals.saturating_add(1);
+        match error.fate {
+            Fate::Refused if is_misfit => self.handle_misfit(partition, batch, error),
+            Fate::Refused if error.is_retriable() && is_early => {
+                self.pause(partition, now);
+                self.put_back(partition, batch);
+            }
+            Fate::Refused => self.give_up(partition, batch, error),
+            Fate::Unknown | Fate::NotAppend if self.is_idempotent && is_early => {
+                self.pause(partition, now);
+                self.doubt(partition, batch, Doubt::Server(error));
+            }
+            Fate::Unknown | Fate::NotAppend => {
+                batch.doubt = Some(Doubt::Server(error.clone()));
+                self.give_up(partition, batch, error);
+            }
+        }
+    }
+
+    /// Nothing more is sent to the partition for a while.
+    fn pause(&mut self, partition: u32, now: Instant) {
+        let until = now + self.options.retry_delay;
+        self.lanes[partition as usize].paused_until = Some(until);
+        self.next_sweep = self.next_sweep.min(until);
     }
 
     /// Without a handle nothing of the partition can be sent: it waits, or it is refused.
     fn handle_bind_error(&mut self, partition: u32, error: &ServerError, now: Instant) {
-        let lane = &mut self.lanes[partition as usize];
-        lane.binding = Binding::Unbound;
+        self.lanes[partition as usize].binding = Binding::Unbound;
         if error.is_retriable() {
-            lane.paused_until = Some(now + self.options.retry_delay);
-            self.next_sweep = self.next_sweep.min(now + self.options.retry_delay);
-            return;
+            return self.pause(partition, now);
         }
         self.seal(partition);
         while let Some(batch) = self.lanes[partition as usize].ready.pop_front() {
-            let refusal = Refusal::Server(error.clone());
-            self.settle(partition, batch, BatchOutcome::Refused(refusal));
+            self.give_up(partition, batch, error.clone());
         }
     }
 

@@ -4,7 +4,7 @@
 //! of this deque: no search. What a newcomer gets wrong: an entry can be done before those in
 //! front of it (refused, say), and leaves a hole until they are done as well.
 
-use super::batch::SealedBatch;
+use super::batch::{BatchId, SealedBatch};
 use crate::{ConnectionFault, Instant};
 use alloc::collections::VecDeque;
 use plimsoll_wire::{AckLevel, CorrelationId};
@@ -52,7 +52,7 @@ impl Awaited {
 /// What an ack did to one batch.
 pub(super) enum Progress<'a, A> {
     /// It has reached this level, and a deeper one is awaited.
-    Reached(AckLevel, &'a SentBatch<A>),
+    Reached(AckLevel, &'a mut SentBatch<A>),
     /// It has reached the last level that was awaited.
     Done(AckLevel, SentBatch<A>),
 }
@@ -62,11 +62,12 @@ pub(super) enum Progress<'a, A> {
 pub(super) struct InFlight<A> {
     first: CorrelationId,
     entries: VecDeque<Option<SentBatch<A>>>,
+    waiting: usize,
 }
 
 impl<A> InFlight<A> {
     pub(super) const fn new() -> InFlight<A> {
-        InFlight { first: CorrelationId(1), entries: VecDeque::new() }
+        InFlight { first: CorrelationId(1), entries: VecDeque::new(), waiting: 0 }
     }
 
     /// The correlation id that the next frame must carry.
@@ -76,12 +77,27 @@ impl<A> InFlight<A> {
 
     pub(super) fn push(&mut self, sent: SentBatch<A>) {
         self.entries.push_back(Some(sent));
+        self.waiting += 1;
     }
 
     /// A frame was sent that nobody will answer: only its number is used up.
     pub(super) fn skip(&mut self) {
         self.entries.push_back(None);
         self.trim();
+    }
+
+    /// Batches without their last ack.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The oldest of them.
+    pub(super) fn oldest(&self) -> Option<BatchId> {
+        self.entries.iter().flatten().next().map(|sent| sent.batch.id)
+    }
+
+    pub(super) fn batches_mut(&mut self) -> impl Iterator<Item = &mut SealedBatch<A>> {
+        self.entries.iter_mut().flatten().map(|sent| &mut sent.batch)
     }
 
     pub(super) fn oldest_sent_at(&self) -> Option<Instant> {
@@ -115,6 +131,7 @@ impl<A> InFlight<A> {
             if sent.awaited.is_over()
                 && let Some(sent) = entry.take()
             {
+                self.waiting -= 1;
                 each(Progress::Done(reached, sent));
             }
         }
@@ -126,6 +143,7 @@ impl<A> InFlight<A> {
     pub(super) fn take(&mut self, correlation: CorrelationId) -> Option<SentBatch<A>> {
         let index = correlation.distance_from(self.first) as usize;
         let sent = self.entries.get_mut(index)?.take();
+        self.waiting -= usize::from(sent.is_some());
         self.trim();
         sent
     }
@@ -134,6 +152,7 @@ impl<A> InFlight<A> {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = SentBatch<A>> + use<A> {
         let entries = core::mem::take(&mut self.entries);
         self.first = CorrelationId(1);
+        self.waiting = 0;
         entries.into_iter().flatten()
     }
 

@@ -4,6 +4,7 @@
 //! wrong: a lane stands in its window's list at most once, or others would starve.
 
 use super::batch::{BatchId, OpenBatch, SealedBatch};
+use super::identity::Identity;
 use super::in_flight::InFlight;
 use crate::Instant;
 use alloc::collections::VecDeque;
@@ -24,6 +25,11 @@ pub(super) struct Lane<A> {
     pub(super) is_listed: bool,
     /// After a refusal: nothing is sent before this.
     pub(super) paused_until: Option<Instant>,
+    pub(super) identity: Identity,
+    /// Something is to be sent again: nothing is sent before all that is on its way was answered.
+    pub(super) is_draining: bool,
+    /// The open batch has lingered and goes as soon as the lane's window has room for it.
+    pub(super) overdue: Option<BatchId>,
 }
 
 /// Whether the server knows the partition by a handle on this connection.
@@ -44,10 +50,13 @@ impl<A> Lane<A> {
             in_flight: InFlight::new(),
             is_listed: false,
             paused_until: None,
+            identity: Identity::Wanted,
+            is_draining: false,
+            overdue: None,
         }
     }
 
-    /// Puts a refused batch back where it stood, before all younger ones.
+    /// Puts a batch back where it stood, before all younger ones.
     pub(super) fn put_back(&mut self, batch: SealedBatch<A>) {
         let place = self.ready.partition_point(|other| other.id < batch.id);
         self.ready.insert(place, batch);

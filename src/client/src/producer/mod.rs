@@ -4,12 +4,13 @@
 //! when it has lingered, or when somebody waits for it; it is sent when the link's window has
 //! room. Every batch ends in exactly one final [`BatchEvent`].
 //!
-//! It never sends a batch again that may have been written. What a newcomer gets wrong: a batch is
-//! only taken from the window by its *last* ack, so a producer that also asks for `disk` has
-//! disk-sized latencies in its window.
+//! It sends a batch again that may have been written only if the server would know it again: if the
+//! producer is idempotent. What a newcomer gets wrong: a batch is only taken from the window by its
+//! *last* ack, so a producer that also asks for `disk` has disk-sized latencies in its window.
 
 mod answers;
 mod batch;
+mod identity;
 mod in_flight;
 mod lane;
 mod options;
@@ -26,6 +27,8 @@ use alloc::vec::Vec;
 use batch::{OpenBatch, SealedBatch};
 use core::time::Duration;
 use core::{error, fmt};
+use identity::Identity;
+use in_flight::SentBatch;
 use lane::{Lane, Window};
 use plimsoll_batch::{BATCH_BYTES_MAX, BatchBuilder, BuildError, HEADER_BYTES, Header};
 use plimsoll_wire::{Durability, PRODUCE_HEAD_BYTES};
@@ -37,8 +40,11 @@ pub struct Producer<A> {
     topic: Topic,
     options: ProducerOptions,
     durability: Durability,
+    is_idempotent: bool,
+    /// Batches of one partition in flight, if the producer is idempotent.
+    partition_window: usize,
     partitioner: Partitioner,
-    links: Links<u32>,
+    links: Links<Asked>,
     windows: Vec<Window>,
     lanes: Vec<Lane<A>>,
     /// Batches without a final outcome.
@@ -51,6 +57,13 @@ pub struct Producer<A> {
     head: Vec<u8>,
     next_sweep: Instant,
     totals: Totals,
+}
+
+/// What a request was for; with its partition.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Bind(u32),
+    Identity(u32),
 }
 
 /// A record to append.
@@ -147,8 +160,11 @@ impl<A: Clone + Default> Producer<A> {
     #[must_use]
     pub fn new(topic: Topic, options: ProducerOptions, first_partition: u32) -> Producer<A> {
         let links = topic.links();
+        let durability = options.durability.resolve(topic.durability);
         Producer {
-            durability: options.durability.resolve(topic.durability),
+            is_idempotent: options.idempotent && durability.ack_level().is_some(),
+            partition_window: identity::PARTITION_WINDOW,
+            durability,
             partitioner: Partitioner::new(topic.partitions(), first_partition),
             links: Links::new(links, options.link.clone()),
             windows: (0..links).map(|_| Window::new()).collect(),
@@ -271,14 +287,14 @@ impl<A: Clone + Default> Producer<A> {
     /// Gives up on everything that has no outcome yet: what was not sent is refused, the rest
     /// unknown.
     pub fn abort(&mut self, now: Instant) {
+        for link in 0..self.links.count() {
+            self.handle_lost(LinkId(link), crate::ConnectionFault::ClosedByClient, now);
+        }
         for partition in 0..self.lanes.len() {
             self.seal(partition as u32);
             while let Some(batch) = self.lanes[partition].ready.pop_front() {
-                self.settle(partition as u32, batch, BatchOutcome::Refused(Refusal::Closed));
+                self.refuse(partition as u32, batch, Refusal::Closed);
             }
-        }
-        for link in 0..self.links.count() {
-            self.handle_lost(LinkId(link), crate::ConnectionFault::ClosedByClient, now);
         }
     }
 
@@ -384,7 +400,8 @@ impl<A: Clone + Default> Producer<A> {
         self.partitioner.batch_closed(partition);
         let buffered = open.builder.length_bytes() + PRODUCE_HEAD_BYTES;
         let memory = self.memory.pop().unwrap_or_default();
-        let (sealed, builder) = open.seal(self.options.compression, memory);
+        let stamp = self.foreseen_stamp(partition);
+        let (sealed, builder) = open.seal(self.options.compression, stamp, memory);
         self.buffered_bytes = self.buffered_bytes - buffered + sealed.frame.len();
         if self.builders.len() < SPARE_MAX {
             self.builders.push(builder);
@@ -395,8 +412,10 @@ impl<A: Clone + Default> Producer<A> {
 
     /// Puts the lane into its window's list of those that have something to send.
     fn list(&mut self, partition: u32) {
+        let has_window = self.lane_has_window(partition);
         let lane = &mut self.lanes[partition as usize];
-        if !lane.is_listed && !lane.ready.is_empty() && lane.paused_until.is_none() {
+        let has_work = !lane.ready.is_empty() && lane.paused_until.is_none();
+        if !lane.is_listed && has_work && has_window && lane.identity != Identity::Asked {
             lane.is_listed = true;
             let shard = self.topic.shards[partition as usize].0;
             self.windows[usize::from(shard)].sendable.push_back(partition);

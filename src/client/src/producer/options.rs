@@ -22,15 +22,19 @@ pub struct ProducerOptions {
     pub batch_records_max: u32,
     /// How long a batch waits for more records. Zero: it goes as soon as the connection takes it.
     pub linger: Duration,
-    /// Batches sent and not yet acked, for each connection. 1 keeps the order of records even when
-    /// the server refuses one and takes the next.
+    /// Whether batches are numbered, so that the producer may send one again that was perhaps
+    /// written, until `delivery_timeout`: each record is in the log once, and in order. At most
+    /// five batches of a partition are in flight then. Without effect with durability `none`.
+    pub idempotent: bool,
+    /// Batches sent and not yet acked, for each connection. Without `idempotent`, 1 keeps the order
+    /// of records even when the server refuses one and takes the next.
     pub in_flight_batches_max: u32,
     /// Bytes sent and not yet acked, for each connection.
     pub in_flight_bytes_max: usize,
     /// Bytes of all records that are not yet acked. Beyond it, appending waits.
     pub buffer_bytes_max: usize,
-    /// A record that could not be sent for this long is refused; one that was sent and not acked
-    /// for this long ends the connection, and its fate is unknown.
+    /// A record that could not be sent for this long is refused; the fate of one that was sent and
+    /// not acked is unknown then, and not before if the producer is idempotent.
     pub delivery_timeout: Duration,
     /// The wait before a batch is sent again that the server refused for a reason that passes.
     pub retry_delay: Duration,
@@ -48,10 +52,11 @@ impl Default for ProducerOptions {
             batch_bytes: 1 << 20,
             batch_records_max: 1 << 20,
             linger: Duration::from_millis(1),
+            idempotent: true,
             in_flight_batches_max: 64,
             in_flight_bytes_max: 32 << 20,
             buffer_bytes_max: 64 << 20,
-            delivery_timeout: Duration::from_secs(30),
+            delivery_timeout: Duration::from_secs(120),
             retry_delay: Duration::from_millis(50),
             compression: Compression::None,
             link: LinkOptions::default(),

@@ -3,7 +3,9 @@
 //! Nothing is queued for a link beyond what its driver can take now: a batch that was not polled
 //! was surely not sent.
 
+use super::Asked;
 use super::Producer;
+use super::identity::Identity;
 use super::in_flight::{Awaited, SentBatch};
 use super::lane::Binding;
 use crate::{BatchOutcome, Chunk, ConnectionFault, Instant, LinkId, Refusal};
@@ -29,6 +31,9 @@ impl<A: Clone + Default> Producer<A> {
             lane.is_listed = false;
             match (lane.binding, lane.handle, lane.paused_until) {
                 (_, _, Some(_)) | (Binding::Asked, ..) => {}
+                (Binding::Bound, Some(_), None) if !self.may_send(partition) => {
+                    self.ask_identity(link, partition, now);
+                }
                 (Binding::Bound, Some(handle), None) => {
                     if let Some(chunk) = self.send(link, partition, handle, now) {
                         return Some(chunk);
@@ -47,6 +52,19 @@ impl<A: Clone + Default> Producer<A> {
         self.links.has_control(link) || (can_send && (is_due || !window.sendable.is_empty()))
     }
 
+    /// Whether the partition is known by an identity, and may have another batch in flight.
+    fn may_send(&self, partition: u32) -> bool {
+        let lane = &self.lanes[partition as usize];
+        !self.is_idempotent
+            || (matches!(lane.identity, Identity::Known(_)) && self.lane_has_window(partition))
+    }
+
+    pub(super) fn lane_has_window(&self, partition: u32) -> bool {
+        let lane = &self.lanes[partition as usize];
+        !self.is_idempotent
+            || (!lane.is_draining && lane.in_flight.waiting() < self.partition_window)
+    }
+
     /// One batch may always be in flight, however large.
     fn has_window(&self, link: LinkId) -> bool {
         let window = &self.windows[usize::from(link.0)];
@@ -62,7 +80,12 @@ impl<A: Clone + Default> Producer<A> {
         match lingering.front() {
             Some(&(due, partition, id)) if due <= now => {
                 lingering.pop_front();
-                self.seal_if_open(partition, id);
+                if self.lane_has_window(partition) {
+                    self.seal_if_open(partition, id);
+                } else {
+                    // It may grow until the window has room.
+                    self.lanes[partition as usize].overdue = Some(id);
+                }
                 true
             }
             _ => false,
@@ -79,7 +102,9 @@ impl<A: Clone + Default> Producer<A> {
         lane.binding = Binding::Asked;
         let partition_index = PartitionIndex(partition);
         let bind = Bind { handle, partition: partition_index, topic: &self.topic.name };
-        self.links.request(link, partition, now, |correlation, out| bind.encode(correlation, out));
+        let purpose = Asked::Bind(partition);
+        self.links.request(link, purpose, now, |correlation, out| bind.encode(correlation, out));
+        self.ask_identity(link, partition, now);
     }
 
     fn send(
@@ -92,6 +117,9 @@ impl<A: Clone + Default> Producer<A> {
         let also = self.durability.ack_level().and(self.options.also);
         let lane = &mut self.lanes[partition as usize];
         let mut batch = lane.ready.pop_front()?;
+        if self.is_idempotent {
+            Self::stamp(&mut lane.identity, &mut batch);
+        }
         let frame = batch.frame.make_mut();
         let (head, body) = frame.split_at_mut(PRODUCE_HEAD_BYTES);
         self.head.clear();
@@ -140,6 +168,11 @@ impl<A: Clone + Default> Producer<A> {
         }
         self.next_sweep = now + self.sweep_interval();
         let timeout = self.options.delivery_timeout;
+        let silence = if self.is_idempotent {
+            self.options.link.request_timeout.min(timeout)
+        } else {
+            timeout
+        };
         for partition in 0..self.lanes.len() {
             let lane = &mut self.lanes[partition];
             if lane.paused_until.is_some_and(|until| until <= now) {
@@ -152,14 +185,14 @@ impl<A: Clone + Default> Producer<A> {
             }
             self.expire(partition as u32, now);
             let oldest = self.lanes[partition].in_flight.oldest_sent_at();
-            if oldest.is_some_and(|sent_at| sent_at + timeout <= now) {
+            if oldest.is_some_and(|sent_at| sent_at + silence <= now) {
                 let link = LinkId(self.topic.shards[partition].0);
-                self.links.hang_up(link, ConnectionFault::Silent(timeout));
+                self.links.hang_up(link, ConnectionFault::Silent(silence));
             }
         }
     }
 
-    /// Refuses what has waited too long to be sent.
+    /// Gives up what has waited too long to be sent, or to be sent again.
     fn expire(&mut self, partition: u32, now: Instant) {
         let timeout = self.options.delivery_timeout;
         let link = LinkId(self.topic.shards[partition as usize].0);
@@ -171,7 +204,7 @@ impl<A: Clone + Default> Producer<A> {
             let Some(batch) = self.lanes[partition as usize].ready.pop_front() else { return };
             let fault = self.links.last_fault(link).cloned();
             let refusal = Refusal::Expired { after: timeout, fault };
-            self.settle(partition, batch, BatchOutcome::Refused(refusal));
+            self.refuse(partition, batch, refusal);
         }
     }
 }

@@ -10,10 +10,10 @@ use plimsoll_batch::{BatchHeader, Offset, assign};
 use plimsoll_wire::{
     AckEntry, AckLevel, AcksEncoder, BindResponse, CorrelationId, CreateTopicResponse, Decoded,
     Delivery, DescribeResponse, Durability, DurabilityWanted, ErrorCode, ErrorResponse,
-    FRAME_BYTES_MAX, Fate, Handle, HelloResponse, MetadataResponse, OffsetsResponse, OffsetsWhat,
-    Opcode, PartitionDescription, PartitionIndex, PartitionState, Produce, Request, ShardIndex,
-    Stat, StatsResponse, Subscribed, TopicId, TopicMetadata, Watermarks, decode_frame,
-    encode_empty_response,
+    FRAME_BYTES_MAX, Fate, Handle, HelloResponse, InitProducerResponse, MetadataResponse,
+    OffsetsResponse, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, PartitionState,
+    Produce, Request, ShardIndex, Stat, StatsResponse, Subscribed, TopicId, TopicMetadata,
+    Watermarks, decode_frame, encode_empty_response,
 };
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -30,8 +30,10 @@ pub(crate) const TOPIC: &str = "orders";
 pub(crate) struct Mischief {
     /// Answers this many produce frames with `DISK_FULL`, refused.
     pub(crate) refuse: u32,
-    /// Closes the first connection instead of acking its n-th produce frame.
+    /// Closes the connection of the n-th produce frame instead of acking it; what it brings is
+    /// kept if the server `keeps` it.
     pub(crate) hang_up_at: Option<u32>,
+    pub(crate) keeps: bool,
     /// Takes batches and throws them away: for throughput.
     pub(crate) forgets: bool,
 }
@@ -47,6 +49,7 @@ pub(crate) struct State {
     pub(crate) mischief: Mischief,
     pub(crate) produced: u32,
     pub(crate) connections: u32,
+    pub(crate) identities: u64,
     pub(crate) hellos: Vec<ShardIndex>,
 }
 
@@ -66,6 +69,7 @@ impl FakeServer {
             mischief,
             produced: 0,
             connections: 0,
+            identities: 0,
             hellos: Vec::new(),
         }));
         let for_thread = Arc::clone(&state);
@@ -203,6 +207,13 @@ impl Connection {
                 let stats = vec![Stat { name: "commits", value: 7 }];
                 StatsResponse { stats }.encode(correlation, &mut self.out);
             }
+            Request::InitProducer => {
+                let mut state = self.state.lock().unwrap();
+                state.identities += 1;
+                let producer_id = state.identities;
+                InitProducerResponse { producer_id, epoch: 0, batches_max: 5 }
+                    .encode(correlation, &mut self.out);
+            }
             Request::Unsubscribe(_) | Request::Fetch(_) => unreachable!("no client asks this"),
         }
     }
@@ -261,14 +272,22 @@ impl Connection {
         }
         if state.mischief.hang_up_at == Some(state.produced) {
             self.is_over = true;
-            return;
+            if !state.mischief.keeps {
+                return;
+            }
         }
         let header = BatchHeader::decode(produce.batch).unwrap();
         let forgets = state.mischief.forgets;
         let partition = &mut state.partitions[self.handles[&produce.handle]];
-        let base_offset = Offset::new(partition.end);
-        partition.end += u64::from(header.record_count);
-        if !forgets {
+        let known = header.producer().and_then(|stamp| {
+            let batches = partition.batches.iter().map(|batch| BatchHeader::decode(batch).unwrap());
+            batches.into_iter().find(|batch| batch.producer() == Some(stamp))
+        });
+        let base_offset = known.map_or(Offset::new(partition.end), |batch| batch.base_offset);
+        if known.is_none() {
+            partition.end += u64::from(header.record_count);
+        }
+        if !forgets && known.is_none() {
             let mut batch = produce.batch.to_vec();
             assign(&mut batch, base_offset, 0);
             partition.batches.push(batch);
@@ -279,7 +298,10 @@ impl Connection {
         for level in levels.into_iter().filter_map(Durability::ack_level) {
             let (handle, first) = (produce.handle, correlation);
             let entry = AckEntry { handle, level, first, frames: 1, base_offset };
-            self.acks.push(entry, Offset::new(partition.end));
+            let next = base_offset.value() + u64::from(header.record_count);
+            if !self.is_over {
+                self.acks.push(entry, Offset::new(next));
+            }
         }
     }
 

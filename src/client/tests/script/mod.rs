@@ -3,15 +3,15 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use plimsoll_batch::{BatchBuilder, BatchHeader, Codec, assign};
+use plimsoll_batch::{BatchBuilder, BatchHeader, Codec, ProducerStamp, assign};
 use plimsoll_client::{
     AckLevel, ConnectionFault, IncomingFrames, Instant, LinkId, Session, ShardIndex, Topic,
     Watermarks,
 };
 use plimsoll_wire::{
     AckEntry, AcksEncoder, BindResponse, CorrelationId, Decoded, Delivery, ErrorCode,
-    ErrorResponse, FRAME_BYTES_MAX, Fate, Handle, HelloResponse, Offset, OffsetsResponse, Opcode,
-    PartitionState, Request, Subscribed, decode_frame,
+    ErrorResponse, FRAME_BYTES_MAX, Fate, Handle, HelloResponse, InitProducerResponse, Offset,
+    OffsetsResponse, Opcode, PartitionState, Request, Subscribed, decode_frame,
 };
 use std::time::Duration;
 
@@ -38,10 +38,32 @@ pub(crate) fn at_ms(ms: u64) -> Instant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Hello,
-    Bind { partition: u32 },
-    Produce { correlation: u32, records: u32, first_value: Vec<u8> },
-    Subscribe { offset: u64, credit_bytes: u32 },
-    Credit { bytes: u32 },
+    Bind {
+        partition: u32,
+    },
+    Produce {
+        correlation: u32,
+        records: u32,
+        first_value: Vec<u8>,
+    },
+    /// As `Produce`, of an idempotent producer.
+    Stamped {
+        correlation: u32,
+        records: u32,
+        first_value: Vec<u8>,
+        id: i64,
+        sequence: i32,
+    },
+    Subscribe {
+        offset: u64,
+        credit_bytes: u32,
+    },
+    Credit {
+        bytes: u32,
+    },
+    InitProducer {
+        correlation: u32,
+    },
     Other,
 }
 
@@ -64,6 +86,7 @@ pub(crate) fn told<S: Session>(session: &mut S, now: Instant) -> Vec<Told> {
                     credit_bytes: subscribe.credit_bytes,
                 },
                 Request::Credit(credit) => Told::Credit { bytes: credit.bytes },
+                Request::InitProducer => Told::InitProducer { correlation: frame.correlation.0 },
                 _ => Told::Other,
             });
         }
@@ -78,7 +101,13 @@ fn produced(correlation: CorrelationId, bytes: &[u8]) -> Told {
         Err(_) => Vec::new(),
     };
     let records = batch.header().record_count;
-    Told::Produce { correlation: correlation.0, records, first_value }
+    let correlation = correlation.0;
+    match batch.header().producer() {
+        None => Told::Produce { correlation, records, first_value },
+        Some(ProducerStamp { id, base_sequence: sequence, .. }) => {
+            Told::Stamped { correlation, records, first_value, id, sequence }
+        }
+    }
 }
 
 /// Feeds bytes from the server.
@@ -106,7 +135,7 @@ pub(crate) fn hello() -> Vec<u8> {
         shards: 1,
         epoch: 1,
         frame_bytes_max: FRAME_BYTES_MAX as u32,
-        in_flight_max: 4,
+        in_flight_max: 8,
         handles_max: 64,
         server: "script",
     }
@@ -125,6 +154,14 @@ pub(crate) fn bound(correlation: u32) -> Vec<u8> {
         watermarks: watermarks(100),
     }
     .encode(CorrelationId(correlation), &mut out);
+    out
+}
+
+/// Gives an identity.
+pub(crate) fn identity(correlation: u32, producer_id: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    InitProducerResponse { producer_id, epoch: 0, batches_max: 5 }
+        .encode(CorrelationId(correlation), &mut out);
     out
 }
 

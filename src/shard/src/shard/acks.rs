@@ -4,7 +4,7 @@
 //! newcomer gets wrong: when a watermark will not come the answer is *unknown*, not *refused*; the
 //! bytes may be found after a restart.
 
-use plimsoll_storage::{Failure, Level, Slot};
+use plimsoll_storage::{Failure, Level, PartitionState, Slot};
 use plimsoll_wire::{AckEntry, ErrorCode, Fate, Opcode};
 
 use super::Shard;
@@ -94,6 +94,17 @@ impl Shard {
                 self.answer_problem(client, Ended::PRODUCE, Opcode::Produce, correlation, problem);
             }
         }
+    }
+
+    /// A batch that was sent again waits for its original, which a failed disk does not bring on.
+    pub(super) fn settle_duplicate(&mut self, slot: Slot) {
+        let (code, text) = match self.storage.state(slot) {
+            PartitionState::Healthy => return,
+            PartitionState::Failed => (ErrorCode::DiskFailed, "the shard's disk failed"),
+            PartitionState::Damaged(_) => (ErrorCode::DataDamaged, "the partition is damaged"),
+        };
+        self.send_acks(slot);
+        self.abandon_acks(slot, code, text);
     }
 
     /// Nothing more reaches the disk. What has reached its level is acked, the rest is unknown.

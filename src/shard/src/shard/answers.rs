@@ -58,16 +58,24 @@ impl Problem {
 
     /// An append that surely was not written.
     pub(super) fn of_append(handle: Handle, error: &AppendError) -> Self {
-        let (code, detail_a) = match error {
-            AppendError::Batch(error) => return Self::of_batch(handle, error),
-            AppendError::DiskFull => (ErrorCode::DiskFull, 0),
-            AppendError::Failed(_) => (ErrorCode::DiskFailed, 0),
-            AppendError::Damaged(damage) => (ErrorCode::DataDamaged, damage.position_bytes),
-            AppendError::Stopping => (ErrorCode::ShuttingDown, 0),
-            _ => (ErrorCode::Overloaded, 0),
+        let sequence = |sequence: i32| u64::from(sequence.cast_unsigned());
+        let (code, detail_a, detail_b) = match *error {
+            AppendError::Batch(error) => return Self::of_batch(handle, &error),
+            AppendError::DiskFull => (ErrorCode::DiskFull, 0, 0),
+            AppendError::Failed(_) => (ErrorCode::DiskFailed, 0, 0),
+            AppendError::Damaged(ref damage) => (ErrorCode::DataDamaged, damage.position_bytes, 0),
+            AppendError::Stopping => (ErrorCode::ShuttingDown, 0, 0),
+            AppendError::OutOfSequence { expected, got } => {
+                (ErrorCode::OutOfSequence, sequence(expected), sequence(got))
+            }
+            AppendError::ProducerFenced { epoch } => {
+                (ErrorCode::ProducerFenced, u64::from(epoch.cast_unsigned()), 0)
+            }
+            AppendError::ProducerUnknown => (ErrorCode::ProducerUnknown, 0, 0),
+            _ => (ErrorCode::Overloaded, 0, 0),
         };
         let problem = Self::new(code, format!("{error}"));
-        Self { fate: Fate::Refused, handle: Some(handle), detail_a, ..problem }
+        Self { fate: Fate::Refused, handle: Some(handle), detail_a, detail_b, ..problem }
     }
 
     pub(super) fn of_read(handle: Handle, error: &ReadError) -> Self {

@@ -69,6 +69,7 @@ impl Shard {
                 self.ask_partition(id, correlation, Opcode::Offsets, handle, forwarded)
             }
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
+            Request::InitProducer => self.init_producer(id, correlation),
         };
         if !matches!(flow, Flow::Hold(_)) {
             self.counters.frames += 1;

@@ -171,6 +171,10 @@ impl Shard {
             }
         }
         self.touch(slot);
+        if appended.is_duplicate {
+            self.counters.duplicates += 1;
+            self.settle_duplicate(slot);
+        }
         if taken != Ended::NOTHING {
             self.answer(client, taken, |_| {});
         }

@@ -24,6 +24,7 @@ pub enum Answer {
     Described(Vec<(u32, u16)>),
     Metadata(Vec<(String, usize)>),
     Stats(Vec<(String, u64)>),
+    Identity { producer_id: u64, batches_max: u16 },
     Error { code: ErrorCode, fate: Fate, handle: Option<Handle>, detail_a: u64, detail_b: u64 },
     Empty,
 }
@@ -71,6 +72,10 @@ fn answer(response: &Response<'_>, correlation: u32, frame_bytes: usize) -> Answ
         Response::Stats(stats) => {
             let stats = stats.stats.iter();
             Answer::Stats(stats.map(|it| (it.name.to_string(), it.value)).collect())
+        }
+        Response::InitProducer(given) => {
+            let (producer_id, batches_max) = (given.producer_id, given.batches_max);
+            Answer::Identity { producer_id, batches_max }
         }
         Response::Error(error) => Answer::Error {
             code: error.code,

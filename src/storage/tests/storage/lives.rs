@@ -120,9 +120,20 @@ fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Resu
             let size = 100 + random.below(size_max) as usize;
             let records = 1 + random.below(4) as usize;
             let level = [Level::Memory, Level::PageCache, Level::Disk][random.below(3) as usize];
-            let bytes = batch_of(size, records, turn as i64, random.next_u64());
-            match world.try_append(id, bytes, level) {
-                Ok(_) | Err(AppendError::DiskFull) => {}
+            let appended = if random.chance(500) {
+                let producer = random.below(3) as i64;
+                world.produce(id, (producer, size), level, random)
+            } else {
+                let bytes = batch_of(size, records, turn as i64, random.next_u64());
+                world.try_append(id, bytes, level)
+            };
+            match appended {
+                Ok(_)
+                | Err(
+                    AppendError::DiskFull
+                    | AppendError::OutOfSequence { .. }
+                    | AppendError::ProducerUnknown,
+                ) => {}
                 Err(AppendError::NoRoom) => {
                     if !world.machine.disk.faults.no_space && world.life().failed.is_empty() {
                         world.wait_for_room()?;

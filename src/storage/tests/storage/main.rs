@@ -16,5 +16,6 @@ mod lives;
 mod machine;
 mod model;
 mod partitions;
+mod producers;
 mod segments;
 mod world;

@@ -14,6 +14,7 @@ mod delivery;
 mod describe;
 mod fetch;
 mod hello;
+mod init_producer;
 mod metadata;
 mod offsets;
 mod ping;
@@ -33,6 +34,7 @@ pub use delivery::Delivery;
 pub use describe::{Describe, DescribeResponse, PartitionDescription, PartitionState};
 pub use fetch::{Fetch, Fetched};
 pub use hello::{Hello, HelloResponse};
+pub use init_producer::{InitProducer, InitProducerResponse};
 pub use metadata::{MetadataRequest, MetadataResponse, TopicMetadata};
 pub use offsets::{Offsets, OffsetsResponse, OffsetsWhat};
 pub use ping::Ping;
@@ -66,6 +68,7 @@ pub enum Request<'a> {
     Unsubscribe(Unsubscribe),
     Offsets(Offsets),
     Stats,
+    InitProducer,
 }
 
 impl<'a> Request<'a> {
@@ -97,6 +100,7 @@ impl<'a> Request<'a> {
             Opcode::Unsubscribe => Request::Unsubscribe(Unsubscribe::take(&mut body)?),
             Opcode::Offsets => Request::Offsets(Offsets::take(&mut body)?),
             Opcode::Stats => Request::Stats,
+            Opcode::InitProducer => Request::InitProducer,
             Opcode::Connection | Opcode::Acks | Opcode::Delivery => {
                 return Err(FrameError::WrongDirection { opcode });
             }

@@ -137,6 +137,7 @@ impl Parts {
             Request::Offsets(Offsets { handle, what: OffsetsWhat::End, visible }),
             Request::Offsets(Offsets { handle, what: timestamp, visible }),
             Request::Stats,
+            Request::InitProducer,
         ]
     }
 
@@ -198,6 +199,11 @@ impl Parts {
             Response::Unsubscribe,
             Response::Offsets(OffsetsResponse { offset: Offset::new(self.numbers[0]) }),
             Response::Stats(StatsResponse { stats: words().map(stat).collect() }),
+            Response::InitProducer(InitProducerResponse {
+                producer_id: self.numbers[4],
+                epoch: self.u16(2),
+                batches_max: self.u16(3),
+            }),
             Response::Error(ErrorResponse {
                 opcode: Opcode::Produce,
                 code: ErrorCode::from_number(self.u16(0)),
@@ -250,6 +256,7 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::Unsubscribe(request) => request.encode(correlation, &mut out),
         Request::Offsets(request) => request.encode(correlation, &mut out),
         Request::Stats => Stats.encode(correlation, &mut out),
+        Request::InitProducer => InitProducer.encode(correlation, &mut out),
     }
     out
 }
@@ -273,6 +280,7 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
         Response::Delivery(response) => response.encode(correlation, &mut out).unwrap(),
         Response::Offsets(response) => response.encode(correlation, &mut out),
         Response::Stats(response) => response.encode(correlation, &mut out),
+        Response::InitProducer(response) => response.encode(correlation, &mut out),
         Response::Error(response) => response.encode(correlation, &mut out),
     }
     out

@@ -146,7 +146,7 @@ fn a_header_that_cannot_be_is_refused_before_the_body_is_there() {
         decode_frame(&header, 1000).map_err(|error| error.code()).map(|_| ())
     };
     assert_eq!(header(9, 0), Ok(()));
-    assert_eq!(header(8, 18), Err(ErrorCode::UnknownOpcode));
+    assert_eq!(header(8, 25), Err(ErrorCode::UnknownOpcode));
     assert_eq!(header(9, 2), Err(ErrorCode::MalformedFrame), "an error that is no response");
     for bits in 4..=255 {
         assert_eq!(header(9, bits), Err(ErrorCode::MalformedFrame));

@@ -5,6 +5,7 @@ use plimsoll_storage::{AppendError, Appended, Level, PartitionId};
 
 use super::{Cut, World};
 use crate::model;
+use crate::producers::Expected;
 
 impl World {
     pub(crate) fn try_append(
@@ -19,7 +20,31 @@ impl World {
         let (shard, slot) = life.slots[&id];
         let storage = &mut life.shards[shard];
         let batch = Batch::validate(&bytes, &BatchLimits::default()).expect("a sound batch");
-        let appended = storage.append(slot, &batch, level, now)?;
+        let header = batch.header();
+        let expected = header
+            .producer()
+            .map(|stamp| self.model[&id].expected_of(stamp, header.record_count()));
+        let appended = storage.append(slot, &batch, level, now);
+        let appended = match (expected, appended) {
+            (Some(Expected::Duplicate(base)), appended) => {
+                let appended = appended.expect("a duplicate is never refused");
+                assert!(appended.is_duplicate, "{id}: {appended:?} is at {base} already");
+                assert_eq!(appended.base, base, "{id}");
+                return Ok(appended);
+            }
+            (Some(Expected::OutOfSequence(next)), appended) => {
+                let got = header.base_sequence;
+                let gap = AppendError::OutOfSequence { expected: next, got };
+                assert_eq!(appended, Err(gap.clone()), "{id}");
+                return Err(gap);
+            }
+            (Some(Expected::Unknown), appended) => {
+                assert_eq!(appended, Err(AppendError::ProducerUnknown), "{id}");
+                return appended;
+            }
+            (_, appended) => appended?,
+        };
+        assert!(!appended.is_duplicate, "{id}: {appended:?} is new");
         plimsoll_batch::assign(&mut bytes, appended.base, epoch);
         let partition = self.model.get_mut(&id).expect("in the model");
         assert!(!life.failed.contains(&shard), "a failed shard took an append");
