@@ -121,6 +121,7 @@ fn producer(random: &mut Random, topics: &[TopicPlan]) -> ProducerPlan {
         also: levels[random.below(4) as usize],
         in_flight_batches_max: [1, 3, 64][random.below(3) as usize],
         linger_us: [0, 0, 1_000][random.below(3) as usize],
+        idempotent: random.chance(700),
     }
 }
 

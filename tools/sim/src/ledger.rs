@@ -4,7 +4,7 @@
 //! newcomer gets wrong: an ack counts when the client has heard it. What the server meant to say
 //! binds nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use plimsoll_client::BatchOutcome;
@@ -290,6 +290,20 @@ impl Ledger {
         }
     }
 
+    /// What was told of in memory only, and is gone, may be written again by its producer, which
+    /// still waits for a deeper ack: then it is elsewhere.
+    fn forget_lost_places(&mut self) {
+        let seen = self.walks.iter().flat_map(|walk| &walk.seen);
+        let durable: BTreeSet<RecordId> =
+            seen.filter(|seen| seen.is_durable).map(|seen| seen.id).collect();
+        for (id, entry) in (0..).map(RecordId).zip(&mut self.entries) {
+            let may_be_gone = entry.level < Some(AckLevel::Disk) && !durable.contains(&id);
+            if entry.fate == Fate::Pending && may_be_gone {
+                (entry.offset, entry.level) = (None, None);
+            }
+        }
+    }
+
     /// A life has ended.
     pub(crate) fn end_life(&mut self, loses_memory: bool, was_clean: bool) {
         for entry in &mut self.entries {
@@ -304,6 +318,9 @@ impl Ledger {
         for seen in self.walks.iter_mut().flat_map(|walk| &mut walk.seen) {
             seen.is_durable |= was_clean && seen.required;
             seen.required &= seen.is_durable || !loses_memory;
+        }
+        if loses_memory {
+            self.forget_lost_places();
         }
         self.has_lost_memory |= loses_memory;
         self.failed_since.clear();

@@ -82,6 +82,8 @@ pub struct ProducerPlan {
     pub in_flight_batches_max: u32,
     /// How long a batch waits for more records.
     pub linger_us: u32,
+    /// Whether it sends again what may have been written.
+    pub idempotent: bool,
 }
 
 /// A consumer of all partitions of a topic.

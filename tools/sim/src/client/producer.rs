@@ -43,6 +43,7 @@ impl ProducerClient {
         let mut options = ProducerOptions::default();
         options.durability = DurabilityWanted::Level(self.plan.durability);
         options.also = self.plan.also;
+        options.idempotent = self.plan.idempotent;
         options.in_flight_batches_max = self.plan.in_flight_batches_max;
         options.linger = Duration::from_micros(u64::from(self.plan.linger_us));
         options.batch_bytes = 64 << 10;

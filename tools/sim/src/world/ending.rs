@@ -145,6 +145,7 @@ impl World<'_> {
                 also: None,
                 in_flight_batches_max: 1,
                 linger_us: 0,
+                idempotent: true,
             };
             let number = self.producers.len();
             let mut producer = ProducerClient::new(number, plan_of);
