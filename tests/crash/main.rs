@@ -10,6 +10,7 @@
 )]
 
 mod cores;
+mod exactly_once;
 mod kills;
 mod lives;
 mod power;

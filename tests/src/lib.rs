@@ -25,6 +25,7 @@
 //! | | `a_failed_flush_answers_unknown_then_refuses_while_reads_go_on`, |
 //! | | in storage's `after_a_failed_flush_nothing_is_acked_and_reads_go_on` |
 //! | SIGKILL at any moment | `crash::kills`, `crash::starts` |
+//! | the server dies under an idempotent producer | `crash::exactly_once` |
 //! | power loss of what is volatile | `crash::power` |
 //! | another number of cores | `crash::cores` |
 //! | SIGTERM | `crash::stops` |

@@ -1,0 +1,100 @@
+//! Idempotent producers of the shipped client, under which the server dies: every record is acked,
+//! and is in the log once, in the order in which its producer sent it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use plimsoll_client_blocking::{
+    AckLevel, Client, Durability, DurabilityWanted, NewRecord, ProducerOptions, Summary,
+};
+use plimsoll_tests::{Connection, Place, Random, Server, read_back, value_of};
+
+use crate::lives::{PARTITIONS, TOPIC, create_topic};
+
+const PRODUCERS: u64 = 3;
+const DEATHS: u64 = 8;
+
+/// Numbers of one producer's records begin here.
+const NUMBERS: u64 = 1 << 32;
+
+/// Sends until it is told to stop; gives how many, and how they ended.
+fn produce(client: &Client, producer: u64, stop: &AtomicBool) -> (u64, Summary) {
+    let levels = [Durability::PageCache, Durability::Disk, Durability::Disk];
+    let mut options = ProducerOptions::default();
+    options.durability = DurabilityWanted::Level(levels[producer as usize]);
+    options.also = (producer == 1).then_some(AckLevel::PageCache);
+    options.batch_bytes = 16 << 10;
+    let producer_client = client.producer(TOPIC, options).unwrap();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let number = producer * NUMBERS + sent;
+        let (key, value) = (number.to_le_bytes(), value_of(number));
+        let partition = (sent % u64::from(PARTITIONS)) as u32;
+        let record = NewRecord::of_value(&value).with_key(&key).to_partition(partition);
+        producer_client.send(&record).unwrap();
+        sent += 1;
+        if sent.is_multiple_of(50) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    (sent, producer_client.close())
+}
+
+/// Every partition has every producer's records of it once, and in order.
+fn compare(server: &Server, sent: &[u64]) {
+    let mut connection = Connection::open(server.address());
+    for partition in 0..PARTITIONS {
+        let (found, _) = read_back(&mut connection, TOPIC, partition, 0);
+        let mut next = [u64::from(partition); PRODUCERS as usize];
+        for (offset, number) in found {
+            let (producer, number) = ((number / NUMBERS) as usize, number % NUMBERS);
+            let expected = next[producer];
+            assert_eq!(number, expected, "producer {producer} at {offset} of {partition}");
+            next[producer] += u64::from(PARTITIONS);
+        }
+        for (producer, (next, sent)) in next.into_iter().zip(sent).enumerate() {
+            assert!(next >= *sent, "producer {producer} lacks {next} of {sent} in {partition}");
+        }
+    }
+}
+
+#[test]
+fn an_idempotent_producer_has_every_record_in_the_log_once_whatever_dies_under_it() {
+    let place = Place::new();
+    let mut random = Random::seeded("crash", "an_idempotent_producer_has");
+    let mut server = place.server().shards(2).start();
+    create_topic(&server);
+    let address = server.address().to_owned();
+    let stop = AtomicBool::new(false);
+    let (server, ended) = std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                let (client, stop) = (server.client(), &stop);
+                scope.spawn(move || produce(&client, producer, stop))
+            })
+            .collect();
+        for death in 0..DEATHS {
+            std::thread::sleep(Duration::from_millis(random.below(50..400)));
+            if death % 4 == 3 {
+                assert_eq!(server.stop().code(), Some(0));
+            } else {
+                server.kill();
+            }
+            let shards = 1 + (death as usize % 2);
+            server = place.server().shards(shards).with(&["--listen", &address]).start();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        let closing = Instant::now();
+        let ended: Vec<_> = producers.into_iter().map(|it| it.join().unwrap()).collect();
+        assert!(closing.elapsed() < Duration::from_secs(60), "what was open is acked soon");
+        (server, ended)
+    });
+    for (producer, (sent, totals)) in ended.iter().enumerate() {
+        let acked = Summary { acked: *sent, ..Summary::default() };
+        assert_eq!(*totals, acked, "producer {producer}");
+    }
+    let sent: Vec<u64> = ended.iter().map(|(sent, _)| *sent).collect();
+    println!("sent {sent:?}, of them again {}", server.counter("duplicates"));
+    compare(&server, &sent);
+}
