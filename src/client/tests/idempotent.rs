@@ -291,3 +291,20 @@ fn an_aborted_producer_doubts_what_it_sent_and_refuses_the_rest() {
     ));
     assert_eq!(producer.buffered_bytes(), 0);
 }
+
+/// Small batches, five in flight and a slow disk would be a slow producer.
+#[test]
+fn a_full_batch_grows_on_while_the_window_is_full() {
+    let mut choices = options();
+    choices.batch_bytes = 300;
+    let mut producer = sent(choices, &[b"a", b"b", b"c", b"d", b"e"]);
+    for _ in 0..10 {
+        let taken = producer.append(&NewRecord::of_value(&[7; 200]), NOW).unwrap();
+        assert!(taken.index == 0 || !taken.poll, "there is nothing to send");
+        assert_eq!(told(&mut producer, NOW), []);
+    }
+    hear(&mut producer, &ack(1, 1, AckLevel::Disk, 10), NOW).unwrap();
+    let [Told::Stamped { records: 10, sequence: 5, .. }] = told(&mut producer, NOW)[..] else {
+        panic!("one batch has all ten");
+    };
+}

@@ -169,6 +169,20 @@ impl<A: Clone + Default> Producer<A> {
         self.list(partition);
     }
 
+    /// Seals the open batch if the lane's window has room for it. If not, it may grow until there is
+    /// room: a window of a few batches then costs no throughput, however small batches may be.
+    pub(super) fn seal_for_window(&mut self, partition: u32) -> bool {
+        let lane = &mut self.lanes[partition as usize];
+        let ahead = lane.ready.len() + lane.in_flight.waiting();
+        let has_place = ahead < self.partition_window && !lane.is_draining;
+        if has_place || !self.is_idempotent {
+            self.seal(partition);
+            return true;
+        }
+        lane.overdue = lane.open.as_ref().map(|open| open.id);
+        false
+    }
+
     /// Batches left the lane's window: more may be sent, and what waited for that is sealed.
     pub(super) fn window_moved(&mut self, partition: u32) {
         let lane = &mut self.lanes[partition as usize];

@@ -220,11 +220,8 @@ impl<A: Clone + Default> Producer<A> {
         }
         let last_id = self.last_id;
         let index = self.build(partition, record, now)?;
-        let is_full = self.is_full(partition);
-        if is_full {
-            self.seal(partition);
-        }
-        let poll = is_full || last_id != self.last_id;
+        let is_sealed = self.is_full(partition) && self.seal_for_window(partition);
+        let poll = is_sealed || last_id != self.last_id;
         let link = LinkId(self.topic.shards[partition as usize].0);
         let lane = &self.lanes[partition as usize];
         let (batch, attachment) = match (&lane.open, lane.ready.back()) {

@@ -16,7 +16,8 @@ pub struct ProducerOptions {
     pub durability: DurabilityWanted,
     /// A second level to hear about for the same records, shallower or deeper.
     pub also: Option<AckLevel>,
-    /// A batch is closed when it has reached this size. Cut to what the topic takes.
+    /// A batch is closed when it has reached this size. Cut to what the topic takes. If the
+    /// producer is idempotent, a batch grows on, up to that, while five are in flight.
     pub batch_bytes: usize,
     /// A batch is closed when it has this many records.
     pub batch_records_max: u32,

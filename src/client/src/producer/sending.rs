@@ -80,11 +80,9 @@ impl<A: Clone + Default> Producer<A> {
         match lingering.front() {
             Some(&(due, partition, id)) if due <= now => {
                 lingering.pop_front();
-                if self.lane_has_window(partition) {
-                    self.seal_if_open(partition, id);
-                } else {
-                    // It may grow until the window has room.
-                    self.lanes[partition as usize].overdue = Some(id);
+                let open = self.lanes[partition as usize].open.as_ref();
+                if open.is_some_and(|open| open.id == id) {
+                    self.seal_for_window(partition);
                 }
                 true
             }
