@@ -169,8 +169,8 @@ impl<A: Clone + Default> Producer<A> {
         self.list(partition);
     }
 
-    /// Seals the open batch if the lane's window has room for it. If not, it may grow until there is
-    /// room: a window of a few batches then costs no throughput, however small batches may be.
+    /// Seals the open batch if the lane's window has room for it. If not, it may grow until there
+    /// is room: a window of a few batches then costs no throughput, however small they may be.
     pub(super) fn seal_for_window(&mut self, partition: u32) -> bool {
         let lane = &mut self.lanes[partition as usize];
         let ahead = lane.ready.len() + lane.in_flight.waiting();
