@@ -1,7 +1,7 @@
 //! One scripted life, ended after each of its disk operations in turn.
 
 use plimsoll_sim::Survival;
-use plimsoll_storage::{Level, PartitionConfig};
+use plimsoll_storage::{Level, PartitionConfig, PartitionId};
 
 use crate::model::batch_of;
 use crate::world::{CONFIG, Crash, Cut, Settings, World, id};
@@ -17,7 +17,7 @@ fn script(world: &mut World) -> Result<(), Cut> {
         let bytes = batch_of(sizes[turn % 3], 2, turn as i64, turn as u64);
         let level = [Level::Disk, Level::Memory, Level::PageCache][turn % 3];
         let which = id(1, turn as u32 % 2);
-        world.append(which, &bytes, level)?;
+        append(world, which, &bytes, level)?;
         if turn % 4 == 3 {
             for _ in 0..5 {
                 world.step()?;
@@ -26,15 +26,21 @@ fn script(world: &mut World) -> Result<(), Cut> {
     }
     world.settle()?;
     if world.model.contains_key(&id(2, 0)) {
-        world.append(id(2, 0), &batch_of(70_000, 1, 0, 9), Level::Disk)?;
+        append(world, id(2, 0), &batch_of(70_000, 1, 0, 9), Level::Disk)?;
         world.step()?;
         world.remove(id(2, 0));
     }
-    world.append(id(1, 1), &batch_of(50, 1, 0, 10), Level::Memory)?;
+    append(world, id(1, 1), &batch_of(50, 1, 0, 10), Level::Memory)?;
     world.stop()?;
     world.start(1)?;
-    world.append(id(1, 0), &batch_of(4_000, 1, 0, 11), Level::Disk)?;
+    append(world, id(1, 0), &batch_of(4_000, 1, 0, 11), Level::Disk)?;
     world.settle()
+}
+
+/// Of an idempotent producer: it has to be known again after the cut.
+fn append(world: &mut World, id: PartitionId, bytes: &[u8], level: Level) -> Result<(), Cut> {
+    let bytes = world.numbered(id, bytes);
+    world.append(id, &bytes, level).map(|_| ())
 }
 
 fn cut_everywhere(crash: Crash, durable_writes: bool) {
@@ -62,7 +68,7 @@ fn cut_everywhere(crash: Crash, durable_writes: bool) {
             world.start(2).expect("nothing cuts it");
         }
         world.cut_at = None;
-        let goes_on = world.append(id(1, 1), &batch_of(700, 1, 0, 1), Level::Disk);
+        let goes_on = append(&mut world, id(1, 1), &batch_of(700, 1, 0, 1), Level::Disk);
         goes_on.expect("nothing cuts it");
         world.settle().expect("nothing cuts it");
     }

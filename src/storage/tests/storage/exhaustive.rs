@@ -71,6 +71,7 @@ fn script(world: &mut World) -> Result<(), Cut> {
 
 /// Appends; a failed disk ends the script.
 fn append(world: &mut World, id: PartitionId, bytes: &[u8], level: Level) -> Result<(), Cut> {
+    let bytes = world.numbered(id, bytes);
     loop {
         match world.try_append(id, bytes.to_vec(), level) {
             Ok(_) => return Ok(()),

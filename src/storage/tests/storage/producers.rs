@@ -46,6 +46,38 @@ impl Partition {
 }
 
 impl World {
+    /// The batch as the next one of a producer.
+    pub(crate) fn numbered(&self, id: PartitionId, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let first = ProducerStamp { id: 5, epoch: 0, base_sequence: 0 };
+        let written = self.model[&id].of_producer(first.id);
+        let next = written.last().map_or(first, |(last, records, _)| last.after(*records));
+        stamp(&mut bytes, next);
+        bytes
+    }
+
+    /// Right after a start: what is known of producers is what the batches that are there say. Their
+    /// last five are duplicates, and one that skips a batch is told which comes next.
+    pub(crate) fn check_producers(&mut self, id: PartitionId) {
+        let partition = &self.model[&id];
+        let mut asked = Vec::new();
+        for producer in 0..8 {
+            let written = partition.of_producer(producer);
+            let Some((last, records, _)) = written.last() else { continue };
+            let last_five = written.iter().rev().take(5).rev();
+            asked.extend(last_five.map(|(.., batch)| batch.bytes.clone()));
+            let mut skipping = batch_of(100, 1, 0, 0);
+            stamp(&mut skipping, last.after(records + 1));
+            asked.push(skipping);
+        }
+        for bytes in asked {
+            // It is compared with what the model says.
+            let judged = self.try_append(id, bytes, Level::Memory);
+            let is_gap = matches!(judged, Err(AppendError::OutOfSequence { .. }));
+            assert!(is_gap || judged.is_ok_and(|it| it.is_duplicate), "{id}: nothing is written");
+        }
+    }
+
     /// A producer sends its next batch, one again, or one from nowhere.
     pub(crate) fn produce(
         &mut self,

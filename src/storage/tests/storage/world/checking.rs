@@ -38,6 +38,8 @@ impl World {
         partition.checked = true;
         partition.saw(marks);
         partition.must = Offset::ZERO;
+        self.check_producers(id);
+        let partition = self.model.get_mut(&id).expect("in the model");
         let random_from = Offset::new(self.random.below(partition.end().value() + 1));
         let sizes = [1, 5_000, 100_000, 1 << 20];
         let bytes_max = sizes[self.random.below(4) as usize];
