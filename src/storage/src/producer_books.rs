@@ -172,8 +172,13 @@ impl Storage {
         let batches = self.memory.bytes(span, from, to);
         let Some(Some(partition)) = self.partitions.get_mut(slot.0 as usize) else { return };
         let Some(tables) = &mut partition.producers else { return };
-        let seen = tables.logged.apply_all(batches, now_ms);
-        if in_extent && !seen.is_empty() {
+        let mut seen = BTreeSet::new();
+        tables.logged.apply_all(batches, now_ms, |id| {
+            if in_extent {
+                seen.insert(id);
+            }
+        });
+        if !seen.is_empty() {
             let mut list = Vec::new();
             let count = tables.logged.encode_some(&seen, &mut list);
             self.put_producers(slot, count, &list, draft);

@@ -116,15 +116,16 @@ impl ProducerTable {
         }
     }
 
-    /// As [`apply`](ProducerTable::apply), for batches end to end. Gives the producers seen.
-    pub(crate) fn apply_all(&mut self, batches: &[u8], used_ms: i64) -> BTreeSet<i64> {
-        let (mut rest, mut seen) = (batches, BTreeSet::new());
+    /// As [`apply`](ProducerTable::apply), for batches end to end; says whose they are.
+    pub(crate) fn apply_all(&mut self, batches: &[u8], used_ms: i64, mut seen: impl FnMut(i64)) {
+        let mut rest = batches;
         while let Ok(header) = BatchHeader::decode(rest) {
             self.apply(&header, used_ms);
-            seen.extend(header.producer().map(|stamp| stamp.id));
+            if let Some(stamp) = header.producer() {
+                seen(stamp.id);
+            }
             rest = rest.get(header.length_bytes..).unwrap_or_default();
         }
-        seen
     }
 
     /// Forgets the producer whose last batch is the oldest.

@@ -194,7 +194,7 @@ impl RecoveredPartition {
             self.next_offset = entry.next_offset;
             if entry.extent.is_none() {
                 // Whole batches. Of those in an extent the next entry says it.
-                self.producers.apply_all(entry.inline, 0);
+                self.producers.apply_all(entry.inline, 0, |_| {});
             }
         }
         self.forget_stored_runs();

@@ -56,8 +56,8 @@ impl World {
         bytes
     }
 
-    /// Right after a start: what is known of producers is what the batches that are there say. Their
-    /// last five are duplicates, and one that skips a batch is told which comes next.
+    /// Right after a start: what is known of producers is what the batches that are there say.
+    /// Their last five are duplicates, and one that skips a batch is told which comes next.
     pub(crate) fn check_producers(&mut self, id: PartitionId) {
         let partition = &self.model[&id];
         let mut asked = Vec::new();
@@ -280,4 +280,43 @@ fn a_producer_that_rests_too_long_is_forgotten_also_when_a_start_lies_between() 
         let late = world.life().shards[shard].append(slot, &batch, Level::Disk, now);
         assert_eq!(late, Err(AppendError::ProducerUnknown), "restarts: {restarts}");
     }
+}
+
+/// Somebody with many producers in one partition cost those of another partition their place.
+#[test]
+fn producers_of_all_partitions_are_bounded_and_a_crowd_gives_way_before_a_few() {
+    let mut world = begun(Settings::default());
+    let few = id(1, 9);
+    world.create(few, CONFIG);
+    let crowds: Vec<PartitionId> = (1..7).map(|partition| id(1, partition)).collect();
+    for crowd in &crowds {
+        world.create(*crowd, CONFIG);
+    }
+    let now = world.clock.now;
+    let life = world.life();
+    let mut append = |id: PartitionId, producer, sequence| {
+        let (shard, slot) = life.slots[&id];
+        let bytes = batch(producer, sequence, 100);
+        let limits = plimsoll_batch::BatchLimits::default();
+        let batch = plimsoll_batch::Batch::validate(&bytes, &limits).unwrap();
+        life.shards[shard].append(slot, &batch, Level::Memory, now)
+    };
+    append(few, 7, 0).unwrap();
+    let producers = PRODUCERS_MAX as i64;
+    for producer in 0..producers {
+        for crowd in &crowds {
+            append(*crowd, producer, 0).unwrap();
+        }
+    }
+    assert!(append(few, 7, 0).unwrap().is_duplicate);
+    let known =
+        |append: &mut dyn FnMut(i64) -> bool| (0..producers).filter(|it| append(*it)).count();
+    let mut total = 0;
+    for crowd in &crowds {
+        total +=
+            known(&mut |producer| append(*crowd, producer, 1) != Err(AppendError::ProducerUnknown));
+        assert!(append(*crowd, producers - 1, 1).unwrap().is_duplicate, "the last one is known");
+    }
+    // The journal has 8 MiB: a producer for each 2 KiB of it.
+    assert!((3_900..=4_096).contains(&total), "{total} are known");
 }
