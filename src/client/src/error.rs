@@ -1,7 +1,7 @@
 //! What went wrong with a connection, or at the server.
 //!
 //! [`ServerError`] is an answer: the server spoke, and one request failed. [`ConnectionFault`]
-//! ends a connection, and everything on it that was not answered has an unknown fate.
+//! ends a connection, and whether what was not answered on it was carried out is unknown.
 
 use alloc::sync::Arc;
 use core::time::Duration;

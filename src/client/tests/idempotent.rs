@@ -308,3 +308,17 @@ fn a_full_batch_grows_on_while_the_window_is_full() {
         panic!("one batch has all ten");
     };
 }
+
+#[test]
+fn records_without_a_key_leave_a_partition_whose_window_is_full() {
+    let mut choices = options();
+    choices.batch_bytes = 100;
+    let mut producer: Producer<u8> = Producer::new(topic(2), choices, 0);
+    let mut places = Vec::new();
+    for _ in 0..12 {
+        let record = [7; 100];
+        places.push(producer.append(&NewRecord::of_value(&record), NOW).unwrap().partition);
+    }
+    // Nothing is sent yet: five batches of each partition, and then the open ones grow.
+    assert_eq!(places, [0, 1].repeat(6));
+}

@@ -112,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_the_format_before_is_read() {
+        let mut block = [0; BLOCK_BYTES];
+        MANIFEST.encode(&mut block);
+        block[8] = 1;
+        assert_eq!(Manifest::decode(&block), Ok(MANIFEST));
+    }
+
+    #[test]
     fn a_newer_format_is_named_and_a_flipped_bit_is_damage() {
         let mut block = [0; BLOCK_BYTES];
         MANIFEST.encode(&mut block);

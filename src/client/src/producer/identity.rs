@@ -180,6 +180,8 @@ impl<A: Clone + Default> Producer<A> {
             return true;
         }
         lane.overdue = lane.open.as_ref().map(|open| open.id);
+        // Records without a key go where there may be room.
+        self.partitioner.batch_closed(partition);
         false
     }
 
