@@ -76,7 +76,8 @@ impl Storage {
         let ahead = end.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
         let limit = partition.config.segment_bytes;
         let ahead = if segment == partition.active { (end + ahead).min(limit) } else { end };
-        let wanted = block_ceil(ahead.max(end));
+        let allocated = partition.file(segment).map_or(0, |file| file.allocated);
+        let wanted = block_ceil(ahead.max(end)).max(allocated);
         partition.jobs += 1;
         self.grows.insert(slot, Grow { segment, wanted, step, file: None });
         self.run_grow(slot);

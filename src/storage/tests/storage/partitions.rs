@@ -331,3 +331,32 @@ fn one_shard_that_takes_over_what_many_had_goes_on() {
         world.stop().expect(FINE);
     }
 }
+
+/// A file that had more blocks than were needed at once was asked to be as long as was needed:
+/// shorter than it is.
+#[test]
+fn a_file_is_not_made_shorter_when_a_full_disk_is_tried_again() {
+    let mut world = World::new(7, Settings::default());
+    let ids = [id(1, 0), id(1, 1)];
+    for which in ids {
+        world.create(which, PartitionConfig { segment_bytes: 4 << 20, ..CONFIG });
+    }
+    world.start(1).expect(FINE);
+    world.append(ids[0], &batch_of(100_000, 1, 0, 3), Level::Disk).expect(FINE);
+    world.settle().expect(FINE);
+    world.machine.disk.faults.no_space = true;
+    world.append(ids[1], &batch_of(100_000, 1, 0, 3), Level::Disk).expect(FINE);
+    for _ in 0..20 {
+        world.step().expect(FINE);
+    }
+    for _ in 0..15 {
+        let bytes = batch_of(20_000, 1, 0, 3);
+        world.try_append(ids[0], bytes, Level::Memory).expect("its file has blocks for it");
+    }
+    world.machine.disk.faults.no_space = false;
+    // Tried again before any of it is on its way.
+    world.clock.advance(std::time::Duration::from_millis(300));
+    let now = world.clock.now;
+    world.life().shards[0].handle_timeout(now);
+    world.settle().expect(FINE);
+}
