@@ -322,3 +322,21 @@ fn records_without_a_key_leave_a_partition_whose_window_is_full() {
     // Nothing is sent yet: five batches of each partition, and then the open ones grow.
     assert_eq!(places, [0, 1].repeat(6));
 }
+
+/// It was told refused, *surely not written*, after it had been told to be in memory.
+#[test]
+fn a_batch_that_was_in_doubt_once_is_never_told_refused_even_if_it_is_surely_gone() {
+    let mut producer = sent(options(), &[b"a", b"b"]);
+    hear(&mut producer, &ack(1, 1, AckLevel::Disk, 10), NOW).unwrap();
+    producer.handle_lost(LINK, ConnectionFault::ClosedByServer, NOW);
+    let later = at_ms(100);
+    connect(&mut producer, None, later);
+    told(&mut producer, later);
+    hear(&mut producer, &out_of_sequence(1, 0, 1), later).unwrap();
+    told(&mut producer, later);
+    hear(&mut producer, &identity(3, 8), later).unwrap();
+    assert_eq!(told(&mut producer, later), [produce(2, 8, 0, b"b")]);
+    let damaged = error(Opcode::Produce, 2, ErrorCode::DataDamaged, Fate::Refused);
+    hear(&mut producer, &damaged, later).unwrap();
+    assert!(matches!(outcomes(&mut producer)[..], [_, BatchOutcome::Unknown(_)]));
+}

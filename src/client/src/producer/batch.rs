@@ -35,8 +35,10 @@ pub(super) struct SealedBatch<A> {
     pub(super) stamp: Option<ProducerStamp>,
     /// It was sent with that stamp, and is sent again with no other.
     pub(super) is_pinned: bool,
-    /// Why it may be there although it was not acked.
+    /// Why it may be there although it was not acked: then it is never told refused.
     pub(super) doubt: Option<Doubt>,
+    /// It still may: it is not sent with another stamp.
+    pub(super) may_be_there: bool,
     /// A level of two that was told already.
     pub(super) told: Option<AckLevel>,
 }
@@ -77,6 +79,7 @@ impl<A> OpenBatch<A> {
             stamp,
             is_pinned: false,
             doubt: None,
+            may_be_there: false,
             told: None,
         };
         (sealed, self.builder)

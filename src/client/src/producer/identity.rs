@@ -79,6 +79,7 @@ impl<A: Clone + Default> Producer<A> {
     /// The batch may be there: it is sent again as it is.
     pub(super) fn doubt(&mut self, partition: u32, mut batch: SealedBatch<A>, doubt: Doubt) {
         batch.doubt = Some(doubt);
+        batch.may_be_there = true;
         self.put_back(partition, batch);
     }
 
@@ -90,7 +91,7 @@ impl<A: Clone + Default> Producer<A> {
     }
 
     /// The server says that the batch is not the one that comes next; or that it does not know who
-    /// sent it. It was not written now. Gives an outcome if it cannot be sent again.
+    /// sent it. It was not written now.
     pub(super) fn handle_misfit(
         &mut self,
         partition: u32,
@@ -111,16 +112,21 @@ impl<A: Clone + Default> Producer<A> {
             // The server has lost what it had acked before this batch: it restarted. Neither this
             // batch nor any behind it is there.
             let lane = &mut self.lanes[partition as usize];
-            lane.ready
-                .iter_mut()
-                .chain(lane.in_flight.batches_mut())
-                .for_each(|it| it.doubt = None);
-            batch.doubt = None;
+            for behind in lane.ready.iter_mut().chain(lane.in_flight.batches_mut()) {
+                behind.may_be_there = false;
+            }
+            batch.may_be_there = false;
         }
-        if is_current && !(is_gap && batch.doubt.is_some()) {
+        // One that is there, and too old to be known again, leaves no gap.
+        if is_current && !(is_gap && batch.may_be_there) {
             self.begin_anew(partition, batch.id);
         }
-        match batch.doubt.take() {
+        self.send_anew(partition, batch);
+    }
+
+    /// The batch gets another stamp, unless it may be there with the one that it has.
+    fn send_anew(&mut self, partition: u32, mut batch: SealedBatch<A>) {
+        match batch.doubt.take_if(|_| batch.may_be_there) {
             Some(doubt) => self.settle(partition, batch, BatchOutcome::Unknown(doubt)),
             None => {
                 batch.is_pinned = false;
@@ -157,14 +163,8 @@ impl<A: Clone + Default> Producer<A> {
         let (behind, before): (Vec<_>, Vec<_>) =
             lane.ready.drain(..).partition(|batch| batch.id > given_up);
         lane.ready.extend(before);
-        for mut batch in behind {
-            match batch.doubt.take() {
-                Some(doubt) => self.settle(partition, batch, BatchOutcome::Unknown(doubt)),
-                None => {
-                    batch.is_pinned = false;
-                    self.lanes[partition as usize].ready.push_back(batch);
-                }
-            }
+        for batch in behind {
+            self.send_anew(partition, batch);
         }
         self.list(partition);
     }
