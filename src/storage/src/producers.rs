@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use plimsoll_batch::{BatchHeader, Offset, ProducerStamp};
 
 use crate::encoding::{Reader, Writer};
-use crate::limits::{PRODUCER_BATCHES_MAX, PRODUCERS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX};
 
 /// Bytes of one producer before its batches, in a journal entry.
 const PRODUCER_BYTES: usize = 24;
@@ -21,6 +21,8 @@ const BATCH_BYTES: usize = 16;
 /// The most that the producers of one partition take in a journal entry.
 pub(crate) const PRODUCERS_BYTES_MAX: usize =
     PRODUCERS_MAX * (PRODUCER_BYTES + PRODUCER_BATCHES_MAX * BATCH_BYTES);
+// Beside the longest list of segments and the longest tail a snapshot's frame has room for them.
+const _: () = assert!(PRODUCERS_BYTES_MAX < FRAME_BYTES_MAX / 8);
 
 /// The idempotent producers that a partition knows, at most [`PRODUCERS_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -280,5 +282,98 @@ impl Iterator for ProducersIn<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest == 0 { None } else { self.read() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Entries, Entry, PRODUCERS_BYTES, encode_producers};
+    use crate::identity::PartitionId;
+    use alloc::vec;
+    use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, assign};
+
+    const NEVER: (i64, i64) = (0, i64::MAX);
+
+    /// The header of a batch of two records.
+    fn header(id: i64, epoch: i16, base_sequence: i32, base: u64) -> BatchHeader {
+        let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
+        builder.set_producer(ProducerStamp { id, epoch, base_sequence });
+        for _ in 0..2 {
+            builder.append(0, None, Some(b"v"), &[]).unwrap();
+        }
+        builder.finish_into(&mut bytes);
+        assign(&mut bytes, Offset::new(base), 1);
+        *Batch::validate(&bytes, &BatchLimits::default()).unwrap().header()
+    }
+
+    fn judge(table: &ProducerTable, id: i64, base_sequence: i32) -> Verdict {
+        table.judge((ProducerStamp { id, epoch: 0, base_sequence }, 2), NEVER)
+    }
+
+    fn of_seven_batches() -> ProducerTable {
+        let mut table = ProducerTable::default();
+        (0..7).for_each(|at| table.apply(&header(1, 0, 2 * at, 2 * at as u64), 5));
+        table
+    }
+
+    #[test]
+    fn the_last_five_are_duplicates_where_they_are_and_the_next_is_next() {
+        let table = of_seven_batches();
+        for at in 2..7 {
+            assert_eq!(judge(&table, 1, 2 * at), Verdict::Duplicate(Offset::new(2 * at as u64)));
+        }
+        assert_eq!(judge(&table, 1, 14), Verdict::Next);
+        for stray in [0, 2, 3, 13, 15, 16] {
+            assert_eq!(judge(&table, 1, stray), Verdict::OutOfSequence { expected: 14 });
+        }
+        let other_count = (ProducerStamp { id: 1, epoch: 0, base_sequence: 12 }, 3);
+        assert_eq!(table.judge(other_count, NEVER), Verdict::OutOfSequence { expected: 14 });
+        assert_eq!(judge(&table, 2, 14), Verdict::Unknown);
+        assert_eq!(judge(&table, 2, 0), Verdict::Next);
+    }
+
+    #[test]
+    fn sequences_go_on_at_zero_behind_the_greatest() {
+        let mut table = ProducerTable::default();
+        table.apply(&header(1, 0, i32::MAX - 3, 0), 5);
+        table.apply(&header(1, 0, i32::MAX - 1, 2), 5);
+        assert_eq!(judge(&table, 1, 0), Verdict::Next);
+        table.apply(&header(1, 0, 0, 4), 5);
+        assert_eq!(judge(&table, 1, i32::MAX - 3), Verdict::Duplicate(Offset::ZERO));
+        assert_eq!(judge(&table, 1, 2), Verdict::Next);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_duplicate_and_whoever_loses_all_is_unknown() {
+        let mut table = of_seven_batches();
+        table.apply(&header(2, 0, 0, 14), 5);
+        table.cut(Offset::new(12));
+        assert_eq!(judge(&table, 1, 10), Verdict::Duplicate(Offset::new(10)));
+        assert_eq!(judge(&table, 1, 12), Verdict::Next);
+        assert_eq!(judge(&table, 2, 2), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_table_reads_back_from_its_entry_and_one_that_does_not_add_up_is_refused() {
+        let mut table = of_seven_batches();
+        table.apply(&header(i64::MAX, 3, 0, 14), -1);
+        let mut list = Vec::new();
+        let count = table.encode_all(&mut list);
+        let id = PartitionId { topic: 1, partition: 2 };
+        let mut entry = vec![0; PRODUCERS_BYTES + list.len()];
+        encode_producers(id, count, &list, &mut entry);
+        let Some(Ok(Entry::Producers(read))) = Entries::new(&entry).next() else {
+            panic!("it is an entry of producers")
+        };
+        let mut again = ProducerTable::default();
+        again.replace(read.list);
+        assert_eq!((read.partition, read.count, again), (id, 2, table));
+        // The number of producers, and of the first one's batches.
+        for (at, wrong) in [(16, 1), (16, 3), (34, 0), (34, 6), (34, 4)] {
+            let mut wrongly = entry.clone();
+            wrongly[at] = wrong;
+            assert!(matches!(Entries::new(&wrongly).next(), Some(Err(_))), "{at} is {wrong}");
+        }
     }
 }

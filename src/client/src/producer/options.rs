@@ -14,7 +14,9 @@ use plimsoll_wire::{AckLevel, DurabilityWanted};
 pub struct ProducerOptions {
     /// When a record counts as acked.
     pub durability: DurabilityWanted,
-    /// A second level to hear about for the same records, shallower or deeper.
+    /// A second level to hear about for the same records, shallower or deeper. After a failure
+    /// that the shallower one does not survive, an idempotent producer writes them again: then the
+    /// deeper ack names another offset.
     pub also: Option<AckLevel>,
     /// A batch is closed when it has reached this size. Cut to what the topic takes. If the
     /// producer is idempotent, a batch grows on, up to that, while five are in flight.
