@@ -72,6 +72,7 @@ impl Storage {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
         self.rest_begins(now);
+        self.feed();
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
         }
@@ -204,9 +205,16 @@ impl Storage {
 
     /// Goes on to append what only the arenas of the dead process held, as far as there is room:
     /// what is in makes room by and by, as it becomes durable.
+    ///
+    /// What the journal has of partitions that are still to be opened comes before it, or there may
+    /// be no room for that; but the metadata topic is read before others are opened.
     pub(crate) fn feed(&mut self) {
+        let is_opening = self.seeding == Seeding::Opening;
         while let Some(mut feed) = self.feeds.pop_front() {
             let (slot, leased) = (feed.slot, feed.leased);
+            if is_opening && self.partition(slot).id != PartitionId::METADATA {
+                return self.feeds.push_front(feed);
+            }
             let all_in = self.feed_one(&mut feed);
             let partition = self.partition_mut(slot);
             // It was shown by the dead process, under its lease.
@@ -356,4 +364,68 @@ fn headless(id: PartitionId, recovered: &RecoveredPartition) -> Option<Damage> {
         partition: Some(id),
         what: String::from("the beginning of the partition is not in the journal"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use plimsoll_batch::{BatchBuilder, assign};
+    use plimsoll_sim::heap_arena;
+
+    use super::*;
+    use crate::frame::Sequence;
+    use crate::recovered::Place;
+    use crate::{DataDirId, Journal, StorageConfig};
+
+    const PLACE: Place = Place { epoch: 1, journal: 0, sequence: Sequence(1) };
+
+    /// A partition of which only an old arena had these batches of 100 kB.
+    fn in_an_arena(batches: u64) -> RecoveredPartition {
+        let mut found = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        for number in 0..batches {
+            let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
+            builder.append(0, None, Some(&[7; 100_000]), &[]).unwrap();
+            builder.finish_into(&mut bytes);
+            assign(&mut bytes, Offset::new(number), 1);
+            found.from_arena.extend_from_slice(&bytes);
+        }
+        found
+    }
+
+    /// What an arena had of one partition went in before what the journal had of the next, and left
+    /// no room for that: the start ended there, every time.
+    #[test]
+    fn what_a_journal_has_of_all_partitions_finds_room_before_what_arenas_have_of_one() {
+        let mut journaled = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        let bytes = alloc::vec![7; 1 << 20];
+        journaled.runs = [Run { segment: Offset::ZERO, stored: 0, bytes, end: 1 << 20 }].into();
+        journaled.next_offset = Offset::new(9);
+        let ids = [0, 1].map(|partition| PartitionId { topic: 1, partition });
+        let recovered = BTreeMap::from([(ids[0], in_an_arena(60)), (ids[1], journaled)]);
+        let arena = heap_arena(arena_bytes_needed(&recovered));
+        let config = StorageConfig {
+            data_dir: DataDirId([1; 16]),
+            epoch: 2,
+            boot_id: [1; 16],
+            durable_writes: false,
+            journal: Journal::empty(0, 32 << 20),
+            journal_damage: None,
+            recovered,
+        };
+        let mut storage = Storage::new(config, arena);
+        let settings = PartitionConfig {
+            segment_bytes: 16 << 20,
+            batch_bytes_max: 1 << 20,
+            flush_interval: Duration::from_millis(100),
+        };
+        let slots = ids.map(|id| storage.open_partition(id, settings));
+        storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });
+        let ends = slots.map(|slot| storage.end_of(slot).value());
+        assert!(
+            ends[0] > 0 && ends[0] < 60,
+            "{ends:?}: as much as there is room for, the rest later"
+        );
+        assert_eq!(ends[1], 9);
+    }
 }
