@@ -9,7 +9,7 @@ use plimsoll_client_blocking::{
 };
 use plimsoll_tests::{Connection, Place, Random, Server, read_back, value_of};
 
-use crate::lives::{PARTITIONS, TOPIC, create_topic};
+use crate::lives::{Death, PARTITIONS, TOPIC, create_topic};
 
 const PRODUCERS: u64 = 3;
 const DEATHS: u64 = 8;
@@ -18,10 +18,13 @@ const DEATHS: u64 = 8;
 const NUMBERS: u64 = 1 << 32;
 
 /// Sends until it is told to stop; gives how many, and how they ended.
-fn produce(client: &Client, producer: u64, stop: &AtomicBool) -> (u64, Summary) {
-    let levels = [Durability::PageCache, Durability::Disk, Durability::Disk];
+fn produce(
+    client: &Client,
+    (producer, durability): (u64, Durability),
+    stop: &AtomicBool,
+) -> (u64, Summary) {
     let mut options = ProducerOptions::default();
-    options.durability = DurabilityWanted::Level(levels[producer as usize]);
+    options.durability = DurabilityWanted::Level(durability);
     options.also = (producer == 1).then_some(AckLevel::PageCache);
     options.batch_bytes = 16 << 10;
     let producer_client = client.producer(TOPIC, options).unwrap();
@@ -60,14 +63,26 @@ fn compare(server: &Server, sent: &[u64]) {
 
 #[test]
 fn an_idempotent_producer_has_every_record_in_the_log_once_whatever_dies_under_it() {
+    let random = Random::seeded("crash", "an_idempotent_producer_has");
+    die_under(random, Death::Process, [Durability::PageCache, Durability::Disk, Durability::Disk]);
+}
+
+/// What weaker levels lose, nobody was told of at `disk`: it is written again, elsewhere.
+#[test]
+fn an_idempotent_producer_at_disk_has_every_record_in_the_log_once_whatever_power_takes() {
+    let random = Random::seeded("crash", "an_idempotent_producer_at_disk");
+    die_under(random, Death::Power, [Durability::Disk; 3]);
+}
+
+fn die_under(mut random: Random, death_is: Death, levels: [Durability; PRODUCERS as usize]) {
     let place = Place::new();
-    let mut random = Random::seeded("crash", "an_idempotent_producer_has");
     let mut server = place.server().shards(2).start();
     create_topic(&server);
     let address = server.address().to_owned();
     let stop = AtomicBool::new(false);
     let (server, ended) = std::thread::scope(|scope| {
-        let producers: Vec<_> = (0..PRODUCERS)
+        let producers: Vec<_> = (0..)
+            .zip(levels)
             .map(|producer| {
                 let (client, stop) = (server.client(), &stop);
                 scope.spawn(move || produce(&client, producer, stop))
@@ -79,6 +94,9 @@ fn an_idempotent_producer_has_every_record_in_the_log_once_whatever_dies_under_i
                 assert_eq!(server.stop().code(), Some(0));
             } else {
                 server.kill();
+            }
+            if death_is == Death::Power {
+                place.remove_arenas();
             }
             let shards = 1 + (death as usize % 2);
             server = place.server().shards(shards).with(&["--listen", &address]).start();
