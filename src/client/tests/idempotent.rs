@@ -154,6 +154,25 @@ fn what_follows_a_batch_that_is_refused_for_good_goes_on_under_a_new_identity() 
 }
 
 #[test]
+fn what_is_refused_again_and_again_is_sent_again_ever_more_rarely() {
+    let mut producer = sent(options(), &[b"a"]);
+    let mut now = NOW;
+    let mut waits = Vec::new();
+    for correlation in 1..9 {
+        let full = error(Opcode::Produce, correlation, ErrorCode::DiskFull, Fate::Refused);
+        hear(&mut producer, &full, now).unwrap();
+        let refused_at = now;
+        while told(&mut producer, now) == [] {
+            now = producer.poll_timeout().unwrap().max(now + Duration::from_millis(1));
+            producer.handle_timeout(now);
+        }
+        waits.push(now.since(refused_at).as_millis());
+    }
+    assert!(waits.is_sorted() && waits[0] < 100 && waits[7] >= 1_600, "{waits:?}");
+    assert!(waits[7] < 2_000, "{waits:?}");
+}
+
+#[test]
 fn an_unknown_fate_is_cleared_up_by_sending_again() {
     let mut producer = sent(options(), &[b"a"]);
     let unknown = error(Opcode::Produce, 1, ErrorCode::DiskFailed, Fate::Unknown);

@@ -201,16 +201,15 @@ impl<A: Clone + Default> Producer<A> {
             ErrorCode::OutOfSequence | ErrorCode::ProducerFenced | ErrorCode::ProducerUnknown
         );
         let is_early = now < batch.opened_at + self.options.delivery_timeout;
-        batch.refusals = batch.refusals.saturating_add(1);
         match error.fate {
             Fate::Refused if is_misfit => self.handle_misfit(partition, batch, error),
             Fate::Refused if error.is_retriable() && is_early => {
-                self.pause(partition, now);
+                self.pause(partition, &mut batch.refusals, now);
                 self.put_back(partition, batch);
             }
             Fate::Refused => self.give_up(partition, batch, error),
             Fate::Unknown | Fate::NotAppend if self.is_idempotent && is_early => {
-                self.pause(partition, now);
+                self.pause(partition, &mut batch.refusals, now);
                 self.doubt(partition, batch, Doubt::Server(error));
             }
             Fate::Unknown | Fate::NotAppend => {
@@ -220,9 +219,11 @@ impl<A: Clone + Default> Producer<A> {
         }
     }
 
-    /// Nothing more is sent to the partition for a while.
-    fn pause(&mut self, partition: u32, now: Instant) {
-        let until = now + self.options.retry_delay;
+    /// Nothing more is sent to the partition for a while, which doubles with each refusal.
+    fn pause(&mut self, partition: u32, refusals: &mut u32, now: Instant) {
+        let delay = self.options.retry_delay.saturating_mul(1 << (*refusals).min(5));
+        *refusals = refusals.saturating_add(1);
+        let until = now + delay;
         self.lanes[partition as usize].paused_until = Some(until);
         self.next_sweep = self.next_sweep.min(until);
     }
@@ -231,7 +232,7 @@ impl<A: Clone + Default> Producer<A> {
     fn handle_bind_error(&mut self, partition: u32, error: &ServerError, now: Instant) {
         self.lanes[partition as usize].binding = Binding::Unbound;
         if error.is_retriable() {
-            return self.pause(partition, now);
+            return self.pause(partition, &mut 0, now);
         }
         self.seal(partition);
         while let Some(batch) = self.lanes[partition as usize].ready.pop_front() {

@@ -39,7 +39,8 @@ pub struct ProducerOptions {
     /// A record that could not be sent for this long is refused; the fate of one that was sent and
     /// not acked is unknown then, and not before if the producer is idempotent.
     pub delivery_timeout: Duration,
-    /// The wait before a batch is sent again that the server refused for a reason that passes.
+    /// The wait before a batch is sent again that the server refused for a reason that passes; it
+    /// doubles each time, up to 32 times as long.
     pub retry_delay: Duration,
     /// How batches are compressed.
     pub compression: Compression,

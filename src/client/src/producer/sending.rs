@@ -173,9 +173,13 @@ impl<A: Clone + Default> Producer<A> {
         };
         for partition in 0..self.lanes.len() {
             let lane = &mut self.lanes[partition];
-            if lane.paused_until.is_some_and(|until| until <= now) {
-                lane.paused_until = None;
-                self.list(partition as u32);
+            match lane.paused_until {
+                Some(until) if until <= now => {
+                    lane.paused_until = None;
+                    self.list(partition as u32);
+                }
+                Some(until) => self.next_sweep = self.next_sweep.min(until),
+                None => {}
             }
             let lane = &self.lanes[partition];
             if lane.open.as_ref().is_some_and(|open| open.opened_at + timeout <= now) {
