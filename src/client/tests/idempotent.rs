@@ -162,7 +162,7 @@ fn what_is_refused_again_and_again_is_sent_again_ever_more_rarely() {
         let full = error(Opcode::Produce, correlation, ErrorCode::DiskFull, Fate::Refused);
         hear(&mut producer, &full, now).unwrap();
         let refused_at = now;
-        while told(&mut producer, now) == [] {
+        while told(&mut producer, now).is_empty() {
             now = producer.poll_timeout().unwrap().max(now + Duration::from_millis(1));
             producer.handle_timeout(now);
         }
