@@ -43,6 +43,12 @@ pub enum ErrorCode {
     Overloaded,
     ShuttingDown,
     TooManyConnections,
+    MemberUnknown,
+    MemberFenced,
+    NotAssigned,
+    GroupNotEmpty,
+    GroupNotFound,
+    GroupMismatch,
     /// A code that this build does not know, from a newer server.
     Other(u16),
 }
@@ -50,7 +56,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Every code with its number, its name in `PROTOCOL.md`, and whether the server closes the
     /// connection after it.
-    const TABLE: [(ErrorCode, u16, &'static str, bool); 35] = [
+    const TABLE: [(ErrorCode, u16, &'static str, bool); 41] = [
         (ErrorCode::ProtocolVersion, 1, "PROTOCOL_VERSION", true),
         (ErrorCode::MalformedFrame, 2, "MALFORMED_FRAME", true),
         (ErrorCode::Checksum, 3, "CHECKSUM", true),
@@ -86,6 +92,12 @@ impl ErrorCode {
         (ErrorCode::Overloaded, 51, "OVERLOADED", false),
         (ErrorCode::ShuttingDown, 52, "SHUTTING_DOWN", true),
         (ErrorCode::TooManyConnections, 53, "TOO_MANY_CONNECTIONS", true),
+        (ErrorCode::MemberUnknown, 64, "MEMBER_UNKNOWN", false),
+        (ErrorCode::MemberFenced, 65, "MEMBER_FENCED", false),
+        (ErrorCode::NotAssigned, 66, "NOT_ASSIGNED", false),
+        (ErrorCode::GroupNotEmpty, 67, "GROUP_NOT_EMPTY", false),
+        (ErrorCode::GroupNotFound, 68, "GROUP_NOT_FOUND", false),
+        (ErrorCode::GroupMismatch, 69, "GROUP_MISMATCH", false),
     ];
 
     /// The code with this number, or [`ErrorCode::Other`].

@@ -32,18 +32,25 @@ mod watermarks;
 pub use error_code::{ErrorCode, Fate};
 pub use frame::{Decoded, Flags, Frame, decode_frame};
 pub use frame_error::FrameError;
-pub use identity::{CorrelationId, Handle, PartitionIndex, ShardIndex, TopicId};
+pub use identity::{
+    CorrelationId, Generation, Handle, MemberId, PartitionIndex, ShardIndex, TopicId,
+    TopicPartition,
+};
 pub use level::{AckLevel, Durability, DurabilityWanted, UnknownLevel, Visible};
 pub use limits::*;
 pub use opcode::Opcode;
 pub use plimsoll_batch::Offset;
 pub use request::{
-    AckEntries, AckEntry, Acks, AcksEncoder, BatchesKind, Bind, BindResponse, CreateTopic,
-    CreateTopicResponse, Credit, DeleteTopic, Delivery, Describe, DescribeResponse, Fetch, Fetched,
-    Hello, HelloResponse, InitProducer, InitProducerResponse, MetadataRequest, MetadataResponse,
-    Offsets, OffsetsResponse, OffsetsWhat, PartitionDescription, PartitionState, Ping, Produce,
-    Request, Stat, Stats, StatsResponse, Subscribe, Subscribed, TopicMetadata, Unbind, Unsubscribe,
-    encode_batches_head, encode_produce, encode_produce_head,
+    AckEntries, AckEntry, Acks, AcksEncoder, AssignedPartition, AssignedTopic, Assignment,
+    Assignor, BatchesKind, Bind, BindResponse, CommitMode, CommitOffsets, CommitOffsetsResponse,
+    CommittedOffset, CreateTopic, CreateTopicResponse, Credit, DeleteGroup, DeleteTopic, Delivery,
+    Describe, DescribeGroup, DescribeResponse, Fetch, Fetched, GroupDescription, GroupState,
+    Heartbeat, Hello, HelloResponse, InitProducer, InitProducerResponse, JoinGroup, LeaveGroup,
+    ListGroups, ListGroupsResponse, ListedGroup, MemberDescription, Membership, MetadataRequest,
+    MetadataResponse, OffsetDescription, OffsetToCommit, Offsets, OffsetsResponse, OffsetsWhat,
+    PartitionDescription, PartitionState, Ping, Produce, Request, Stat, Stats, StatsResponse,
+    Subscribe, Subscribed, TopicMetadata, Unbind, Unsubscribe, encode_batches_head, encode_produce,
+    encode_produce_head,
 };
 pub use response::{ErrorResponse, Response, encode_empty_response};
 pub use topic_name::{InvalidTopicName, TopicName, topic_name_is_valid};

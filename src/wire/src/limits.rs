@@ -37,6 +37,30 @@ pub const METADATA_NAMES_MAX: u32 = 1_000;
 /// Partitions in one answer to `describe`.
 pub const DESCRIBE_PARTITIONS_MAX: u32 = 100_000;
 
+/// A group's name in bytes, and that of a static member; neither is empty where it is given.
+pub const GROUP_NAME_BYTES_MAX: usize = 249;
+
+/// Topics that a member subscribes to.
+pub const GROUP_TOPICS_MAX: u32 = 1_000;
+
+/// Partitions of one member.
+pub const GROUP_PARTITIONS_MAX: u32 = 100_000;
+
+/// Members of one group.
+pub const GROUP_MEMBERS_MAX: u32 = 10_000;
+
+/// Offsets in one `commit_offsets`.
+pub const COMMIT_OFFSETS_MAX: u32 = 10_000;
+
+/// The note beside a committed offset, in bytes.
+pub const COMMIT_METADATA_BYTES_MAX: usize = 4_096;
+
+/// The bounds of a member's session timeout.
+pub const SESSION_TIMEOUT_MS_MIN: u32 = 500;
+
+/// As [`SESSION_TIMEOUT_MS_MIN`].
+pub const SESSION_TIMEOUT_MS_MAX: u32 = 3_600_000;
+
 /// How long a `fetch` may wait.
 pub const FETCH_WAIT_MS_MAX: u32 = 60_000;
 

@@ -29,12 +29,21 @@ pub enum Opcode {
     Unsubscribe = 15,
     Offsets = 16,
     Stats = 17,
-    InitProducer = 24,
+    JoinGroup = 18,
+    Heartbeat = 19,
+    /// Server to client only.
+    Assignment = 20,
+    LeaveGroup = 21,
+    CommitOffsets = 22,
+    DescribeGroup = 23,
+    ListGroups = 24,
+    DeleteGroup = 25,
+    InitProducer = 26,
 }
 
 impl Opcode {
     /// Every opcode, in the order of the numbers.
-    pub const ALL: [Opcode; 19] = [
+    pub const ALL: [Opcode; 27] = [
         Opcode::Connection,
         Opcode::Hello,
         Opcode::Ping,
@@ -53,6 +62,14 @@ impl Opcode {
         Opcode::Unsubscribe,
         Opcode::Offsets,
         Opcode::Stats,
+        Opcode::JoinGroup,
+        Opcode::Heartbeat,
+        Opcode::Assignment,
+        Opcode::LeaveGroup,
+        Opcode::CommitOffsets,
+        Opcode::DescribeGroup,
+        Opcode::ListGroups,
+        Opcode::DeleteGroup,
         Opcode::InitProducer,
     ];
 }
@@ -62,7 +79,7 @@ impl TryFrom<u8> for Opcode {
 
     /// Gives the byte back if it is no opcode of this version.
     fn try_from(byte: u8) -> Result<Opcode, u8> {
-        Opcode::ALL.iter().copied().find(|opcode| *opcode as u8 == byte).ok_or(byte)
+        Opcode::ALL.get(usize::from(byte)).copied().ok_or(byte)
     }
 }
 

@@ -14,8 +14,9 @@ use crate::frame_error::FrameError;
 use crate::identity::{CorrelationId, Handle};
 use crate::opcode::Opcode;
 use crate::request::{
-    Acks, BindResponse, CreateTopicResponse, Delivery, DescribeResponse, Fetched, HelloResponse,
-    InitProducerResponse, MetadataResponse, OffsetsResponse, StatsResponse, Subscribed,
+    Acks, Assignment, BindResponse, CommitOffsetsResponse, CreateTopicResponse, Delivery,
+    DescribeResponse, Fetched, GroupDescription, HelloResponse, InitProducerResponse,
+    ListGroupsResponse, Membership, MetadataResponse, OffsetsResponse, StatsResponse, Subscribed,
 };
 
 /// What a server says. The correlation id is the frame's.
@@ -39,6 +40,15 @@ pub enum Response<'a> {
     Unsubscribe,
     Offsets(OffsetsResponse),
     Stats(StatsResponse<'a>),
+    JoinGroup(Membership<'a>),
+    Heartbeat(Membership<'a>),
+    /// Answers no request: a member's partitions have changed.
+    Assignment(Assignment<'a>),
+    LeaveGroup,
+    CommitOffsets(CommitOffsetsResponse),
+    DescribeGroup(GroupDescription<'a>),
+    ListGroups(ListGroupsResponse<'a>),
+    DeleteGroup,
     InitProducer(InitProducerResponse),
     /// Answers any of them.
     Error(ErrorResponse<'a>),
@@ -80,6 +90,14 @@ impl<'a> Response<'a> {
             Opcode::Unsubscribe => Response::Unsubscribe,
             Opcode::Offsets => Response::Offsets(OffsetsResponse::take(body)?),
             Opcode::Stats => Response::Stats(StatsResponse::take(body)?),
+            Opcode::JoinGroup => Response::JoinGroup(Membership::take(body)?),
+            Opcode::Heartbeat => Response::Heartbeat(Membership::take(body)?),
+            Opcode::Assignment => Response::Assignment(Assignment::take(body)?),
+            Opcode::LeaveGroup => Response::LeaveGroup,
+            Opcode::CommitOffsets => Response::CommitOffsets(CommitOffsetsResponse::take(body)?),
+            Opcode::DescribeGroup => Response::DescribeGroup(GroupDescription::take(body)?),
+            Opcode::ListGroups => Response::ListGroups(ListGroupsResponse::take(body)?),
+            Opcode::DeleteGroup => Response::DeleteGroup,
             Opcode::InitProducer => Response::InitProducer(InitProducerResponse::take(body)?),
             Opcode::Connection | Opcode::Produce | Opcode::Credit => {
                 return Err(FrameError::WrongDirection { opcode });
@@ -88,7 +106,8 @@ impl<'a> Response<'a> {
     }
 }
 
-/// Appends a response whose body is empty: to `ping`, `delete_topic`, `unbind`, `unsubscribe`.
+/// Appends a response whose body is empty: to `ping`, `delete_topic`, `unbind`, `unsubscribe`,
+/// `leave_group`, `delete_group`.
 pub fn encode_empty_response(opcode: Opcode, correlation: CorrelationId, out: &mut Vec<u8>) {
     let start = begin(opcode, Flags::RESPONSE, correlation, out);
     finish(start, out);

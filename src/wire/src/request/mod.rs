@@ -5,16 +5,24 @@
 //! server to say, with a typed error and without closing the connection.
 
 mod acks;
+mod assignment;
 mod batches_head;
 mod bind;
+mod commit_offsets;
 mod create_topic;
 mod credit;
+mod delete_group;
 mod delete_topic;
 mod delivery;
 mod describe;
+mod describe_group;
 mod fetch;
+mod heartbeat;
 mod hello;
 mod init_producer;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod metadata;
 mod offsets;
 mod ping;
@@ -25,16 +33,28 @@ mod unbind;
 mod unsubscribe;
 
 pub use acks::{AckEntries, AckEntry, Acks, AcksEncoder};
+pub use assignment::Assignment;
 pub use batches_head::{BatchesKind, encode_batches_head};
 pub use bind::{Bind, BindResponse};
+pub use commit_offsets::{
+    CommitMode, CommitOffsets, CommitOffsetsResponse, CommittedOffset, OffsetToCommit,
+};
 pub use create_topic::{CreateTopic, CreateTopicResponse};
 pub use credit::Credit;
+pub use delete_group::DeleteGroup;
 pub use delete_topic::DeleteTopic;
 pub use delivery::Delivery;
 pub use describe::{Describe, DescribeResponse, PartitionDescription, PartitionState};
+pub use describe_group::{
+    DescribeGroup, GroupDescription, GroupState, MemberDescription, OffsetDescription,
+};
 pub use fetch::{Fetch, Fetched};
+pub use heartbeat::Heartbeat;
 pub use hello::{Hello, HelloResponse};
 pub use init_producer::{InitProducer, InitProducerResponse};
+pub use join_group::{AssignedPartition, AssignedTopic, Assignor, JoinGroup, Membership};
+pub use leave_group::LeaveGroup;
+pub use list_groups::{ListGroups, ListGroupsResponse, ListedGroup};
 pub use metadata::{MetadataRequest, MetadataResponse, TopicMetadata};
 pub use offsets::{Offsets, OffsetsResponse, OffsetsWhat};
 pub use ping::Ping;
@@ -68,6 +88,13 @@ pub enum Request<'a> {
     Unsubscribe(Unsubscribe),
     Offsets(Offsets),
     Stats,
+    JoinGroup(JoinGroup<'a>),
+    Heartbeat(Heartbeat<'a>),
+    LeaveGroup(LeaveGroup<'a>),
+    CommitOffsets(CommitOffsets<'a>),
+    DescribeGroup(DescribeGroup<'a>),
+    ListGroups,
+    DeleteGroup(DeleteGroup<'a>),
     InitProducer,
 }
 
@@ -101,7 +128,14 @@ impl<'a> Request<'a> {
             Opcode::Offsets => Request::Offsets(Offsets::take(&mut body)?),
             Opcode::Stats => Request::Stats,
             Opcode::InitProducer => Request::InitProducer,
-            Opcode::Connection | Opcode::Acks | Opcode::Delivery => {
+            Opcode::JoinGroup => Request::JoinGroup(JoinGroup::take(&mut body)?),
+            Opcode::Heartbeat => Request::Heartbeat(Heartbeat::take(&mut body)?),
+            Opcode::LeaveGroup => Request::LeaveGroup(LeaveGroup::take(&mut body)?),
+            Opcode::CommitOffsets => Request::CommitOffsets(CommitOffsets::take(&mut body)?),
+            Opcode::DescribeGroup => Request::DescribeGroup(DescribeGroup::take(&mut body)?),
+            Opcode::ListGroups => Request::ListGroups,
+            Opcode::DeleteGroup => Request::DeleteGroup(DeleteGroup::take(&mut body)?),
+            Opcode::Connection | Opcode::Acks | Opcode::Delivery | Opcode::Assignment => {
                 return Err(FrameError::WrongDirection { opcode });
             }
         };

@@ -57,6 +57,11 @@ fn limits_and_levels_of_the_document_are_those_of_the_code() {
     contains(&format!("max_wait_ms (at most {FETCH_WAIT_MS_MAX})"));
     contains(&format!("complete {} s after", FRAME_TIMEOUT_MS / 1000));
     contains(&format!("first frame {} s after", HELLO_TIMEOUT_MS / 1000));
+    contains(&format!("string group (1 to {GROUP_NAME_BYTES_MAX} bytes)"));
+    contains(&format!("({SESSION_TIMEOUT_MS_MIN} to {SESSION_TIMEOUT_MS_MAX}, 0: 10000)"));
+    contains(&format!("`u32` count (1 to {GROUP_TOPICS_MAX})"));
+    contains(&format!("`u32` count (at most {COMMIT_OFFSETS_MAX}), then for each"));
+    contains(&format!("metadata (at most {COMMIT_METADATA_BYTES_MAX} bytes)"));
     for level in AckLevel::ALL {
         contains(&format!("| {} | {} |", level as u8, level.name().replace('-', "_")));
     }

@@ -138,6 +138,135 @@ impl Parts {
             Request::Offsets(Offsets { handle, what: timestamp, visible }),
             Request::Stats,
             Request::InitProducer,
+            Request::JoinGroup(self.join_group(Assignor::Sticky)),
+            Request::JoinGroup(self.join_group(Assignor::Range)),
+            Request::Heartbeat(Heartbeat {
+                group: self.word(),
+                member: self.member(),
+                generation: self.generation(),
+            }),
+            Request::LeaveGroup(LeaveGroup { group: self.word(), member: self.member() }),
+            self.commit_offsets(CommitMode::Forward),
+            self.commit_offsets(CommitMode::Exact),
+            Request::DescribeGroup(DescribeGroup { group: self.word() }),
+            Request::ListGroups,
+            Request::DeleteGroup(DeleteGroup { group: self.word() }),
+        ]
+    }
+
+    fn member(&self) -> MemberId {
+        MemberId(self.numbers[0])
+    }
+
+    fn generation(&self) -> Generation {
+        Generation(self.numbers[3])
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        let of = |number: &u64| TopicPartition {
+            topic: TopicId(*number as u32),
+            partition: PartitionIndex((*number >> 32) as u32),
+        };
+        self.numbers.iter().map(of).collect()
+    }
+
+    /// Every number as an offset; the last is none.
+    fn offsets(&self) -> Vec<Option<Offset>> {
+        let some = |number: &u64| (*number != u64::MAX).then(|| Offset::new(*number));
+        self.numbers.iter().map(some).take(5).chain([None]).collect()
+    }
+
+    fn join_group(&self, assignor: Assignor) -> JoinGroup<'_> {
+        JoinGroup {
+            group: self.word(),
+            member: self.member(),
+            instance: self.words.last().map_or("", String::as_str),
+            client: self.word(),
+            session_timeout_ms: self.u32(1),
+            rebalance_timeout_ms: self.u32(2),
+            assignor,
+            topics: self.words.iter().map(String::as_str).collect(),
+            owned: self.partitions(),
+        }
+    }
+
+    fn commit_offsets(&self, mode: CommitMode) -> Request<'_> {
+        let pairs = self.partitions().into_iter().zip(self.offsets());
+        let offsets = pairs
+            .map(|(partition, offset)| OffsetToCommit { partition, offset, metadata: self.word() })
+            .collect();
+        let (group, member, generation) = (self.word(), self.member(), self.generation());
+        Request::CommitOffsets(CommitOffsets { group, member, generation, mode, offsets })
+    }
+
+    fn membership(&self, is_complete: bool) -> Membership<'_> {
+        let partitions: Vec<AssignedPartition> = (0..)
+            .zip(self.offsets())
+            .map(|(index, committed)| AssignedPartition {
+                partition: PartitionIndex(index),
+                committed,
+            })
+            .collect();
+        let topic = |topic| AssignedTopic {
+            topic,
+            id: TopicId(self.u32(4)),
+            partitions: partitions.clone(),
+        };
+        Membership {
+            member: self.member(),
+            generation: self.generation(),
+            heartbeat_interval_ms: self.u32(1),
+            topics: is_complete.then(|| self.words.iter().map(String::as_str).map(topic).collect()),
+        }
+    }
+
+    fn group_responses(&self) -> Vec<Response<'_>> {
+        let pairs = || self.partitions().into_iter().zip(self.offsets());
+        let error = Some(ErrorCode::NotAssigned);
+        let committed = |(partition, committed): (_, Option<Offset>)| CommittedOffset {
+            partition,
+            error: error.filter(|_| committed.is_none()),
+            committed,
+        };
+        let described = |(partition, offset): (_, Option<Offset>)| OffsetDescription {
+            partition,
+            offset: offset.unwrap_or(Offset::ZERO),
+            unix_ms: self.numbers[2].cast_signed(),
+            metadata: self.word(),
+        };
+        let member = |client| MemberDescription {
+            member: self.member(),
+            instance: self.word(),
+            client,
+            idle_ms: self.u32(3),
+            partitions: self.partitions(),
+        };
+        let words = || self.words.iter().map(String::as_str);
+        let states = [GroupState::Empty, GroupState::Stable, GroupState::Rebalancing];
+        let listed = |state| ListedGroup {
+            group: self.word(),
+            state,
+            members: self.u32(0),
+            offsets: self.u32(1),
+        };
+        let assignment = Assignment { group: self.word(), membership: self.membership(true) };
+        vec![
+            Response::JoinGroup(self.membership(true)),
+            Response::Heartbeat(self.membership(false)),
+            Response::Assignment(assignment),
+            Response::LeaveGroup,
+            Response::CommitOffsets(CommitOffsetsResponse {
+                offsets: pairs().map(committed).collect(),
+            }),
+            Response::DescribeGroup(GroupDescription {
+                state: GroupState::Rebalancing,
+                assignor: Assignor::Range,
+                generation: self.generation(),
+                members: words().map(member).collect(),
+                offsets: pairs().map(described).collect(),
+            }),
+            Response::ListGroups(ListGroupsResponse { groups: states.map(listed).to_vec() }),
+            Response::DeleteGroup,
         ]
     }
 
@@ -169,7 +298,7 @@ impl Parts {
         let states = [PartitionState::Healthy, PartitionState::Damaged, PartitionState::Failed];
         let stat = |name| Stat { name, value: self.numbers[3] };
         let words = || self.words.iter().map(String::as_str);
-        vec![
+        let mut responses = vec![
             Response::Hello(HelloResponse {
                 version: self.u16(0),
                 shard: ShardIndex(self.u16(1)),
@@ -213,7 +342,9 @@ impl Parts {
                 detail_b: self.numbers[2],
                 message: self.word(),
             }),
-        ]
+        ];
+        responses.extend(self.group_responses());
+        responses
     }
 
     /// The frame of every request and response, acks included.
@@ -256,6 +387,13 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::Unsubscribe(request) => request.encode(correlation, &mut out),
         Request::Offsets(request) => request.encode(correlation, &mut out),
         Request::Stats => Stats.encode(correlation, &mut out),
+        Request::JoinGroup(request) => request.encode(correlation, &mut out),
+        Request::Heartbeat(request) => request.encode(correlation, &mut out),
+        Request::LeaveGroup(request) => request.encode(correlation, &mut out),
+        Request::CommitOffsets(request) => request.encode(correlation, &mut out),
+        Request::DescribeGroup(request) => request.encode(correlation, &mut out),
+        Request::ListGroups => ListGroups.encode(correlation, &mut out),
+        Request::DeleteGroup(request) => request.encode(correlation, &mut out),
         Request::InitProducer => InitProducer.encode(correlation, &mut out),
     }
     out
@@ -280,6 +418,14 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
         Response::Delivery(response) => response.encode(correlation, &mut out).unwrap(),
         Response::Offsets(response) => response.encode(correlation, &mut out),
         Response::Stats(response) => response.encode(correlation, &mut out),
+        Response::JoinGroup(response) => response.encode(Opcode::JoinGroup, correlation, &mut out),
+        Response::Heartbeat(response) => response.encode(Opcode::Heartbeat, correlation, &mut out),
+        Response::Assignment(response) => response.encode(&mut out),
+        Response::LeaveGroup => empty(Opcode::LeaveGroup),
+        Response::CommitOffsets(response) => response.encode(correlation, &mut out),
+        Response::DescribeGroup(response) => response.encode(correlation, &mut out),
+        Response::ListGroups(response) => response.encode(correlation, &mut out),
+        Response::DeleteGroup => empty(Opcode::DeleteGroup),
         Response::InitProducer(response) => response.encode(correlation, &mut out),
         Response::Error(response) => response.encode(correlation, &mut out),
     }

@@ -25,7 +25,9 @@ proptest! {
         for response in parts.responses() {
             let bytes = encode_response(&response, parts.correlation());
             let frame = whole_frame(&bytes);
-            prop_assert_eq!(frame.correlation, parts.correlation());
+            let is_unasked = frame.opcode == Opcode::Assignment;
+            let expected = if is_unasked { CorrelationId::NONE } else { parts.correlation() };
+            prop_assert_eq!(frame.correlation, expected);
             prop_assert!(frame.flags.is_response());
             prop_assert_eq!(Response::decode(&frame), Ok(response));
             let refused = Request::decode(&frame);
