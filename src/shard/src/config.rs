@@ -55,6 +55,12 @@ pub struct ShardLimits {
     pub partitions_max: u64,
     /// An idempotent producer that writes nothing to a partition for this long is forgotten there.
     pub producer_expiry: Duration,
+    /// Consumer groups that this shard keeps.
+    pub groups_max: usize,
+    /// Members of all groups of this shard.
+    pub group_members_max: usize,
+    /// Committed offsets of all groups of this shard.
+    pub committed_offsets_max: usize,
 }
 
 impl Default for ShardLimits {
@@ -71,6 +77,9 @@ impl Default for ShardLimits {
             outbox_max: 1024,
             partitions_max: 100_000,
             producer_expiry: Duration::from_secs(7 * 24 * 3600),
+            groups_max: 10_000,
+            group_members_max: 50_000,
+            committed_offsets_max: 1_000_000,
         }
     }
 }

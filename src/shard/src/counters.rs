@@ -37,6 +37,10 @@ pub(crate) struct Counters {
     pub(crate) delivered_bytes: u64,
     /// Requests that went to the shard that owns the partition.
     pub(crate) forwarded: u64,
+    /// Offsets that groups have committed.
+    pub(crate) offsets_committed: u64,
+    /// Members of groups that were declared dead.
+    pub(crate) members_expired: u64,
     /// Times that a connection was not read for want of memory.
     pub(crate) waits_for_append_memory: u64,
     pub(crate) waits_for_receive_memory: u64,
@@ -76,6 +80,8 @@ pub(crate) fn stats(
         ("deliveries", counters.deliveries),
         ("delivered_bytes", counters.delivered_bytes),
         ("forwarded", counters.forwarded),
+        ("offsets_committed", counters.offsets_committed),
+        ("members_expired", counters.members_expired),
         ("waits_for_append_memory", counters.waits_for_append_memory),
         ("waits_for_receive_memory", counters.waits_for_receive_memory),
     ])

@@ -20,6 +20,7 @@ mod catalog;
 mod config;
 mod connection;
 mod counters;
+mod groups;
 mod handles;
 mod inbound;
 mod level;

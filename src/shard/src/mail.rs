@@ -10,12 +10,15 @@ use alloc::vec::Vec;
 use plimsoll_device::SocketId;
 use plimsoll_storage::PartitionId;
 use plimsoll_wire::{
-    CorrelationId, Credit, Fetch, Handle, Offsets, PartitionDescription, ShardIndex, Subscribe,
+    CorrelationId, Credit, Fetch, GroupState, Handle, Offsets, PartitionDescription, ShardIndex,
+    Subscribe,
 };
 
 use crate::catalog::{Topic, TopicRequest};
 use crate::connection::ConnectionId;
+use crate::groups::GroupRequest;
 use crate::level::Wanted;
+use crate::shard::Ends;
 
 /// A connection, as every shard can name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +56,12 @@ pub(crate) enum Letter {
     Closed { client: Client },
     /// To shard 0: a topic is to be created or deleted.
     TopicRequest { client: Client, correlation: CorrelationId, request: TopicRequest },
+    /// To the shard that keeps the group.
+    GroupRequest { client: Client, correlation: CorrelationId, request: GroupRequest },
+    /// Asks where partitions end, before offsets of them are committed.
+    EndsWanted { check: u64, partitions: Vec<PartitionId> },
+    /// Where they end.
+    EndsAre { check: u64, ends: Ends },
     /// From shard 0, at the start: all topics.
     Topics(Arc<Vec<Arc<Topic>>>),
     /// From shard 0: the topic exists, durably.
@@ -113,6 +122,8 @@ pub(crate) enum Gathered {
     Stats,
     /// The partitions `first .. first + count` of a topic, as far as this shard owns them.
     Partitions { topic: u32, first: u32, count: u32 },
+    /// The groups that this shard keeps.
+    Groups,
 }
 
 /// One shard's share of a gathered answer.
@@ -120,6 +131,16 @@ pub(crate) enum Gathered {
 pub(crate) enum Share {
     Stats(Vec<(&'static str, u64)>),
     Partitions(Vec<PartitionDescription>),
+    Groups(Vec<GroupInShort>),
+}
+
+/// A group, as `list_groups` shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupInShort {
+    pub(crate) group: Arc<str>,
+    pub(crate) state: GroupState,
+    pub(crate) members: u32,
+    pub(crate) offsets: u32,
 }
 
 impl Mail {
@@ -133,6 +154,9 @@ impl Mail {
             Letter::PickedUp { .. } => "picked up",
             Letter::Closed { .. } => "closed",
             Letter::TopicRequest { .. } => "topic request",
+            Letter::GroupRequest { .. } => "group request",
+            Letter::EndsWanted { .. } => "ends wanted",
+            Letter::EndsAre { .. } => "ends",
             Letter::Topics(_) => "topics",
             Letter::TopicOpened(_) => "topic opened",
             Letter::TopicRemoved { .. } => "topic removed",

@@ -11,10 +11,13 @@ mod deliver;
 mod dispatch;
 mod forward;
 mod gather;
+mod groups;
 mod hello;
 mod identity;
 mod metadata;
 mod notices;
+mod offset_commits;
+mod offset_log;
 mod offsets;
 mod produce;
 mod reading;
@@ -34,11 +37,15 @@ use plimsoll_wire::{Handle, ShardIndex};
 use self::gather::Gather;
 use self::metadata::Metadata;
 use self::notices::PendingRead;
+pub(crate) use self::offset_commits::Ends;
+use self::offset_commits::EndsCheck;
+use self::offset_log::OffsetLogs;
 use self::work::Work;
 use crate::catalog::Catalog;
 use crate::config::ShardConfig;
 use crate::connection::{Connection, ConnectionId};
 use crate::counters::Counters;
+use crate::groups::Groups;
 use crate::mail::{Client, Letter, Mail};
 use crate::partition::Partition;
 use crate::peers::Peer;
@@ -74,6 +81,12 @@ pub struct Shard {
     catalog: Catalog,
     /// On shard 0.
     metadata: Option<Metadata>,
+    /// The groups that this shard keeps.
+    groups: Groups,
+    /// By partition of the offsets topic.
+    offset_logs: OffsetLogs,
+    ends_checks: BTreeMap<u64, EndsCheck>,
+    ends_checks_begun: u64,
     gathers: BTreeMap<u64, Gather>,
     gathers_begun: u64,
     producers_begun: u64,
@@ -136,6 +149,10 @@ impl Shard {
             peers: BTreeMap::new(),
             catalog: Catalog::default(),
             metadata: None,
+            groups: Groups::default(),
+            offset_logs: OffsetLogs::new(),
+            ends_checks: BTreeMap::new(),
+            ends_checks_begun: 0,
             gathers: BTreeMap::new(),
             gathers_begun: 0,
             producers_begun: 0,
@@ -176,6 +193,7 @@ impl Shard {
             self.storage.handle_timeout(now);
         }
         self.expire_timers();
+        self.expire_members();
     }
 
     /// The next operation for the machine.
@@ -212,10 +230,9 @@ impl Shard {
 
     /// When `handle_timeout` is wanted next, if no input comes before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (self.storage.poll_timeout(), self.timers.first()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        let timeouts =
+            [self.storage.poll_timeout(), self.timers.first(), self.groups.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Begins to take connections from the listener. For one shard of the server, once all of

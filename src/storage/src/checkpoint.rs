@@ -123,13 +123,14 @@ impl Storage {
         has_data && self.is_journal_short()
     }
 
-    /// Whether the journal takes data of this partition now. The metadata topic has a little of the
-    /// reserve to itself, so that on a full disk topics can be deleted: as much as the part of the
-    /// arena in which frames are put together, which a checkpoint never has to log.
+    /// Whether the journal takes data of this partition now. The internal topics have a little of
+    /// the reserve to themselves, so that on a full disk topics can be deleted and offsets be
+    /// committed: as much as the part of the arena in which frames are put together, which a
+    /// checkpoint never has to log.
     pub(crate) fn journal_admits(&self, id: PartitionId) -> bool {
         let reserve = self.journal_reserve_bytes();
         let spare = ((COMMITS_MAX * FRAME_BYTES_MAX) as u64).min(reserve / 2);
-        let share = if id == PartitionId::METADATA { spare } else { 0 };
+        let share = if id.is_internal() { spare } else { 0 };
         self.journal.fits(FRAME_BYTES_MAX as u64, reserve - share)
     }
 

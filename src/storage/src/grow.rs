@@ -13,7 +13,7 @@ use plimsoll_device::{DiskAction, DiskResult, FileId, IoError, IoErrorKind, Open
 use crate::encoding::{block_ceil, block_floor};
 use crate::error::{Damage, Failure};
 use crate::flight::Purpose;
-use crate::identity::{PartitionId, Slot};
+use crate::identity::Slot;
 use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, DISK_FULL_RETRY};
 use crate::notice::Notice;
 use crate::partition::{SegmentFile, TOPICS_DIRECTORY, partition_directory, topic_directory};
@@ -48,8 +48,9 @@ impl Storage {
     pub(crate) fn grow_ahead(&mut self, slot: Slot) {
         let partition = self.partition_mut(slot);
         let (active, position) = (partition.active, partition.published.position);
-        // Topics are deleted by a record: on a full disk there must be blocks for it.
-        let is_reserved = partition.id == PartitionId::METADATA;
+        // Topics are deleted by a record, and positions are records: on a full disk there must be
+        // blocks for them.
+        let is_reserved = partition.id.is_internal();
         if position < ALLOCATE_BYTES_MIN / 4 && !is_reserved {
             return;
         }

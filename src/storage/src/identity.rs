@@ -19,6 +19,15 @@ impl PartitionId {
     /// The partition of the internal metadata topic.
     pub const METADATA: Self = Self { topic: 0, partition: 0 };
 
+    /// The internal topic of committed offsets, `__offsets`; it has [`OFFSETS_PARTITIONS`].
+    pub const OFFSETS_TOPIC: u32 = u32::MAX;
+
+    /// Whether it belongs to the server itself: such partitions take appends while there is no room
+    /// for others, because what makes room, and what consumers have done, is written there.
+    pub const fn is_internal(self) -> bool {
+        self.topic == Self::METADATA.topic || self.topic == Self::OFFSETS_TOPIC
+    }
+
     /// The shard, of `shards`, that owns this partition. Neighbouring partitions of a topic lie on
     /// different shards, and small topics do not all begin on the first.
     pub fn owner(self, shards: u16) -> u16 {
@@ -27,6 +36,10 @@ impl PartitionId {
         u16::try_from(place).unwrap_or(0)
     }
 }
+
+/// Partitions of the internal topic of committed offsets. The group's name says which one it is in,
+/// so that the number never changes.
+pub const OFFSETS_PARTITIONS: u32 = 16;
 
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -81,7 +81,7 @@ pub use entry::{
 };
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
-pub use identity::{PartitionConfig, PartitionId, Slot};
+pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Slot};
 pub use index::{IndexEntry, SparseIndex};
 pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};

@@ -247,7 +247,7 @@ impl Plan {
         for (id, state) in partitions.iter() {
             let is_known = found.created.contains_key(&id.topic)
                 || found.deleted.contains(&id.topic)
-                || *id == metadata;
+                || id.is_internal();
             // A lease without a record is no reason to have a topic.
             if is_changed && !is_known && state.next_offset > Offset::ZERO {
                 let count = nameless.entry(id.topic).or_default();

@@ -119,6 +119,7 @@ impl Shard {
             }
         }
         self.fail_topic_requests(&text);
+        self.fail_commits(&text);
         // Those who wait for append memory learn that they wait in vain.
         self.work.note_room();
         // Nothing more becomes durable: a stop that waits for it would wait for ever.

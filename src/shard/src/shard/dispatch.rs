@@ -70,6 +70,13 @@ impl Shard {
             }
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
             Request::InitProducer => self.init_producer(id, correlation),
+            Request::ListGroups => self.gather(id, correlation, Gathered::Groups),
+            Request::JoinGroup(_)
+            | Request::Heartbeat(_)
+            | Request::LeaveGroup(_)
+            | Request::CommitOffsets(_)
+            | Request::DescribeGroup(_)
+            | Request::DeleteGroup(_) => self.group_request(id, correlation, &request),
         };
         if !matches!(flow, Flow::Hold(_)) {
             self.counters.frames += 1;

@@ -152,6 +152,15 @@ impl Shard {
                 self.peers.entry(client).or_default();
                 self.topic_request(client, correlation, request);
             }
+            Letter::GroupRequest { client, correlation, request } => {
+                self.peers.entry(client).or_default();
+                self.serve_group(client, correlation, request);
+            }
+            Letter::EndsWanted { check, partitions } => {
+                let ends = self.ends_of(&partitions);
+                self.post(from, Letter::EndsAre { check, ends });
+            }
+            Letter::EndsAre { check, ends } => self.take_ends(check, ends),
             Letter::Topics(topics) => self.open_topics(&topics),
             Letter::TopicOpened(topic) => {
                 let id = topic.id;

@@ -6,16 +6,18 @@
 use alloc::vec::Vec;
 
 use plimsoll_wire::{
-    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode, Opcode,
-    PartitionDescription, PartitionIndex, Stat, StatsResponse,
+    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode,
+    ListGroupsResponse, ListedGroup, Opcode, PartitionDescription, PartitionIndex, Stat,
+    StatsResponse,
 };
 
 use super::Shard;
 use super::answers::Problem;
 use super::decoding::Flow;
 use crate::connection::{ConnectionId, Hold};
+use crate::groups::Group;
 use crate::level;
-use crate::mail::{Ended, Gathered, Letter, Share};
+use crate::mail::{Ended, Gathered, GroupInShort, Letter, Share};
 
 /// Answers that wait for other shards; each may take some megabytes.
 const GATHERS_MAX: usize = 32;
@@ -69,6 +71,7 @@ impl Shard {
         if self.gathers.len() >= GATHERS_MAX {
             let opcode = match what {
                 Gathered::Stats => Opcode::Stats,
+                Gathered::Groups => Opcode::ListGroups,
                 Gathered::Partitions { .. } => Opcode::Describe,
             };
             let text = "too many answers of all shards are being put together";
@@ -96,10 +99,22 @@ impl Shard {
     pub(super) fn share_of(&self, what: Gathered) -> Share {
         match what {
             Gathered::Stats => Share::Stats(self.stats()),
+            Gathered::Groups => Share::Groups(self.own_groups()),
             Gathered::Partitions { topic, first, count } => {
                 Share::Partitions(self.describe_own(topic, first, count))
             }
         }
+    }
+
+    fn own_groups(&self) -> Vec<GroupInShort> {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let in_short = |group: &Group| GroupInShort {
+            group: group.name(),
+            state: group.state(),
+            members: narrow(group.members.len()),
+            offsets: narrow(group.places.values().filter(|it| it.durable.is_some()).count()),
+        };
+        self.groups.iter().map(in_short).collect()
     }
 
     fn describe_own(&self, topic: u32, first: u32, count: u32) -> Vec<PartitionDescription> {
@@ -130,6 +145,7 @@ impl Shard {
                     sum.1 += value;
                 }
             }
+            (Share::Groups(all), Share::Groups(groups)) => all.extend(groups),
             (Share::Partitions(all), Share::Partitions(partitions)) => all.extend(partitions),
             _ => unreachable!("a share is of the kind that was asked for"),
         }
@@ -147,6 +163,14 @@ impl Shard {
             Share::Stats(stats) => {
                 let stats = stats.into_iter().map(|(name, value)| Stat { name, value }).collect();
                 StatsResponse { stats }.encode(correlation, out);
+            }
+            Share::Groups(mut groups) => {
+                groups.sort_unstable_by(|one, other| one.group.cmp(&other.group));
+                let groups = groups.iter().map(|it| {
+                    let &GroupInShort { state, members, offsets, .. } = it;
+                    ListedGroup { group: &it.group, state, members, offsets }
+                });
+                ListGroupsResponse { groups: groups.collect() }.encode(correlation, out);
             }
             Share::Partitions(mut partitions) => {
                 partitions.sort_unstable_by_key(|description| description.partition);

@@ -15,10 +15,15 @@ use crate::report::Report;
 /// Who waits for a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PendingRead {
-    Reader { client: Client, reader: ReaderId },
+    Reader {
+        client: Client,
+        reader: ReaderId,
+    },
     Locate(Seek),
     Seek(Seek),
     Metadata,
+    /// Of this partition of the offsets topic.
+    Offsets(u32),
 }
 
 impl Shard {
@@ -36,12 +41,14 @@ impl Shard {
             Notice::Advanced(slot) => {
                 self.touch(slot);
                 self.metadata_advanced(slot);
+                self.offsets_advanced(slot);
             }
             Notice::Read(read, result) => match self.reads.remove(&read) {
                 Some(PendingRead::Reader { client, reader }) => {
                     self.finish_read(client, reader, result);
                 }
                 Some(PendingRead::Metadata) => self.take_metadata(result),
+                Some(PendingRead::Offsets(partition)) => self.take_offsets(partition, result),
                 Some(PendingRead::Seek(seek)) => self.seek_on(&seek, result),
                 Some(PendingRead::Locate(_)) | None => {
                     if let Ok(lent) = result {

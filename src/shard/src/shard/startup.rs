@@ -24,6 +24,7 @@ impl Shard {
         for topic in topics {
             self.open_topic(Arc::clone(topic));
         }
+        self.open_offset_logs();
         self.storage.finish_opening(self.now);
     }
 
@@ -32,6 +33,7 @@ impl Shard {
         if self.phase == Phase::Starting {
             self.phase = Phase::Serving;
             self.reports.push_back(Report::Serving);
+            self.read_offset_logs();
         }
     }
 }

@@ -13,7 +13,7 @@ use plimsoll_batch::BATCH_BYTES_MAX;
 use plimsoll_storage::Slot;
 use plimsoll_wire::{
     CorrelationId, CreateTopic, DeleteTopic, ErrorCode, Opcode, ShardIndex, TOPIC_PARTITIONS_MAX,
-    TopicName,
+    TopicId, TopicName,
 };
 
 use super::Shard;
@@ -113,7 +113,9 @@ impl Shard {
             }
             self.partitions[place] = Some(partition);
         }
+        let name = topic.name.clone();
         self.catalog.insert(topic);
+        self.topic_changed(&name);
     }
 
     /// Forgets a topic: its appends and readers are answered, its files removed.
@@ -134,5 +136,7 @@ impl Shard {
             }
             self.storage.remove_partition(slot, self.now);
         }
+        self.groups.forget_topic(TopicId(topic.id));
+        self.topic_changed(&topic.name);
     }
 }

@@ -134,6 +134,7 @@ impl Shard {
                 self.retry_connections_for_room();
             }
             self.retry_metadata();
+            self.retry_offset_logs();
         }
         if core::mem::take(&mut self.work.has_memory) {
             has_worked |= self.retry_connections_for_memory();

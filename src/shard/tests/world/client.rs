@@ -3,9 +3,10 @@
 use plimsoll_batch::{BatchBuilder, Offset};
 use plimsoll_device::SocketId;
 use plimsoll_wire::{
-    AckEntry, AckLevel, Bind, CorrelationId, CreateTopic, Decoded, Durability, DurabilityWanted,
-    ErrorCode, Fate, Fetch, Handle, Hello, PartitionIndex, Response, ShardIndex, Subscribe,
-    TopicId, Visible, Watermarks, decode_frame, encode_produce,
+    AckEntry, AckLevel, Bind, CommittedOffset, CorrelationId, CreateTopic, Decoded, Durability,
+    DurabilityWanted, ErrorCode, Fate, Fetch, Generation, GroupState, Handle, Hello, MemberId,
+    Membership, PartitionIndex, Response, ShardIndex, Subscribe, TopicId, TopicPartition, Visible,
+    Watermarks, decode_frame, encode_produce,
 };
 
 use super::World;
@@ -26,7 +27,20 @@ pub enum Answer {
     Stats(Vec<(String, u64)>),
     Identity { producer_id: u64, batches_max: u16 },
     Error { code: ErrorCode, fate: Fate, handle: Option<Handle>, detail_a: u64, detail_b: u64 },
+    Member(Member),
+    Committed(Vec<(TopicPartition, Option<ErrorCode>, Option<u64>)>),
+    Group { state: GroupState, members: usize, offsets: Vec<(TopicPartition, u64, String)> },
+    Groups(Vec<(String, u32, u32)>),
     Empty,
+}
+
+/// What a member was told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub id: MemberId,
+    pub generation: Generation,
+    /// Partitions with their committed offsets, if all were told.
+    pub assigned: Option<Vec<(u32, Option<u64>)>>,
 }
 
 /// Everything that `bytes` hold, in order, with the correlation ids.
@@ -84,8 +98,39 @@ fn answer(response: &Response<'_>, correlation: u32, frame_bytes: usize) -> Answ
             detail_a: error.detail_a,
             detail_b: error.detail_b,
         },
+        Response::JoinGroup(membership) | Response::Heartbeat(membership) => {
+            Answer::Member(member(membership))
+        }
+        Response::Assignment(assignment) => Answer::Member(member(&assignment.membership)),
+        Response::CommitOffsets(committed) => {
+            let offsets = committed.offsets.iter();
+            let value = |it: &CommittedOffset| it.committed.map(Offset::value);
+            Answer::Committed(offsets.map(|it| (it.partition, it.error, value(it))).collect())
+        }
+        Response::DescribeGroup(group) => {
+            let offsets = group.offsets.iter();
+            let owned =
+                offsets.map(|it| (it.partition, it.offset.value(), it.metadata.to_string()));
+            let (state, members) = (group.state, group.members.len());
+            Answer::Group { state, members, offsets: owned.collect() }
+        }
+        Response::ListGroups(listed) => {
+            let groups = listed.groups.iter();
+            Answer::Groups(
+                groups.map(|it| (it.group.to_string(), it.members, it.offsets)).collect(),
+            )
+        }
         _ => Answer::Empty,
     }
+}
+
+fn member(membership: &Membership<'_>) -> Member {
+    let topics = membership.topics.as_ref();
+    let partitions = topics.map(|topics| {
+        let all = topics.iter().flat_map(|topic| &topic.partitions);
+        all.map(|it| (it.partition.0, it.committed.map(Offset::value))).collect()
+    });
+    Member { id: membership.member, generation: membership.generation, assigned: partitions }
 }
 
 pub fn batch(records: u32, value: &[u8]) -> Vec<u8> {

@@ -32,6 +32,7 @@ pub struct World {
     pub chunk_bytes: usize,
     sockets: BTreeMap<SocketId, Socket>,
     connected: u32,
+    epoch: u64,
 }
 
 #[derive(Default)]
@@ -59,17 +60,17 @@ impl World {
     pub fn with_limits(shards: u16, limits: ShardLimits) -> Self {
         let random = Random::new(1);
         let disks = (0..shards).map(|index| Disk::new(&random.stream(&format!("disk {index}"))));
-        Self::start(disks.collect(), limits, Clock::new())
+        Self::start(disks.collect(), limits, Clock::new(), 1)
     }
 
     /// The process is killed and another one started. The arenas are gone, as after a power loss.
     pub fn restart(self) -> Self {
         let mut disks = self.disks;
         disks.iter_mut().for_each(Disk::kill);
-        Self::start(disks, limits(), self.clock)
+        Self::start(disks, limits(), self.clock, self.epoch + 1)
     }
 
-    fn start(disks: Vec<Disk>, limits: ShardLimits, clock: Clock) -> Self {
+    fn start(disks: Vec<Disk>, limits: ShardLimits, clock: Clock, epoch: u64) -> Self {
         let shards = u16::try_from(disks.len()).unwrap();
         let mut world = Self {
             shards: Vec::new(),
@@ -80,13 +81,14 @@ impl World {
             chunk_bytes: usize::MAX,
             sockets: BTreeMap::new(),
             connected: 0,
+            epoch,
         };
         for (index, mut disk) in (0..shards).zip(disks) {
             let storage = start::storage(&mut disk, index, shards);
             let config = ShardConfig {
                 index: ShardIndex(index),
                 shards,
-                epoch: 1,
+                epoch,
                 server_name: "plimsoll test".to_string(),
                 limits,
                 topic_defaults: TopicSettings::default(),

@@ -1,0 +1,145 @@
+//! The consumer groups that this shard keeps: who is in them, and when they are heard too late.
+//!
+//! Pure state: requests and time go in, assignments to tell come out. The log of committed offsets
+//! and the connections are `shard/`'s business. What a newcomer gets wrong: members live in memory
+//! only. After a restart of the server they join again and keep what they hold; what a group has
+//! consumed is in the log.
+
+mod assignor;
+mod committed;
+mod group;
+mod member;
+mod offset_record;
+mod request;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use plimsoll_device::Instant;
+use plimsoll_storage::{OFFSETS_PARTITIONS, PartitionId};
+use plimsoll_wire::{MemberId, TopicId};
+
+pub(crate) use self::committed::{Committed, Place};
+pub(crate) use self::group::{Group, GroupProblem, Joining, TopicShape};
+pub(crate) use self::member::Member;
+pub(crate) use self::offset_record::OffsetChange;
+pub(crate) use self::request::{CommitRequest, GroupRequest, JoinRequest};
+
+/// A group's name.
+pub(crate) type GroupName = Arc<str>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    by_name: BTreeMap<GroupName, Group>,
+    /// When a member is to be looked at, at the latest. Whoever was heard meanwhile is put back.
+    deadlines: BTreeSet<(Instant, GroupName, MemberId)>,
+    /// Member numbers given out since the start.
+    members_begun: u64,
+}
+
+impl Groups {
+    pub(crate) fn group(&self, name: &str) -> Option<&Group> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn group_mut(&mut self, name: &str) -> Option<&mut Group> {
+        self.by_name.get_mut(name)
+    }
+
+    /// The group, which is made if there is none.
+    pub(crate) fn ensure(&mut self, name: &str) -> &mut Group {
+        if !self.by_name.contains_key(name) {
+            let name: GroupName = Arc::from(name);
+            self.by_name.insert(Arc::clone(&name), Group::new(name));
+        }
+        let Some(group) = self.by_name.get_mut(name) else { unreachable!("it was just made") };
+        group
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &GroupName> {
+        self.by_name.keys()
+    }
+
+    /// Forgets a group that has neither members nor committed offsets.
+    pub(crate) fn drop_if_void(&mut self, name: &str) {
+        if self.by_name.get(name).is_some_and(Group::is_void) {
+            self.by_name.remove(name);
+        }
+    }
+
+    /// A number that no member ever had: the epoch goes up at each start, and no two shards share
+    /// theirs.
+    pub(crate) fn next_member(&mut self, epoch: u64, shard: u16) -> MemberId {
+        self.members_begun += 1;
+        MemberId((epoch << 40) | (u64::from(shard) << 28) | (self.members_begun & 0xfff_ffff))
+    }
+
+    /// A topic is gone, and with it what was committed of it.
+    pub(crate) fn forget_topic(&mut self, topic: TopicId) {
+        for group in self.by_name.values_mut() {
+            group.forget_topic(topic);
+        }
+        self.by_name.retain(|_, group| !group.is_void());
+    }
+
+    /// How many members all groups have together.
+    pub(crate) fn members(&self) -> usize {
+        self.by_name.values().map(|group| group.members.len()).sum()
+    }
+
+    /// Has the member looked at when its time is up, or again when it was heard meanwhile.
+    pub(crate) fn watch(&mut self, name: &GroupName, member: MemberId, at: Instant) {
+        self.deadlines.insert((at, Arc::clone(name), member));
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, ..)| *at)
+    }
+
+    /// The next member whose time may be up.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<(GroupName, MemberId)> {
+        if self.poll_timeout()? > now {
+            return None;
+        }
+        self.deadlines.pop_first().map(|(_, name, member)| (name, member))
+    }
+}
+
+/// The partition of the offsets topic that has the offsets of a group. It never changes, so that
+/// the offsets are found again: FNV-1a of the name.
+pub(crate) fn partition_of(group: &str) -> PartitionId {
+    let hash = group
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    PartitionId { topic: PartitionId::OFFSETS_TOPIC, partition: hash % OFFSETS_PARTITIONS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change here would lose every group's offsets at the next start.
+    #[test]
+    fn the_place_of_a_group_is_the_same_for_ever() {
+        let places = ["", "a", "orders", "größe"].map(|name| partition_of(name).partition);
+        assert_eq!(places, [5, 12, 12, 10]);
+    }
+
+    #[test]
+    fn members_of_other_shards_and_starts_have_other_numbers() {
+        let mut groups = Groups::default();
+        let numbers =
+            [(1, 0), (1, 0), (1, 1), (2, 0)].map(|(epoch, shard)| groups.next_member(epoch, shard));
+        let distinct: BTreeSet<MemberId> = numbers.into_iter().collect();
+        assert_eq!(distinct.len(), 4);
+        assert!(!distinct.contains(&MemberId::NONE));
+    }
+}

@@ -1,0 +1,380 @@
+//! One group: members, who holds which partition, and what was committed.
+//!
+//! After every change the partitions are shared out anew (`assignor.rs`) and the difference is
+//! carried out step by step: what is to move is withdrawn from its holder, and given to the next
+//! one when the holder has let go. Everything else goes on undisturbed.
+//!
+//! What a newcomer gets wrong: two members never hold one partition, and that is not the assignor's
+//! merit. `holders` says who holds it, and only `let_go` and the end of a member free it.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use plimsoll_device::Instant;
+use plimsoll_wire::{
+    Assignor, CommitMode, Generation, GroupState, MemberId, PartitionIndex, TopicId, TopicPartition,
+};
+
+use super::GroupName;
+use super::assignor::{Before, Candidate, Shares, Topics, assign};
+use super::committed::Place;
+use super::member::Member;
+use crate::mail::Client;
+
+/// Numbers of members that were fenced, so that they are told why.
+const FENCED_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: GroupName,
+    pub(crate) assignor: Assignor,
+    pub(crate) generation: Generation,
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    /// Who is to have each partition.
+    targets: Shares,
+    /// Who holds each partition, or was told to let go of it.
+    holders: Shares,
+    instances: BTreeMap<String, MemberId>,
+    fenced: VecDeque<MemberId>,
+    /// What was committed of each partition.
+    pub(crate) places: BTreeMap<TopicPartition, Place>,
+    /// Until then, members of the time before the server's start may come and claim what they hold.
+    pub(crate) claims_until: Option<Instant>,
+}
+
+/// A topic, as far as a group needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicShape {
+    pub(crate) id: TopicId,
+    pub(crate) partitions: u32,
+}
+
+/// Who wants to join.
+#[derive(Clone, Debug)]
+pub(crate) struct Joining {
+    pub(crate) client: Client,
+    /// Its number from before, or none.
+    pub(crate) former: MemberId,
+    /// The number that it gets if it needs one.
+    pub(crate) number: MemberId,
+    pub(crate) instance: String,
+    pub(crate) name: String,
+    pub(crate) session_timeout: Duration,
+    pub(crate) rebalance_timeout: Duration,
+    pub(crate) assignor: Assignor,
+    pub(crate) topics: BTreeSet<String>,
+    pub(crate) owned: Vec<TopicPartition>,
+}
+
+/// Why a group does not do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupProblem {
+    MemberUnknown,
+    MemberFenced,
+    /// The members have agreed on another assignor.
+    OtherAssignor(Assignor),
+    /// Only a group without members takes this.
+    NotEmpty(usize),
+}
+
+impl Group {
+    pub(super) fn new(name: GroupName) -> Self {
+        Self {
+            name,
+            assignor: Assignor::default(),
+            generation: Generation::default(),
+            members: BTreeMap::new(),
+            targets: Shares::new(),
+            holders: Shares::new(),
+            instances: BTreeMap::new(),
+            fenced: VecDeque::new(),
+            places: BTreeMap::new(),
+            claims_until: None,
+        }
+    }
+
+    pub(crate) fn is_void(&self) -> bool {
+        self.members.is_empty() && self.places.values().all(Place::is_void)
+    }
+
+    pub(crate) fn state(&self) -> GroupState {
+        if self.members.is_empty() {
+            GroupState::Empty
+        } else if self.members.values().all(|member| member.leaving.is_empty())
+            && self.targets.len() == self.holders.len()
+        {
+            GroupState::Stable
+        } else {
+            GroupState::Rebalancing
+        }
+    }
+
+    /// The member, if it is one.
+    pub(crate) fn member(&self, id: MemberId) -> Result<&Member, GroupProblem> {
+        self.members.get(&id).ok_or_else(|| self.missing(id))
+    }
+
+    fn missing(&self, id: MemberId) -> GroupProblem {
+        if self.fenced.contains(&id) {
+            GroupProblem::MemberFenced
+        } else {
+            GroupProblem::MemberUnknown
+        }
+    }
+
+    /// Takes a member in, or takes note of what it wants now. Follow with `rebalance`.
+    pub(crate) fn join(
+        &mut self,
+        joining: Joining,
+        now: Instant,
+        first_generation: Generation,
+    ) -> Result<MemberId, GroupProblem> {
+        if self.fenced.contains(&joining.former) {
+            return Err(GroupProblem::MemberFenced);
+        }
+        let is_alone = self.members.keys().all(|id| *id == joining.former);
+        if is_alone {
+            self.assignor = joining.assignor;
+        } else if self.assignor != joining.assignor {
+            return Err(GroupProblem::OtherAssignor(self.assignor));
+        }
+        // Across starts of the server, too, a generation is never used again.
+        self.generation = self.generation.max(first_generation);
+        let id = if self.members.contains_key(&joining.former) {
+            joining.former
+        } else {
+            joining.number
+        };
+        let taken_over = match self.instances.get(&joining.instance) {
+            Some(other) if *other != id => self.fence(*other),
+            _ => None,
+        };
+        let mut assigned = BTreeMap::new();
+        if let Some(old) = self.members.get(&id) {
+            assigned.clone_from(&old.assigned);
+        } else if let Some(old) = taken_over {
+            self.generation = Generation(self.generation.0 + 1);
+            let kept = old.assigned.into_keys();
+            assigned = kept.map(|partition| (partition, self.generation)).collect();
+            for partition in assigned.keys() {
+                self.holders.insert(*partition, id);
+                self.targets.insert(*partition, id);
+            }
+        }
+        if !joining.instance.is_empty() {
+            self.instances.insert(joining.instance.clone(), id);
+        }
+        let old = self.members.remove(&id);
+        let owned = joining.owned;
+        let member = Member {
+            id,
+            instance: joining.instance,
+            name: joining.name,
+            topics: joining.topics,
+            client: joining.client,
+            session_timeout: joining.session_timeout,
+            rebalance_timeout: joining.rebalance_timeout,
+            heard_at: now,
+            told: self.generation,
+            owes_since: old.as_ref().and_then(|old| old.owes_since),
+            assigned,
+            leaving: old.map(|old| old.leaving).unwrap_or_default(),
+        };
+        self.members.insert(id, member);
+        self.claim(id, &owned);
+        Ok(id)
+    }
+
+    /// What a member holds from an earlier membership stays its own if nobody else has it.
+    fn claim(&mut self, id: MemberId, owned: &[TopicPartition]) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let mut is_first = true;
+        for partition in owned {
+            if self.holders.contains_key(partition) {
+                continue;
+            }
+            if core::mem::take(&mut is_first) {
+                self.generation = Generation(self.generation.0 + 1);
+                member.told = self.generation;
+            }
+            self.holders.insert(*partition, id);
+            self.targets.insert(*partition, id);
+            member.assigned.insert(*partition, self.generation);
+        }
+    }
+
+    /// Ends a member whose place another one takes. Its partitions stay held, by nobody yet.
+    fn fence(&mut self, id: MemberId) -> Option<Member> {
+        if self.fenced.len() == FENCED_MAX {
+            self.fenced.pop_front();
+        }
+        self.fenced.push_back(id);
+        let member = self.members.remove(&id)?;
+        self.holders.retain(|_, holder| *holder != id);
+        self.targets.retain(|_, target| *target != id);
+        Some(member)
+    }
+
+    /// A sign of life. What the member has let go of is free; follow with `settle` if it says so.
+    pub(crate) fn heartbeat(
+        &mut self,
+        id: MemberId,
+        generation: Generation,
+        client: Client,
+        now: Instant,
+    ) -> Result<bool, GroupProblem> {
+        let problem = self.missing(id);
+        let member = self.members.get_mut(&id).ok_or(problem)?;
+        member.heard_at = now;
+        member.client = client;
+        let gone = member.follow(generation);
+        for partition in &gone {
+            self.holders.remove(partition);
+        }
+        Ok(!gone.is_empty())
+    }
+
+    /// Ends a member. Follow with `rebalance`.
+    pub(crate) fn leave(&mut self, id: MemberId) -> Result<Member, GroupProblem> {
+        let member = self.members.remove(&id).ok_or_else(|| self.missing(id))?;
+        self.holders.retain(|_, holder| *holder != id);
+        self.targets.retain(|_, target| *target != id);
+        self.instances.retain(|_, of_instance| *of_instance != id);
+        Ok(member)
+    }
+
+    /// Shares the partitions out anew, and carries out what can be. Gives the members whose
+    /// assignment has changed.
+    pub(crate) fn rebalance(
+        &mut self,
+        topic: impl Fn(&str) -> Option<TopicShape>,
+        now: Instant,
+    ) -> BTreeSet<MemberId> {
+        let mut topics = Topics::new();
+        let mut candidates = Vec::with_capacity(self.members.len());
+        for member in self.members.values() {
+            let shapes = member.topics.iter().filter_map(|name| topic(name));
+            let mut wanted = BTreeSet::new();
+            for shape in shapes {
+                topics.insert(shape.id, shape.partitions);
+                wanted.insert(shape.id);
+            }
+            let rank = member.instance.clone();
+            candidates.push(Candidate { member: member.id, rank, topics: wanted });
+        }
+        let before = Before { targets: &self.targets, holders: &self.holders };
+        self.targets = assign(self.assignor, &candidates, &topics, before);
+        self.settle(now)
+    }
+
+    /// Carries out what can be: withdraws what is to go, gives what is free. Gives the members
+    /// whose assignment has changed.
+    pub(crate) fn settle(&mut self, now: Instant) -> BTreeSet<MemberId> {
+        let next = Generation(self.generation.0 + 1);
+        let mut changed = BTreeSet::new();
+        for member in self.members.values_mut() {
+            let id = member.id;
+            let gone = member.assigned.keys().filter(|it| self.targets.get(it) != Some(&id));
+            for partition in gone.copied().collect::<Vec<_>>() {
+                member.withdraw(partition, next, now);
+                changed.insert(id);
+            }
+        }
+        let may_give = self.claims_until.is_none_or(|until| until <= now);
+        for (partition, id) in &self.targets {
+            if !may_give || self.holders.contains_key(partition) {
+                continue;
+            }
+            if let Some(member) = self.members.get_mut(id) {
+                self.holders.insert(*partition, *id);
+                member.assigned.insert(*partition, next);
+                changed.insert(*id);
+            }
+        }
+        if !changed.is_empty() {
+            self.generation = next;
+        }
+        for id in &changed {
+            if let Some(member) = self.members.get_mut(id) {
+                member.told = next;
+            }
+        }
+        changed
+    }
+
+    /// Whether offsets may be committed by someone, and in this way.
+    pub(crate) fn check_committer(
+        &self,
+        member: MemberId,
+        mode: CommitMode,
+    ) -> Result<Option<&Member>, GroupProblem> {
+        if member != MemberId::NONE && mode == CommitMode::Forward {
+            return self.member(member).map(Some);
+        }
+        if self.members.is_empty() {
+            return Ok(None);
+        }
+        Err(GroupProblem::NotEmpty(self.members.len()))
+    }
+
+    /// A topic is gone, and with it what was committed of it. Gives how many offsets that were.
+    pub(crate) fn forget_topic(&mut self, topic: TopicId) -> usize {
+        let before = self.places.len();
+        self.places.retain(|partition, place| partition.topic != topic || place.pending > 0);
+        for (partition, place) in &mut self.places {
+            if partition.topic == topic {
+                place.durable = None;
+            }
+        }
+        before - self.places.len()
+    }
+
+    /// The partitions that a member may consume, by topic.
+    pub(crate) fn assignment(
+        &self,
+        member: &Member,
+    ) -> BTreeMap<TopicId, Vec<(PartitionIndex, Option<plimsoll_batch::Offset>)>> {
+        let mut topics: BTreeMap<TopicId, Vec<_>> = BTreeMap::new();
+        for partition in member.assigned.keys() {
+            let place = self.places.get(partition);
+            let committed = place.and_then(|place| place.durable.as_ref());
+            let committed = committed.map(|committed| committed.offset);
+            topics.entry(partition.topic).or_default().push((partition.partition, committed));
+        }
+        topics
+    }
+
+    /// Whether a member wants the topic of this name.
+    pub(crate) fn wants(&self, topic: &str) -> bool {
+        self.members.values().any(|member| member.topics.contains(topic))
+    }
+
+    /// Its name, to be kept.
+    pub(crate) fn name(&self) -> GroupName {
+        Arc::clone(&self.name)
+    }
+}
+
+impl GroupProblem {
+    /// What happened, for people.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::MemberUnknown => "the group has no such member: join again".to_string(),
+            Self::MemberFenced => {
+                "another consumer has joined with this one's instance name".to_string()
+            }
+            Self::OtherAssignor(assignor) => {
+                alloc::format!("the members of the group use the {} assignor", assignor.name())
+            }
+            Self::NotEmpty(members) => {
+                alloc::format!("the group has {members} members; stop them first")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
