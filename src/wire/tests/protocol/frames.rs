@@ -220,6 +220,18 @@ impl Parts {
         }
     }
 
+    fn error_response(&self) -> Response<'_> {
+        Response::Error(ErrorResponse {
+            opcode: Opcode::Produce,
+            code: ErrorCode::from_number(self.u16(0)),
+            fate: Fate::Unknown,
+            handle: Some(self.handle()).filter(|handle| handle.0 != u32::MAX),
+            detail_a: self.numbers[1],
+            detail_b: self.numbers[2],
+            message: self.word(),
+        })
+    }
+
     fn group_responses(&self) -> Vec<Response<'_>> {
         let pairs = || self.partitions().into_iter().zip(self.offsets());
         let error = Some(ErrorCode::NotAssigned);
@@ -333,15 +345,7 @@ impl Parts {
                 epoch: self.u16(2),
                 batches_max: self.u16(3),
             }),
-            Response::Error(ErrorResponse {
-                opcode: Opcode::Produce,
-                code: ErrorCode::from_number(self.u16(0)),
-                fate: Fate::Unknown,
-                handle: Some(handle).filter(|handle| handle.0 != u32::MAX),
-                detail_a: self.numbers[1],
-                detail_b: self.numbers[2],
-                message: self.word(),
-            }),
+            self.error_response(),
         ];
         responses.extend(self.group_responses());
         responses
