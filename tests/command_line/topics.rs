@@ -50,6 +50,19 @@ fn topics_are_created_listed_described_and_deleted_and_json_keeps_its_names() {
 }
 
 #[test]
+fn records_are_deleted_up_to_an_offset_or_the_end_and_stay_deleted() {
+    let place = Place::new();
+    let server = place.server().shards(2).start();
+    ask(&server, &["topic", "create", "orders"]).ok();
+    let words = ["topic", "delete-records", "orders", "--partition", "0", "--to", "end", "--json"];
+    let deleted: Value = serde_json::from_str(&ask(&server, &words).ok()).unwrap();
+    assert_eq!(deleted["start"], 0, "{deleted}");
+    let beyond = ["topic", "delete-records", "orders", "--partition", "0", "--to", "7"];
+    let refused = ask(&server, &beyond);
+    assert!(refused.code == 1 && refused.stderr.contains("out of range"), "{refused:?}");
+}
+
+#[test]
 fn the_ready_line_is_as_scripts_expect_it() {
     let place = Place::new();
     let server = place.server().start();
@@ -69,6 +82,7 @@ fn every_subcommand_has_help_with_an_example() {
         &["topic", "list"],
         &["topic", "describe"],
         &["topic", "delete"],
+        &["topic", "delete-records"],
         &["produce"],
         &["consume"],
         &["verify"],

@@ -5,7 +5,8 @@
 use std::io::Write;
 
 use plimsoll_client_blocking::{
-    AckLevel, Client, NewTopic, PartitionDescription, PartitionState, Topic,
+    AckLevel, Client, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState, Topic,
+    Visible,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +46,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Delete the oldest records of a partition, durably.
+    #[command(
+        after_help = "Example:\n  plimsoll topic delete-records logs --partition 0 --to 4200"
+    )]
+    DeleteRecords {
+        /// The topic.
+        #[arg(value_name = "T")]
+        topic: String,
+        /// The partition.
+        #[arg(long, value_name = "P")]
+        partition: u32,
+        /// The first offset that is to stay, or `end`.
+        #[arg(long, value_name = "OFFSET|end", value_parser = parse_to)]
+        to: DeleteTo,
+        /// A JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete a topic and its records, durably.
     #[command(after_help = "Example:\n  plimsoll topic delete logs")]
     Delete {
@@ -55,6 +74,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Up to where records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeleteTo {
+    Offset(Offset),
+    End,
+}
+
+fn parse_to(text: &str) -> Result<DeleteTo, String> {
+    match text {
+        "end" => Ok(DeleteTo::End),
+        _ => match text.parse::<u64>().map(Offset::new) {
+            Ok(offset) if offset <= Offset::MAX => Ok(DeleteTo::Offset(offset)),
+            _ => Err("expected an offset, or `end`".to_owned()),
+        },
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +125,9 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Command::Create(create) => self::create(client, create),
         Command::List { json } => list(client, *json),
         Command::Describe { topic, json } => describe(client, topic, *json),
+        Command::DeleteRecords { topic, partition, to, json } => {
+            delete_records(client, (topic, *partition), *to, *json)
+        }
         Command::Delete { topic, json } => {
             client.delete_topic(topic).map_err(Failure::new)?;
             print(*json, &json!({ "topic": topic, "deleted": true }), || {
@@ -113,6 +152,23 @@ fn create(client: &Client, create: &Create) -> Result<(), Failure> {
         let (name, partitions, durability) = (&topic.name, topic.partitions(), topic.durability);
         format!("created topic {name}, partitions {partitions}, durability {durability}\n")
     })
+}
+
+fn delete_records(
+    client: &Client,
+    (topic, partition): (&str, u32),
+    to: DeleteTo,
+    json: bool,
+) -> Result<(), Failure> {
+    let to = match to {
+        DeleteTo::Offset(offset) => offset,
+        DeleteTo::End => client
+            .offset(topic, partition, OffsetsWhat::End, Visible::Memory)
+            .map_err(Failure::new)?,
+    };
+    let start = client.delete_records(topic, partition, to).map_err(Failure::new)?;
+    let value = json!({ "topic": topic, "partition": partition, "start": start.value() });
+    print(json, &value, || format!("topic {topic}, partition {partition}: start {start}\n"))
 }
 
 fn list(client: &Client, json: bool) -> Result<(), Failure> {

@@ -152,6 +152,24 @@ impl Client {
         self.ask(&AdminRequest::DeleteTopic { topic }).map(drop)
     }
 
+    /// Deletes the records of a partition below `to`, durably. Gives the partition's start: the
+    /// first offset that can be read now. It never goes back.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses (`to` is beyond the end) or cannot be asked.
+    pub fn delete_records(
+        &self,
+        topic: &str,
+        partition: u32,
+        to: Offset,
+    ) -> Result<Offset, AdminError> {
+        match self.ask(&AdminRequest::DeleteRecords { topic, partition, to })? {
+            AdminReply::Offset(start) => Ok(start),
+            _ => Err(self.error(RequestError::UnexpectedReply)),
+        }
+    }
+
     /// State, watermarks and size of all partitions of a topic.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use core::{error, fmt, mem};
 use plimsoll_wire::{
-    AckLevel, Bind, CorrelationId, CreateTopic, DeleteTopic, Describe, ErrorResponse, Handle,
-    Hello, MetadataRequest, Offset, Offsets, OffsetsWhat, Opcode, PartitionDescription,
-    PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata, Unbind, Visible,
+    AckLevel, Bind, CorrelationId, CreateTopic, DeleteRecords, DeleteTopic, Describe,
+    ErrorResponse, Handle, Hello, MetadataRequest, Offset, Offsets, OffsetsWhat, Opcode,
+    PartitionDescription, PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata, Unbind,
+    Visible,
 };
 
 /// Something to ask.
@@ -33,6 +34,15 @@ pub enum AdminRequest<'a> {
     DeleteTopic {
         /// Its name.
         topic: &'a str,
+    },
+    /// The records of a partition below an offset are to go.
+    DeleteRecords {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: u32,
+        /// The first offset that is to stay.
+        to: Offset,
     },
     /// State and watermarks of partitions.
     Describe {
@@ -135,6 +145,10 @@ impl Admin {
             AdminRequest::DeleteTopic { topic } => {
                 DeleteTopic { name: topic }.encode(correlation, out);
             }
+            &AdminRequest::DeleteRecords { topic, partition, to } => {
+                let partition = PartitionIndex(partition);
+                DeleteRecords { topic, partition, to }.encode(correlation, out);
+            }
             &AdminRequest::Describe { topic, first, count } => {
                 Describe { topic, first: PartitionIndex(first), count }.encode(correlation, out);
             }
@@ -177,6 +191,7 @@ impl Admin {
             }
             Response::CreateTopic(created) => AdminReply::Created { topic_id: created.id.0 },
             Response::Describe(described) => AdminReply::Partitions(described.partitions),
+            Response::DeleteRecords(deleted) => AdminReply::Offset(deleted.start),
             Response::Offsets(offsets) => AdminReply::Offset(offsets.offset),
             Response::Stats(stats) => {
                 let pair = |stat: plimsoll_wire::Stat<'_>| (String::from(stat.name), stat.value);

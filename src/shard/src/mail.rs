@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use plimsoll_device::SocketId;
 use plimsoll_storage::PartitionId;
 use plimsoll_wire::{
-    CorrelationId, Credit, Fetch, GroupState, Handle, Offsets, PartitionDescription, ShardIndex,
-    Subscribe,
+    CorrelationId, Credit, Fetch, GroupState, Handle, Offset, Offsets, PartitionDescription,
+    ShardIndex, Subscribe,
 };
 
 use crate::catalog::{Topic, TopicRequest};
@@ -90,6 +90,7 @@ pub(crate) enum Forwarded {
     Credit(Credit),
     Unsubscribe { handle: Handle, is_answered: bool },
     Offsets(Offsets),
+    DeleteRecords { to: Offset },
 }
 
 /// What came to an end for a connection.

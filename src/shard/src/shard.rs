@@ -7,6 +7,7 @@ mod acks;
 mod answers;
 mod bind;
 mod decoding;
+mod deletion;
 mod deliver;
 mod dispatch;
 mod forward;
@@ -34,6 +35,7 @@ use plimsoll_device::{Arena, Completion, Instant, Now, Op, SocketId, SocketOp};
 use plimsoll_storage::{ReadId, Storage};
 use plimsoll_wire::{Handle, ShardIndex};
 
+use self::deletion::PendingDeletion;
 use self::gather::Gather;
 use self::metadata::Metadata;
 use self::notices::PendingRead;
@@ -75,6 +77,7 @@ pub struct Shard {
     readers_of: BTreeSet<(Client, ReaderId)>,
     subscriptions: BTreeMap<(Client, Handle), ReaderId>,
     reads: BTreeMap<ReadId, PendingRead>,
+    deletions: Vec<PendingDeletion>,
     /// By slot.
     partitions: Vec<Option<Partition>>,
     peers: BTreeMap<Client, Peer>,
@@ -145,6 +148,7 @@ impl Shard {
             readers_of: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
             reads: BTreeMap::new(),
+            deletions: Vec::new(),
             partitions: Vec::new(),
             peers: BTreeMap::new(),
             catalog: Catalog::default(),

@@ -119,7 +119,8 @@ impl Storage {
         }
     }
 
-    fn roll(&mut self, slot: Slot) {
+    /// Begins a new segment; what is sealed moves to its file.
+    pub(crate) fn roll(&mut self, slot: Slot) {
         let partition = self.partition_mut(slot);
         let sealed = Sealed { base: partition.active, length_bytes: partition.published.position };
         partition.sealed.push(sealed);

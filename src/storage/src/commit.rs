@@ -53,6 +53,8 @@ pub(crate) enum Effect {
     Lease { slot: Slot, lease: Offset },
     /// The partition needs no older frame than this one.
     Snapshot { slot: Slot },
+    /// Nothing below `start` can be read, and no segment before `first` counts.
+    Start { slot: Slot, start: Offset, first: Offset },
 }
 
 impl Effect {
@@ -61,6 +63,7 @@ impl Effect {
             Self::Span { slot, .. }
             | Self::Point { slot, .. }
             | Self::Lease { slot, .. }
+            | Self::Start { slot, .. }
             | Self::Snapshot { slot } => *slot,
         }
     }
@@ -106,6 +109,7 @@ impl Storage {
     fn has_commit_work(&self) -> bool {
         !self.urgent.is_empty()
             || !self.leases_wanted.is_empty()
+            || !self.trims.is_empty()
             || !self.leases_void.is_empty()
             || self.marker_wanted
             || !self.snapshots_wanted.is_empty()
@@ -121,6 +125,7 @@ impl Storage {
         self.plan_stored(draft);
         self.plan_leases(draft);
         self.plan_urgent(draft);
+        self.plan_trims(draft);
         draft.marker = self.marker_wanted && self.journal.fits(FRAME_BYTES_MAX as u64, 0);
         let all_planned = self.urgent.is_empty() && self.stored.is_empty() && draft.is_empty();
         let settled = self.spills == 0 && self.commits.is_empty();
@@ -307,6 +312,7 @@ impl Storage {
                 if !self.partition(slot).closing {
                     self.drop_finished_files(slot);
                     self.consider_spill(slot);
+                    self.consider_trim(slot);
                 }
             }
             Effect::Point { slot, point } => {
@@ -316,7 +322,9 @@ impl Storage {
                     partition.show();
                     self.notify_advanced(slot);
                 }
+                self.consider_trim(slot);
             }
+            Effect::Start { slot, start, first } => self.start_moved(slot, start, first),
             Effect::Lease { slot, lease } => {
                 let partition = self.partition_mut(slot);
                 partition.lease = lease;
@@ -328,6 +336,7 @@ impl Storage {
                 self.partition_mut(slot).snapshot_planned = false;
                 if !self.partition(slot).closing {
                     self.set_oldest_frame(slot, sequence);
+                    self.consider_trim(slot);
                 }
             }
         }

@@ -53,6 +53,10 @@ pub struct StorageCounters {
     pub read_bytes: u64,
     /// Reads answered from the arena.
     pub tail_reads: u64,
+    /// Segments that went because the partition's start had moved beyond them.
+    pub removed_segments: u64,
+    /// Bytes of batches in them.
+    pub removed_bytes: u64,
     /// Checkpoints of the journal that were completed.
     pub checkpoints: u64,
 }

@@ -14,6 +14,8 @@ use crate::producers::ProducersIn;
 pub(crate) const APPEND_BYTES: usize = 72;
 /// Bytes of a snapshot entry before its segments and tail.
 pub(crate) const SNAPSHOT_BYTES: usize = 72;
+/// Bytes of a start entry.
+pub(crate) const START_BYTES: usize = 32;
 /// Bytes of a lease entry.
 pub(crate) const LEASE_BYTES: usize = 24;
 /// Bytes of one segment in a snapshot.
@@ -31,6 +33,7 @@ const KIND_APPEND: u8 = 1;
 const KIND_SNAPSHOT: u8 = 2;
 const KIND_LEASE: u8 = 3;
 const KIND_PRODUCERS: u8 = 4;
+const KIND_START: u8 = 0x20;
 
 /// A segment that takes no more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,8 @@ pub enum Entry<'a> {
     Lease(PartitionId, Offset),
     /// See [`ProducersEntry`].
     Producers(ProducersEntry<'a>),
+    /// See [`StartEntry`].
+    Start(StartEntry),
 }
 
 /// Idempotent producers of a partition as they are after the entry before it, which is a snapshot
@@ -134,6 +139,17 @@ pub struct ProducersEntry<'a> {
     pub count: u32,
     /// One after the other; they read.
     pub(crate) list: &'a [u8],
+}
+
+/// Records were deleted from the front of a partition, and segments with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartEntry {
+    /// Whose.
+    pub partition: PartitionId,
+    /// First offset that can be read from now on.
+    pub start: Offset,
+    /// The first segment that still counts.
+    pub first_segment: Offset,
 }
 
 /// The entries of a frame's body; ends with `None` after the last, or with an error item at the
@@ -189,6 +205,10 @@ fn decode(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
         KIND_SNAPSHOT => decode_snapshot(partition, &mut body)?,
         KIND_LEASE => Entry::Lease(partition, offset(body.u64()?)?),
         KIND_PRODUCERS => decode_producers(partition, length, &mut body)?,
+        KIND_START => {
+            let (start, first_segment) = (offset(body.u64()?)?, offset(body.u64()?)?);
+            Entry::Start(StartEntry { partition, start, first_segment })
+        }
         _ => return None,
     };
     Some((entry, length))
@@ -325,6 +345,17 @@ pub(crate) fn encode_snapshot(fields: &SnapshotFields, sealed: &[Sealed], out: &
     for segment in sealed {
         writer.u64(segment.base.value()).u64(segment.length_bytes);
     }
+}
+
+/// A start entry: first offset that can be read, and first segment that counts.
+pub(crate) fn encode_start(
+    partition: PartitionId,
+    (start, first_segment): (Offset, Offset),
+    writer: &mut Writer<'_>,
+) {
+    writer.u8(KIND_START).u8(0).u16(0).u32(narrow(START_BYTES));
+    writer.u32(partition.topic).u32(partition.partition);
+    writer.u64(start.value()).u64(first_segment.value());
 }
 
 pub(crate) fn encode_lease(partition: PartitionId, lease: Offset, out: &mut [u8]) {

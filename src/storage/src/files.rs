@@ -31,6 +31,8 @@ struct File {
     last_used: u64,
     /// Length when it was opened, in bytes.
     length_bytes: u64,
+    /// Its name goes: to be closed when the last user lets go, or its blocks stay in use.
+    doomed: bool,
 }
 
 /// What a caller has to do to get a file opened.
@@ -58,6 +60,8 @@ pub(crate) struct Files {
     free: VecDeque<FileId>,
     /// Open files that nobody holds, by when they were last held.
     idle: BTreeMap<u64, FileId>,
+    /// Doomed files that the last user let go of.
+    leaving: Vec<FileId>,
     clock: u64,
     open: usize,
 }
@@ -69,6 +73,7 @@ impl Files {
             by_path: BTreeMap::new(),
             free: VecDeque::new(),
             idle: BTreeMap::new(),
+            leaving: Vec::new(),
             clock: 0,
             open: 0,
         }
@@ -94,6 +99,7 @@ impl Files {
             holds: 1,
             last_used: clock,
             length_bytes: 0,
+            doomed: false,
         };
         self.by_path.insert(path.into(), id);
         self.open += 1;
@@ -108,6 +114,7 @@ impl Files {
         let (state, last_used) = (file.state, file.last_used);
         match (file.holds, state) {
             (0, State::Failed(_)) => self.closed(id),
+            (0, State::Open) if file.doomed => self.leaving.push(id),
             (0, State::Open) => {
                 self.idle.insert(last_used, id);
             }
@@ -134,9 +141,13 @@ impl Files {
         file.state = State::Open;
         file.length_bytes = length_bytes;
         let waiting = core::mem::take(&mut file.waiting);
-        let (holds, last_used) = (file.holds, file.last_used);
-        if holds == 0 {
-            self.idle.insert(last_used, id);
+        let (holds, last_used, doomed) = (file.holds, file.last_used, file.doomed);
+        match (holds, doomed) {
+            (0, true) => self.leaving.push(id),
+            (0, false) => {
+                self.idle.insert(last_used, id);
+            }
+            _ => {}
         }
         waiting
     }
@@ -148,7 +159,9 @@ impl Files {
         file.state = State::Failed(error);
         let (path, holds) = (file.path.clone(), file.holds);
         let waiting = core::mem::take(&mut file.waiting);
-        self.by_path.remove(&path);
+        if self.by_path.get(&path) == Some(&id) {
+            self.by_path.remove(&path);
+        }
         if holds == 0 {
             self.closed(id);
         }
@@ -171,11 +184,32 @@ impl Files {
         (file.state == State::Open && file.holds == 0).then(|| self.close(id))
     }
 
+    /// The name of the file goes: it is closed now, or when nobody holds it any more.
+    /// Who asks for the path from now on gets another file.
+    pub(crate) fn doom(&mut self, path: &str) -> Option<(FileId, DiskAction)> {
+        let id = *self.by_path.get(path)?;
+        let file = self.file_mut(id);
+        if file.state == State::Open && file.holds == 0 {
+            return Some(self.close(id));
+        }
+        file.doomed = true;
+        self.by_path.remove(path);
+        None
+    }
+
+    /// A doomed file that nobody holds any more.
+    pub(crate) fn close_doomed(&mut self) -> Option<(FileId, DiskAction)> {
+        let id = self.leaving.pop()?;
+        Some(self.close(id))
+    }
+
     fn close(&mut self, id: FileId) -> (FileId, DiskAction) {
         let file = self.file_mut(id);
         file.state = State::Closing;
         let (path, last_used) = (core::mem::take(&mut file.path), file.last_used);
-        self.by_path.remove(&path);
+        if self.by_path.get(&path) == Some(&id) {
+            self.by_path.remove(&path);
+        }
         self.idle.remove(&last_used);
         (id, DiskAction::Close { file: id })
     }
@@ -213,6 +247,7 @@ impl Files {
             holds: 0,
             last_used: 0,
             length_bytes: 0,
+            doomed: false,
         });
         FileId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
     }

@@ -47,6 +47,8 @@ pub(crate) enum Purpose {
     Index(u64),
     /// A step of removing files.
     Remove(u64),
+    /// A step of removing files of segments that no longer count.
+    Sweep,
 }
 
 /// The table of operations in flight. A token is used once.

@@ -376,7 +376,8 @@ impl Storage {
         let partition = self.partition(slot);
         let Point { offset: next_offset, segment: active, position: end } = logged.end;
         let before = partition.sealed.partition_point(|sealed| sealed.base < active);
-        let sealed = partition.sealed[..before].to_vec();
+        let gone = partition.sealed.partition_point(|it| it.base < partition.first_planned);
+        let sealed = partition.sealed[gone.min(before)..before].to_vec();
         let (stored, tail_bytes) = (logged.stored, end.saturating_sub(logged.stored) as usize);
         let length = snapshot_bytes(sealed.len(), tail_bytes);
         let (producers, list) = self.snapshot_producers(slot);
@@ -386,7 +387,7 @@ impl Storage {
         let partition = self.partition(slot);
         let fields = SnapshotFields {
             partition: partition.id,
-            start: partition.start,
+            start: partition.start_planned,
             next_offset,
             lease: partition.lease_planned,
             active,
@@ -429,7 +430,8 @@ impl Storage {
             None => partition.published,
             Some(id) => {
                 let span = self.memory.span(*id);
-                let before = partition.sealed.iter().rfind(|it| it.base < span.segment);
+                let kept = partition.first_planned..span.segment;
+                let before = partition.sealed.iter().rfind(|it| kept.contains(&it.base));
                 match before.filter(|_| span.position == 0 && span.logged == 0) {
                     Some(before) => Point {
                         offset: span.segment,

@@ -28,6 +28,12 @@ pub(crate) struct Grow {
     file: Option<FileId>,
 }
 
+impl Grow {
+    pub(crate) fn segment(&self) -> Offset {
+        self.segment
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     MakeTopic,
@@ -77,6 +83,7 @@ impl Storage {
         let ahead = end.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
         let limit = partition.config.segment_bytes;
         let ahead = if segment == partition.active { (end + ahead).min(limit) } else { end };
+        // A segment that was sealed early has more blocks than it needs: they are not given back.
         let allocated = partition.file(segment).map_or(0, |file| file.allocated);
         let wanted = block_ceil(ahead.max(end)).max(allocated);
         partition.jobs += 1;
@@ -208,6 +215,7 @@ impl Storage {
             return self.continue_removal(slot);
         }
         self.want_spill(slot);
+        self.consider_trim(slot);
         if self.disk_full.is_some() {
             self.full_slots.remove(&slot);
             self.retry_full_disk();

@@ -19,7 +19,7 @@ use crate::arena_layout::{
     ArenaHeader, ArenaHeaderError, ArenaLayout, SPAN_HEADER_BYTES, SpanHeader,
 };
 use crate::encoding::Reader;
-use crate::entry::{AppendEntry, Entries, Entry, ProducersEntry, SnapshotEntry};
+use crate::entry::{AppendEntry, Entries, Entry, ProducersEntry, SnapshotEntry, StartEntry};
 use crate::frame::FrameHeader;
 use crate::identity::PartitionId;
 use crate::index::SparseIndex;
@@ -220,6 +220,12 @@ fn show_frame<W: Write>(
             Ok(Entry::Snapshot(entry)) => show_snapshot(&entry, out)?,
             Ok(Entry::Lease(id, lease)) => writeln!(out, "  lease partition={id} lease={lease}")?,
             Ok(Entry::Producers(entry)) => show_producers(&entry, out)?,
+            Ok(Entry::Start(StartEntry { partition, start, first_segment })) => {
+                writeln!(
+                    out,
+                    "  start partition={partition} start={start} first_segment={first_segment}"
+                )?;
+            }
             Err(_) => writeln!(out, "  unreadable entry: nothing after it is read")?,
         }
     }

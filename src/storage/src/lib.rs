@@ -64,6 +64,8 @@ mod started;
 mod startup;
 mod storage;
 mod submit;
+mod sweep;
+mod trim;
 mod verify;
 mod verify_journal;
 mod verify_segment;
@@ -78,6 +80,7 @@ pub use backup::{BackupContent, BackupFile, BackupJournal};
 pub use describe::{PartitionDescription, PartitionState, StorageCounters};
 pub use entry::{
     AppendEntry, Entries, Entry, EntryError, Extent, ProducersEntry, Sealed, SnapshotEntry,
+    StartEntry,
 };
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
@@ -106,6 +109,7 @@ pub use seed::arena_bytes_needed;
 pub use started::{Started, StartedJournal};
 pub use startup::{Startup, StartupConfig, StartupError};
 pub use storage::{Storage, StorageConfig};
+pub use trim::TrimError;
 // What `DataFiles` speaks; its implementors need no other crate of ours.
 pub use plimsoll_device::{IoError, IoErrorKind};
 pub use verify::{DataFiles, Finding, VerifyError, VerifySummary, verify};

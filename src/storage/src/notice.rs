@@ -16,6 +16,10 @@ pub enum Notice {
     Read(ReadId, Result<Lent, ReadError>),
     /// A search for a timestamp has ended: the offset from which to read.
     Located(ReadId, Result<plimsoll_batch::Offset, ReadError>),
+    /// The partition's start moved, durably: see [`Storage::delete_records`].
+    ///
+    /// [`Storage::delete_records`]: crate::Storage::delete_records
+    StartMoved(Slot),
     /// Memory became free: whoever got `NoRoom` may try again.
     Room,
     /// There is room on the disk again, after `DiskFull`.

@@ -46,7 +46,15 @@ pub(crate) struct SegmentFile {
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
     pub(crate) config: PartitionConfig,
+    /// First offset that can be read; durable.
     pub(crate) start: Offset,
+    /// Where it is to be.
+    pub(crate) start_wanted: Offset,
+    /// Where a frame in flight puts it, and the first segment that counts then.
+    pub(crate) start_planned: Offset,
+    pub(crate) first_planned: Offset,
+    /// In the list of partitions whose start moves with the next frame.
+    pub(crate) trim_listed: bool,
     /// End of what is published in the arena.
     pub(crate) published: Point,
     /// End of what may be shown: published, and below the lease.
@@ -110,6 +118,10 @@ impl Partition {
             id,
             config,
             start,
+            start_wanted: start,
+            start_planned: start,
+            first_planned: start,
+            trim_listed: false,
             published: origin,
             shown: origin,
             durable: origin,
@@ -188,8 +200,13 @@ impl Partition {
         let after = self.sealed.partition_point(|sealed| sealed.base <= offset);
         match after.checked_sub(1) {
             Some(at) => self.sealed[at].base,
-            None => self.sealed.first().map_or(self.active, |first| first.base),
+            None => self.first_segment(),
         }
+    }
+
+    /// The first segment that counts.
+    pub(crate) fn first_segment(&self) -> Offset {
+        self.sealed.first().map_or(self.active, |first| first.base)
     }
 
     /// The segment after `segment`.

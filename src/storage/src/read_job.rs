@@ -131,6 +131,11 @@ impl Storage {
             return;
         };
         let (run, segment, start) = (reading.run, reading.segment, reading.start);
+        if cursor.offset < self.partition(slot).start {
+            // Deleted meanwhile, and the segment may be gone.
+            self.memory.unpin(run);
+            return self.read_out_of_range(number, slot, cursor.offset);
+        }
         let first = narrow(reading.position - start);
         let part = (first, reading.length);
         let checked = match (reading.error, reading.short) {
@@ -270,6 +275,12 @@ impl Storage {
             what,
         };
         self.end_read(number, Err(ReadError::Damaged(damage)));
+    }
+
+    fn read_out_of_range(&mut self, number: u64, slot: Slot, asked: Offset) {
+        let partition = self.partition(slot);
+        let (start, end) = (partition.start, partition.shown.offset);
+        self.end_read(number, Err(ReadError::OutOfRange { asked, start, end }));
     }
 
     fn end_read(&mut self, number: u64, result: Result<Lent, ReadError>) {

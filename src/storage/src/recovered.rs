@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use plimsoll_batch::Offset;
 
 use crate::encoding::block_ceil;
-use crate::entry::{AppendEntry, ProducersEntry, Sealed, SnapshotEntry};
+use crate::entry::{AppendEntry, ProducersEntry, Sealed, SnapshotEntry, StartEntry};
 use crate::error::Damage;
 use crate::frame::Sequence;
 use crate::producers::ProducerTable;
@@ -116,7 +116,8 @@ impl RecoveredPartition {
     /// Whether the journal said nothing of it so far but a lease: then its data may have begun in
     /// frames that are gone, and a snapshot of it follows.
     pub(crate) fn is_lease_only(&self) -> bool {
-        self.next_offset == self.start && self.sealed.is_empty() && self.end() == 0
+        let is_untouched = self.start == Offset::ZERO && self.next_offset == Offset::ZERO;
+        is_untouched && self.sealed.is_empty() && self.end() == 0
     }
 
     pub(crate) fn from_snapshot(entry: &SnapshotEntry<'_>, place: Place) -> Self {
@@ -206,6 +207,41 @@ impl RecoveredPartition {
         if !self.headless {
             self.producers.replace(entry.list);
         }
+    }
+
+    /// Applies that records were deleted from the front, and segments with them.
+    pub(crate) fn move_start(
+        &mut self,
+        entry: &StartEntry,
+        place: Place,
+    ) -> Result<(), &'static str> {
+        self.touch(place);
+        if self.headless {
+            return Ok(());
+        }
+        let StartEntry { start, first_segment, .. } = *entry;
+        if start < self.start || start > self.next_offset {
+            return Err("the start is not between the one before it and the end");
+        }
+        if first_segment > self.active {
+            // The active segment was sealed and went, and nothing has been appended since.
+            if first_segment != self.next_offset || start != first_segment {
+                return Err("the first segment begins neither at one that is known nor at the end");
+            }
+            self.sealed.clear();
+            self.active = first_segment;
+            let run = Run { segment: first_segment, stored: 0, bytes: Vec::new(), end: 0 };
+            self.runs = VecDeque::from([run]);
+        }
+        let is_known = first_segment == self.active
+            || self.sealed.binary_search_by_key(&first_segment, |sealed| sealed.base).is_ok();
+        if !is_known {
+            return Err("the first segment is none that is known");
+        }
+        self.sealed.retain(|sealed| sealed.base >= first_segment);
+        self.runs.retain(|run| run.segment >= first_segment);
+        self.start = start;
+        Ok(())
     }
 
     /// A frame that is lost may have said that data has moved to its segment. An extent behind it
@@ -321,6 +357,34 @@ mod tests {
             ..entry(10, &[], 20)
         };
         assert!(partition.append(&gap, PLACE).is_err());
+    }
+
+    fn start(start: u64, first_segment: u64) -> StartEntry {
+        let partition = PartitionId { topic: 1, partition: 0 };
+        StartEntry {
+            partition,
+            start: Offset::new(start),
+            first_segment: Offset::new(first_segment),
+        }
+    }
+
+    /// A start that goes back would show deleted records again, and one beyond the end is of data
+    /// that is missing.
+    #[test]
+    fn a_start_moves_forward_only_and_takes_segments_with_it() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 10], 10), PLACE).unwrap();
+        let rolled = AppendEntry { segment: Offset::new(10), ..entry(0, &[2; 5], 15) };
+        partition.append(&rolled, PLACE).unwrap();
+        partition.move_start(&start(4, 0), PLACE).unwrap();
+        assert!(partition.move_start(&start(3, 0), PLACE).is_err());
+        assert!(partition.move_start(&start(16, 10), PLACE).is_err());
+        assert!(partition.move_start(&start(12, 7), PLACE).is_err());
+        partition.move_start(&start(12, 10), PLACE).unwrap();
+        assert_eq!((partition.sealed.len(), partition.runs.len()), (0, 1));
+        partition.move_start(&start(15, 15), PLACE).unwrap();
+        assert_eq!((partition.active, partition.end()), (Offset::new(15), 0));
+        assert!(!partition.is_lease_only(), "its data may go on at once");
     }
 
     #[test]

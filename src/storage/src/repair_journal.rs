@@ -14,7 +14,7 @@ use plimsoll_batch::Offset;
 use plimsoll_device::BLOCK_BYTES;
 
 use crate::anchor::{ANCHOR_BYTES, Anchor};
-use crate::entry::{AppendEntry, Entries, Entry};
+use crate::entry::{AppendEntry, Entries, Entry, StartEntry};
 use crate::frame::{FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::Mark;
@@ -332,6 +332,12 @@ impl<F: DataFiles> Reading<'_, F> {
                     partition.state.set_producers(entry);
                 }
             }
+            Entry::Start(entry) => {
+                let partition = partitions.entry(entry.partition);
+                partition
+                    .or_insert_with(|| SalvagedPartition::begin(place, may_lack))
+                    .move_start(entry, place);
+            }
             Entry::Append(entry) => {
                 let partition = partitions.entry(entry.partition);
                 partition
@@ -356,6 +362,27 @@ impl SalvagedPartition {
     fn lease(&mut self, lease: Offset, place: Place) {
         self.state.set_lease(lease, place);
         self.lease_unknown = false;
+    }
+
+    /// Records that were deleted must not come back: what can be known of the start is kept.
+    fn move_start(&mut self, entry: &StartEntry, place: Place) {
+        self.state.headless |= self.state.is_lease_only();
+        if self.broken.is_some() {
+            self.state.epoch = place.epoch;
+            return;
+        }
+        let before = self.may_lack.then(|| self.state.clone());
+        match (self.state.move_start(entry, place), before) {
+            (Ok(()), _) => {}
+            (Err(what), Some(before)) => {
+                self.state = RecoveredPartition { epoch: place.epoch, ..before };
+                self.broken = Some(what);
+            }
+            (Err(what), None) => {
+                self.state.headless = true;
+                self.broken = Some(what);
+            }
+        }
     }
 
     fn append(&mut self, entry: &AppendEntry<'_>, place: Place) {

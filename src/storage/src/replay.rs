@@ -306,6 +306,14 @@ impl Replay {
                 }
                 None => Err("producers of a partition without data"),
             },
+            Entry::Start(entry) => {
+                let partition = self.partitions.entry(entry.partition);
+                let partition =
+                    partition.or_insert_with(|| RecoveredPartition::begin(Offset::ZERO, place));
+                // As with data: what it is about is not in the journal, and a snapshot follows.
+                partition.headless |= partition.is_lease_only();
+                partition.move_start(entry, place)
+            }
         }
     }
 

@@ -84,6 +84,7 @@ impl Storage {
         assert_eq!(self.seeding, Seeding::Waiting, "every shard includes this one");
         self.seeding = Seeding::Done;
         self.advance_checkpoint();
+        self.sweep_all();
     }
 
     fn seed(&mut self, slot: Slot, id: PartitionId, recovered: RecoveredPartition) {
@@ -99,6 +100,7 @@ impl Storage {
         // a file is in a directory that was made durable before.
         partition.directory_ready = partition.sealed.len() >= recovered.runs.len();
         partition.active = recovered.active;
+        partition.first_planned = partition.first_segment();
         let offset = recovered.next_offset;
         let point = Point { offset, segment: recovered.active, position: end };
         partition.published = point;

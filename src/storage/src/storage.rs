@@ -36,6 +36,7 @@ use crate::remove::Removal;
 use crate::seed::Feed;
 use crate::span::{SpanId, SpanMemory};
 use crate::spill::Stored;
+use crate::sweep::Sweeps;
 
 /// One shard's log.
 ///
@@ -83,6 +84,8 @@ pub struct Storage {
     pub(crate) relogs: usize,
     /// Partitions whose leases of an earlier start are to end.
     pub(crate) leases_void: VecDeque<Slot>,
+    /// Partitions whose start moves with the next frame.
+    pub(crate) trims: VecDeque<Slot>,
     pub(crate) due: BTreeSet<(Instant, Slot)>,
     /// Oldest frame needed, by partition.
     pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
@@ -119,6 +122,7 @@ pub struct Storage {
     pub(crate) removals: BTreeMap<u64, Removal>,
     /// Partitions whose files go when the frame is durable.
     pub(crate) removals_waiting: VecDeque<(Sequence, PartitionId)>,
+    pub(crate) sweeps: Sweeps,
     /// A frame is wanted although there may be nothing to put into it.
     pub(crate) marker_wanted: bool,
     pub(crate) next_job: u64,
@@ -191,7 +195,6 @@ impl Storage {
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
         let durable_frame = Sequence(config.journal.next.sequence.0 - 1);
-        let first_needed = config.journal.head.position;
         let mut storage = Self {
             data_dir: config.data_dir,
             epoch: config.epoch,
@@ -212,6 +215,7 @@ impl Storage {
             counters: StorageCounters::default(),
             producers: ProducerBooks::new(config.journal.area_bytes),
             journal_file: FileId(0),
+            checkpoint_ended_at: config.journal.head.position,
             journal: config.journal,
             frame_runs,
             commits: VecDeque::new(),
@@ -222,10 +226,10 @@ impl Storage {
             snapshots_wanted: VecDeque::new(),
             relogs: 0,
             leases_void: VecDeque::new(),
+            trims: VecDeque::new(),
             due: BTreeSet::new(),
             by_oldest: BTreeSet::new(),
             checkpoint_to: None,
-            checkpoint_ended_at: first_needed,
             anchor: AnchorState::Idle,
             anchor_run,
             spill_queue: VecDeque::new(),
@@ -245,6 +249,7 @@ impl Storage {
             indexes: crate::index_job::IndexCache::new(),
             removals: BTreeMap::new(),
             removals_waiting: VecDeque::new(),
+            sweeps: Sweeps::default(),
             marker_wanted: false,
             next_job: 0,
             failure: None,
@@ -318,6 +323,7 @@ impl Storage {
             }
             (Purpose::Index(job), result) => self.handle_index(job, result),
             (Purpose::Remove(job), result) => self.handle_remove(job, result),
+            (Purpose::Sweep, result) => self.handle_sweep(result),
             (purpose, result) => panic!("{result:?} does not answer {purpose:?}"),
         }
     }
@@ -363,6 +369,9 @@ impl Storage {
             }
             self.start_spills();
             self.check_stopped();
+            while let Some((file, close)) = self.files.close_doomed() {
+                self.submit(Purpose::Close(file), close);
+            }
         }
         self.ops.pop_front()
     }

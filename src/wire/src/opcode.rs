@@ -39,11 +39,12 @@ pub enum Opcode {
     ListGroups = 24,
     DeleteGroup = 25,
     InitProducer = 26,
+    DeleteRecords = 27,
 }
 
 impl Opcode {
     /// Every opcode, in the order of the numbers.
-    pub const ALL: [Opcode; 27] = [
+    pub const ALL: [Opcode; 28] = [
         Opcode::Connection,
         Opcode::Hello,
         Opcode::Ping,
@@ -71,6 +72,7 @@ impl Opcode {
         Opcode::ListGroups,
         Opcode::DeleteGroup,
         Opcode::InitProducer,
+        Opcode::DeleteRecords,
     ];
 }
 
@@ -79,7 +81,7 @@ impl TryFrom<u8> for Opcode {
 
     /// Gives the byte back if it is no opcode of this version.
     fn try_from(byte: u8) -> Result<Opcode, u8> {
-        Opcode::ALL.get(usize::from(byte)).copied().ok_or(byte)
+        Opcode::ALL.into_iter().find(|opcode| u8::from(*opcode) == byte).ok_or(byte)
     }
 }
 

@@ -14,9 +14,10 @@ use crate::frame_error::FrameError;
 use crate::identity::{CorrelationId, Handle};
 use crate::opcode::Opcode;
 use crate::request::{
-    Acks, Assignment, BindResponse, CommitOffsetsResponse, CreateTopicResponse, Delivery,
-    DescribeResponse, Fetched, GroupDescription, HelloResponse, InitProducerResponse,
-    ListGroupsResponse, Membership, MetadataResponse, OffsetsResponse, StatsResponse, Subscribed,
+    Acks, Assignment, BindResponse, CommitOffsetsResponse, CreateTopicResponse,
+    DeleteRecordsResponse, Delivery, DescribeResponse, Fetched, GroupDescription, HelloResponse,
+    InitProducerResponse, ListGroupsResponse, Membership, MetadataResponse, OffsetsResponse,
+    StatsResponse, Subscribed,
 };
 
 /// What a server says. The correlation id is the frame's.
@@ -50,6 +51,7 @@ pub enum Response<'a> {
     ListGroups(ListGroupsResponse<'a>),
     DeleteGroup,
     InitProducer(InitProducerResponse),
+    DeleteRecords(DeleteRecordsResponse),
     /// Answers any of them.
     Error(ErrorResponse<'a>),
 }
@@ -99,6 +101,7 @@ impl<'a> Response<'a> {
             Opcode::ListGroups => Response::ListGroups(ListGroupsResponse::take(body)?),
             Opcode::DeleteGroup => Response::DeleteGroup,
             Opcode::InitProducer => Response::InitProducer(InitProducerResponse::take(body)?),
+            Opcode::DeleteRecords => Response::DeleteRecords(DeleteRecordsResponse::take(body)?),
             Opcode::Connection | Opcode::Produce | Opcode::Credit => {
                 return Err(FrameError::WrongDirection { opcode });
             }

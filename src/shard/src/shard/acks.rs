@@ -120,6 +120,8 @@ impl Shard {
         }
         self.fail_topic_requests(&text);
         self.fail_commits(&text);
+        let text = alloc::format!("the shard's disk failed ({failure}); the records may be gone");
+        self.abandon_deletions(None, ErrorCode::DiskFailed, &text);
         // Those who wait for append memory learn that they wait in vain.
         self.work.note_room();
         // Nothing more becomes durable: a stop that waits for it would wait for ever.

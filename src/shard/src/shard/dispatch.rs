@@ -68,6 +68,7 @@ impl Shard {
                 let (handle, forwarded) = (request.handle, Forwarded::Offsets(request));
                 self.ask_partition(id, correlation, Opcode::Offsets, handle, forwarded)
             }
+            Request::DeleteRecords(request) => self.delete_records(id, correlation, &request),
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
             Request::InitProducer => self.init_producer(id, correlation),
             Request::ListGroups => self.gather(id, correlation, Gathered::Groups),

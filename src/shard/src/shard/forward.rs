@@ -26,6 +26,7 @@ impl Forwarded {
             Self::Credit(_) => Opcode::Credit,
             Self::Unsubscribe { .. } => Opcode::Unsubscribe,
             Self::Offsets(_) => Opcode::Offsets,
+            Self::DeleteRecords { .. } => Opcode::DeleteRecords,
         }
     }
 
@@ -38,6 +39,8 @@ impl Forwarded {
             Self::Subscribe(request) => request.handle,
             Self::Credit(request) => request.handle,
             Self::Offsets(request) => request.handle,
+            // It names its partition: no handle.
+            Self::DeleteRecords { .. } => Handle(u32::MAX),
         }
     }
 
@@ -222,6 +225,9 @@ impl Shard {
             }
             Forwarded::Offsets(offsets) => {
                 self.serve_offsets(client, correlation, slot, &offsets);
+            }
+            Forwarded::DeleteRecords { to } => {
+                self.serve_delete_records(client, correlation, slot, to);
             }
         }
     }

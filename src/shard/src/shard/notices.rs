@@ -57,6 +57,7 @@ impl Shard {
                 }
             },
             Notice::Located(read, result) => self.located(read, result),
+            Notice::StartMoved(slot) => self.start_moved(slot),
             Notice::Room => self.work.note_room(),
             Notice::DiskHasRoom => self.reports.push_back(Report::DiskHasRoom),
             Notice::Failed(failure) => {

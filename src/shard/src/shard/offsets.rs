@@ -99,6 +99,10 @@ impl Shard {
                     self.reads.insert(read, PendingRead::Seek(*seek));
                     return;
                 }
+                // Deleted while it was looked for.
+                Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
+                    cursor = Cursor::at(start);
+                }
                 Err(error) => return self.end_seek(seek, Err(error)),
             }
         }
@@ -109,6 +113,9 @@ impl Shard {
         match result.map(|lent| self.look_into(seek, lent)) {
             Ok(Ok(offset)) => self.end_seek(seek, Ok(offset)),
             Ok(Err(next)) => self.seek(seek, next),
+            Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
+                self.seek(seek, Cursor::at(start));
+            }
             Err(error) => self.end_seek(seek, Err(error)),
         }
     }
@@ -119,7 +126,9 @@ impl Shard {
         let mut found = Err(next);
         while let Ok(header) = BatchHeader::decode(rest) {
             if header.max_timestamp_ms >= seek.unix_ms {
-                found = Ok(header.base_offset);
+                // The partition may begin within the batch.
+                let start = self.storage.watermarks(seek.slot).start;
+                found = Ok(header.base_offset.max(start));
                 break;
             }
             rest = rest.get(header.length_bytes..).unwrap_or_default();

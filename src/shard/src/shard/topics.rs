@@ -131,6 +131,7 @@ impl Shard {
             self.look_at_touched();
             self.abandon_acks(slot, ErrorCode::TopicNotFound, TOO_LATE);
             self.end_readers_of_partition(slot);
+            self.abandon_deletions(Some(slot), ErrorCode::TopicNotFound, "the topic was deleted");
             if let Some(place) = self.partitions.get_mut(slot.0 as usize) {
                 *place = None;
             }

@@ -74,6 +74,7 @@ fn answer(response: &Response<'_>, correlation: u32, frame_bytes: usize) -> Answ
             batches: delivery.batches.to_vec(),
             frame_bytes,
         },
+        Response::DeleteRecords(deleted) => Answer::Offset(deleted.start),
         Response::Offsets(offsets) => Answer::Offset(offsets.offset),
         Response::Describe(described) => {
             let partitions = described.partitions.iter();

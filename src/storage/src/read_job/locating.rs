@@ -17,6 +17,9 @@ use crate::storage::Storage;
 impl Storage {
     pub(super) fn locate_batches(&mut self, number: u64, slot: Slot, cursor: Cursor) {
         let Some(job) = self.reads.get(&number) else { return };
+        if cursor.offset < self.partition(slot).start {
+            return self.read_out_of_range(number, slot, cursor.offset);
+        }
         let from_front = job.from_front;
         let (indexed, bytes) = (job.indexed, job.bytes_max.clamp(READ_BYTES_MIN, READ_BYTES_MAX));
         let segment = self.partition(slot).segment_of(cursor.offset);
@@ -122,6 +125,9 @@ impl Storage {
     }
 
     fn located(&mut self, number: u64, offset: Offset) {
+        // A segment may begin before the partition's start.
+        let start = self.reads.get(&number).map(|job| self.partition(job.slot).start);
+        let offset = start.map_or(offset, |start| offset.max(start));
         self.notices.push_back(Notice::Located(ReadId(number), Ok(offset)));
         self.end_read_job(number);
         self.tell_room();

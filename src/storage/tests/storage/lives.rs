@@ -153,7 +153,7 @@ fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Resu
         80..94 => {
             let id = pick(random);
             let end = world.model[&id].end().value();
-            let from = Offset::new(random.below(end + 1));
+            let from = Offset::new(random.below(end + 1)).max(world.model[&id].start);
             let level = if random.chance(500) { Level::Memory } else { Level::Disk };
             let bytes_max = [1, 3_000, 60_000, 1 << 20][random.below(4) as usize];
             let limit = world.model[&id].seen.expect("seen").memory;
@@ -163,7 +163,15 @@ fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Resu
                 read.unwrap_or_else(|error| panic!("{id}: {error}"));
             }
         }
-        94..96 => world.check_marks(),
+        94 => world.check_marks(),
+        95 if world.life().failed.is_empty() => {
+            let id = pick(random);
+            let marks = world.model[&id].seen.expect("seen");
+            let to = random.below(marks.memory.value() - marks.start.value() + 1);
+            let to =
+                if random.chance(300) { marks.memory.value() } else { marks.start.value() + to };
+            world.delete_records(id, Offset::new(to)).expect("it is within");
+        }
         96 => {
             let topic = 10 + world.lives as u32 * 1000 + turn as u32;
             world.create(id(topic, random.below(3) as u32), config(random));

@@ -18,4 +18,5 @@ mod model;
 mod partitions;
 mod producers;
 mod segments;
+mod trimming;
 mod world;

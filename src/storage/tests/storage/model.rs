@@ -23,6 +23,9 @@ pub(crate) struct Partition {
     pub(crate) shown: Offset,
     /// The greatest `disk` watermark of any life.
     pub(crate) disk: Offset,
+    /// The greatest start of any life, and the greatest that was asked for.
+    pub(crate) start: Offset,
+    pub(crate) start_wanted: Offset,
     /// What the next life must have.
     pub(crate) must: Offset,
     /// What is there was compared since the start.
@@ -39,6 +42,8 @@ impl Partition {
             seen: None,
             shown: Offset::ZERO,
             disk: Offset::ZERO,
+            start: Offset::ZERO,
+            start_wanted: Offset::ZERO,
             must: Offset::ZERO,
             checked: false,
             may_jump: false,
@@ -67,6 +72,9 @@ impl Partition {
             assert!(marks.page_cache >= seen.page_cache, "{seen:?} to {marks:?}");
             assert!(marks.disk >= seen.disk, "{seen:?} to {marks:?}");
         }
+        assert!(marks.start >= self.start, "the start went back from {} to {marks:?}", self.start);
+        assert!(marks.start <= self.start_wanted, "{marks:?}, asked for {}", self.start_wanted);
+        self.start = marks.start;
         self.seen = Some(marks);
         self.shown = self.shown.max(marks.memory);
         self.disk = self.disk.max(marks.disk);

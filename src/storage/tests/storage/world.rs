@@ -5,6 +5,7 @@ mod checking;
 mod ending;
 mod reading;
 mod starting;
+mod trimming;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -305,6 +306,14 @@ fn note(parts: Parts<'_>, model: &mut BTreeMap<PartitionId, Partition>, notice: 
         }
         Notice::Located(read, result) => {
             life.located.insert((shard, read), result);
+        }
+        Notice::StartMoved(slot) => {
+            if let Some(id) = life.ids.get(&(shard, slot))
+                && let Some(partition) = model.get_mut(id)
+                && partition.checked
+            {
+                partition.saw(life.shards[shard].watermarks(slot));
+            }
         }
         Notice::Room => life.rooms += 1,
         Notice::DiskHasRoom => life.disk_rooms += 1,

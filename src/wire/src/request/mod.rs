@@ -12,6 +12,7 @@ mod commit_offsets;
 mod create_topic;
 mod credit;
 mod delete_group;
+mod delete_records;
 mod delete_topic;
 mod delivery;
 mod describe;
@@ -42,6 +43,7 @@ pub use commit_offsets::{
 pub use create_topic::{CreateTopic, CreateTopicResponse};
 pub use credit::Credit;
 pub use delete_group::DeleteGroup;
+pub use delete_records::{DeleteRecords, DeleteRecordsResponse};
 pub use delete_topic::DeleteTopic;
 pub use delivery::Delivery;
 pub use describe::{Describe, DescribeResponse, PartitionDescription, PartitionState};
@@ -96,6 +98,7 @@ pub enum Request<'a> {
     ListGroups,
     DeleteGroup(DeleteGroup<'a>),
     InitProducer,
+    DeleteRecords(DeleteRecords<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -135,6 +138,7 @@ impl<'a> Request<'a> {
             Opcode::DescribeGroup => Request::DescribeGroup(DescribeGroup::take(&mut body)?),
             Opcode::ListGroups => Request::ListGroups,
             Opcode::DeleteGroup => Request::DeleteGroup(DeleteGroup::take(&mut body)?),
+            Opcode::DeleteRecords => Request::DeleteRecords(DeleteRecords::take(&mut body)?),
             Opcode::Connection | Opcode::Acks | Opcode::Delivery | Opcode::Assignment => {
                 return Err(FrameError::WrongDirection { opcode });
             }

@@ -108,6 +108,11 @@ impl Parts {
                 max_batch_bytes: self.u32(3),
             }),
             Request::DeleteTopic(DeleteTopic { name: self.word() }),
+            Request::DeleteRecords(DeleteRecords {
+                topic: self.word(),
+                partition: PartitionIndex(self.u32(1)),
+                to: offset,
+            }),
             Request::Describe(Describe {
                 topic: self.word(),
                 first: PartitionIndex(self.u32(1)),
@@ -325,6 +330,7 @@ impl Parts {
             Response::Metadata(MetadataResponse { topics: words().map(topic).collect() }),
             Response::CreateTopic(CreateTopicResponse { id: TopicId(self.u32(3)) }),
             Response::DeleteTopic,
+            Response::DeleteRecords(DeleteRecordsResponse { start: Offset::new(self.numbers[2]) }),
             Response::Describe(DescribeResponse { partitions: states.map(partition).to_vec() }),
             Response::Bind(BindResponse {
                 shard: ShardIndex(self.u16(0)),
@@ -381,6 +387,7 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::Metadata(request) => request.encode(correlation, &mut out),
         Request::CreateTopic(request) => request.encode(correlation, &mut out),
         Request::DeleteTopic(request) => request.encode(correlation, &mut out),
+        Request::DeleteRecords(request) => request.encode(correlation, &mut out),
         Request::Describe(request) => request.encode(correlation, &mut out),
         Request::Bind(request) => request.encode(correlation, &mut out),
         Request::Unbind(request) => request.encode(correlation, &mut out),
@@ -414,6 +421,7 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
         Response::Hello(response) => response.encode(correlation, &mut out),
         Response::Metadata(response) => response.encode(correlation, &mut out),
         Response::CreateTopic(response) => response.encode(correlation, &mut out),
+        Response::DeleteRecords(response) => response.encode(correlation, &mut out),
         Response::Describe(response) => response.encode(correlation, &mut out),
         Response::Bind(response) => response.encode(correlation, &mut out),
         Response::Acks(_) => panic!("acks are written by their encoder"),

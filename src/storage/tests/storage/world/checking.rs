@@ -25,6 +25,7 @@ impl World {
         // Which batches are there is what reading says; it compares each with the model.
         let kept = self.count_kept(id)?;
         let partition = self.model.get_mut(&id).expect("in the model");
+        assert!(marks.start >= partition.start, "{id}: {marks:?} below start {}", partition.start);
         let must = partition.batches.partition_point(|batch| batch.next <= partition.must);
         assert!(kept >= must, "{id}: {kept} batches, {must} survive ({})", partition.must);
         partition.batches.truncate(kept);
@@ -41,12 +42,13 @@ impl World {
         self.check_producers(id);
         let partition = self.model.get_mut(&id).expect("in the model");
         let random_from = Offset::new(self.random.below(partition.end().value() + 1));
+        let random_from = random_from.max(marks.start);
         let sizes = [1, 5_000, 100_000, 1 << 20];
         let bytes_max = sizes[self.random.below(4) as usize];
         let fine = "what was recovered can be read";
         self.read_from(id, random_from, Level::Memory, bytes_max, true)?.expect(fine);
         if self.random.chance(300) {
-            self.read_from(id, Offset::ZERO, Level::Disk, 1, false)?.expect(fine);
+            self.read_from(id, marks.start, Level::Disk, 1, false)?.expect(fine);
         }
         Ok(())
     }
@@ -54,9 +56,11 @@ impl World {
     /// How many batches of the model are there.
     fn count_kept(&mut self, id: PartitionId) -> Result<usize, Cut> {
         let (shard, slot) = self.life().slots[&id];
-        let limit = self.life().shards[shard].watermarks(slot).memory;
-        let mut cursor = Cursor::at(Offset::ZERO);
-        let mut kept = 0;
+        let marks = self.life().shards[shard].watermarks(slot);
+        let limit = marks.memory;
+        let mut cursor = Cursor::at(marks.start);
+        // What is below the start is not there to be counted.
+        let mut kept = self.model[&id].batches.partition_point(|batch| batch.next <= marks.start);
         while cursor.offset() < limit {
             let lent = match self.read_once(shard, slot, cursor, Level::Memory, 300_000)? {
                 Ok(Some(lent)) => lent,

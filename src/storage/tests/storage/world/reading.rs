@@ -27,6 +27,11 @@ impl World {
             let lent = match self.read_once(shard, slot, cursor, level, bytes_max)? {
                 Ok(Some(lent)) => lent,
                 Ok(None) => break,
+                // Deleted while it was read.
+                Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
+                    cursor = Cursor::at(start);
+                    continue;
+                }
                 Err(error) => return Ok(Err(error)),
             };
             let life = self.life.as_mut().expect("a life has begun");
