@@ -234,6 +234,7 @@ mod tests {
             durable_writes: false,
             journal: Journal::empty(0, JOURNAL_BYTES),
             journal_damage: None,
+            other_damage: None,
             recovered: BTreeMap::new(),
         };
         let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

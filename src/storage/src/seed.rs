@@ -60,8 +60,15 @@ impl Storage {
             }
         };
         self.by_id.insert(id, slot);
-        if let Some(recovered) = recovered {
-            self.seed(slot, id, recovered);
+        match recovered {
+            Some(recovered) => self.seed(slot, id, recovered),
+            // It was there before this start. All that there is of it may be in the damaged journal
+            // of a shard that had it before: offsets from 0 on may have been given out.
+            None if self.seeding == Seeding::Opening => {
+                let damage = self.other_damage.clone();
+                self.partition_mut(slot).damage = damage;
+            }
+            None => {}
         }
         slot
     }

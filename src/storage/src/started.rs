@@ -36,6 +36,8 @@ pub struct Started {
     pub read_bytes: u64,
     /// Damage in journals, of whichever shard.
     pub damages: Vec<Damage>,
+    /// The journals that they are in, in the same order.
+    pub damaged: Vec<u16>,
 }
 
 /// A journal, ready for its shard.
@@ -57,15 +59,19 @@ impl Started {
         for (id, partition) in self.partitions {
             recovered[usize::from(id.owner(shards))].insert(id, partition);
         }
+        let damages: Vec<(u16, Damage)> = self.damaged.into_iter().zip(self.damages).collect();
+        let other_than = |index| damages.iter().find(|(other, _)| *other != index);
         let journals = self.journals.into_iter().zip(recovered);
-        journals
-            .map(|(journal, recovered)| StorageConfig {
+        (0..)
+            .zip(journals)
+            .map(|(index, (journal, recovered))| StorageConfig {
                 data_dir: self.manifest.data_dir,
                 epoch: self.manifest.epoch,
                 boot_id,
                 durable_writes,
                 journal: journal.journal,
                 journal_damage: journal.damage,
+                other_damage: other_than(index).map(|(_, damage)| damage.clone()),
                 recovered,
             })
             .collect()

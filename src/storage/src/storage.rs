@@ -129,6 +129,7 @@ pub struct Storage {
 
     pub(crate) failure: Option<Failure>,
     pub(crate) journal_damage: Option<Damage>,
+    pub(crate) other_damage: Option<Damage>,
     pub(crate) stop: StopState,
 }
 
@@ -180,6 +181,9 @@ pub struct StorageConfig {
     pub journal: Journal,
     /// Damage that recovery found in the journal: nothing is appended then.
     pub journal_damage: Option<Damage>,
+    /// Damage in the journal of another shard, of this start or of one before: what was in it of a
+    /// partition that is found nowhere is not known.
+    pub other_damage: Option<Damage>,
     /// What recovery found of the partitions that this shard owns.
     pub recovered: BTreeMap<PartitionId, RecoveredPartition>,
 }
@@ -254,6 +258,7 @@ impl Storage {
             next_job: 0,
             failure: None,
             journal_damage: config.journal_damage,
+            other_damage: config.other_damage,
             stop: StopState::Running,
         };
         let path = journal_path(storage.journal.index);

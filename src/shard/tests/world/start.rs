@@ -42,6 +42,7 @@ pub fn storage(disk: &mut Disk, shard: u16, shards: u16) -> Storage {
         durable_writes: false,
         journal: journal.journal,
         journal_damage: journal.damage,
+        other_damage: None,
         recovered,
     };
     Storage::new(config, arena)

@@ -53,6 +53,7 @@ fn with_whole_blocks() -> (Storage, Slot) {
         durable_writes: false,
         journal: Journal::empty(0, JOURNAL_BYTES),
         journal_damage: None,
+        other_damage: None,
         recovered: BTreeMap::new(),
     };
     let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

@@ -14,12 +14,16 @@ use crate::started::{Started, StartedJournal};
 impl Startup {
     pub(super) fn collect(&mut self) -> Started {
         let mut partitions: BTreeMap<PartitionId, RecoveredPartition> = BTreeMap::new();
-        let (mut journals, mut orphans, mut damages) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut journals, mut orphans) = (Vec::new(), Vec::new());
+        let (mut damages, mut damaged) = (Vec::new(), Vec::new());
         let (mut frames, mut cut_bytes) = (0, 0);
         for (index, (journal, replayed)) in core::mem::take(&mut self.replayed) {
             frames += replayed.frames;
             cut_bytes += replayed.cut_bytes;
-            damages.extend(replayed.damage.clone());
+            if let Some(damage) = &replayed.damage {
+                damages.push(damage.clone());
+                damaged.push(index);
+            }
             for (id, mut partition) in replayed.partitions {
                 partition.damage = replayed.damage.clone();
                 // A partition that has moved is in two journals: the later start's is true.
@@ -49,6 +53,7 @@ impl Startup {
             cut_bytes,
             read_bytes: self.read_bytes,
             damages,
+            damaged,
         }
     }
 }

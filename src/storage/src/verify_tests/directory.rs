@@ -102,6 +102,7 @@ impl Life {
             durable_writes: false,
             journal: started.journals.remove(0).journal,
             journal_damage: None,
+            other_damage: None,
             recovered: started.partitions,
         };
         let storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

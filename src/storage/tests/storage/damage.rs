@@ -44,6 +44,30 @@ fn damage_below_a_durable_frame_fences_appends_and_not_reads() {
     assert!(matches!(world.life().shards[shard].state(slot), PartitionState::Damaged(_)));
 }
 
+/// The last start had moved it to another shard and was killed before that one had logged it: all
+/// of it was in a journal that rotted then, and it began again at offset 0.
+#[test]
+fn a_partition_that_only_another_shards_damaged_journal_had_takes_nothing() {
+    let mut world = ten_commits();
+    world.create(id(1, 1), CONFIG);
+    world.stop().expect(FINE);
+    world.machine.disk.flip_bit(&journal_path(0), 8_192 + 40, 1);
+    // Both belong to shards that have no journal yet, or an empty one.
+    for shards in [4, 5] {
+        world.start_unchecked(shards).expect(FINE);
+        for id in [id(1, 0), id(1, 1)] {
+            let refused = world.try_append(id, batch_of(100, 1, 0, 0), Level::Memory);
+            assert!(matches!(refused, Err(AppendError::Damaged(_))), "{id}: {refused:?}");
+        }
+        // What is new has no past that could be lost.
+        world.create(id(2, 0), CONFIG);
+        let taken = world.try_append(id(2, 0), batch_of(100, 1, 0, 0), Level::Memory);
+        assert!(taken.is_ok(), "{taken:?}");
+        world.remove(id(2, 0));
+        world.crash(Crash::Kill);
+    }
+}
+
 /// Epochs would have been given out a second time: frames, leases and arenas of two starts could
 /// not have been told apart.
 #[test]

@@ -125,6 +125,7 @@ impl Life {
             durable_writes: false,
             journal: journal.journal,
             journal_damage: journal.damage,
+            other_damage: None,
             recovered: started.partitions,
         };
         let storage = Storage::new(config, heap_arena(needed));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use plimsoll_device::{DiskAction, DiskOp, Token};
 use plimsoll_sim::heap_arena;
 use plimsoll_storage::{
-    ArenaHeader, ArenaImage, DataDirId, Started, Startup, StartupConfig, Storage, StorageConfig,
-    adopt_arenas, arena_bytes_needed, journal_path,
+    ArenaHeader, ArenaImage, DataDirId, Started, Startup, StartupConfig, Storage, adopt_arenas,
+    arena_bytes_needed, journal_path,
 };
 
 use super::{Cut, Life, World};
@@ -44,21 +44,10 @@ impl World {
             reads: BTreeMap::new(),
             located: BTreeMap::new(),
         };
-        let mut recovered: Vec<BTreeMap<_, _>> = (0..shards).map(|_| BTreeMap::new()).collect();
-        for (id, partition) in started.partitions {
-            recovered[usize::from(id.owner(shards))].insert(id, partition);
-        }
-        for (journal, recovered) in started.journals.into_iter().zip(recovered) {
-            let needed = arena_bytes_needed(&recovered);
-            let config = StorageConfig {
-                data_dir: started.manifest.data_dir,
-                epoch: started.manifest.epoch,
-                boot_id: [self.boot; 16],
-                durable_writes: self.settings.durable_writes,
-                journal: journal.journal,
-                journal_damage: journal.damage,
-                recovered,
-            };
+        let boot_id = [self.boot; 16];
+        let orphans = started.orphans.clone();
+        for config in started.share_out(boot_id, self.settings.durable_writes) {
+            let needed = arena_bytes_needed(&config.recovered);
             // As tight as it may be, but for what fewer shards than before take over.
             let tight = needed < self.settings.arena_bytes * 3 / 2;
             let arena_bytes = if tight { self.settings.arena_bytes } else { needed };
@@ -86,7 +75,7 @@ impl World {
             bound += 1;
             assert!(bound < 200_000, "seeding does not end");
         }
-        self.served(&started.orphans)
+        self.served(&orphans)
     }
 
     fn recover(&mut self, shards: u16) -> Result<Started, Cut> {
