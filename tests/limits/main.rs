@@ -9,6 +9,7 @@
 )]
 
 mod disk_full;
+mod hostile;
 mod idle;
 mod partitions;
 mod slow;

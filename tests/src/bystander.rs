@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use plimsoll_client_blocking::{
     ConsumerOptions, Durability, DurabilityWanted, NewRecord, NewTopic, ProducerOptions,
 };
+use plimsoll_wire::Offset;
 
 use crate::Server;
 
@@ -29,18 +30,31 @@ impl Bystander {
     /// If the server refuses. What goes wrong later is told by [`end`](Bystander::end).
     #[must_use]
     pub fn begin(server: &Server) -> Bystander {
-        let client = server.client();
         let topic = NewTopic { name: TOPIC, partitions: 1, ..NewTopic::default() };
-        client.create_topic(&topic).expect("the server creates the topic");
+        server.client().create_topic(&topic).expect("the server creates the topic");
+        Bystander::again(server)
+    }
+
+    /// Begins another time, behind what the first one sent.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses.
+    #[must_use]
+    pub fn again(server: &Server) -> Bystander {
+        let client = server.client();
+        let sent = client.describe(TOPIC).expect("the topic is there")[0].watermarks.disk.value();
         let mut options = ProducerOptions::default();
         options.durability = DurabilityWanted::Level(Durability::Disk);
         let producer = client.producer(TOPIC, options).expect("the topic is there");
-        let consumer = client.consumer(TOPIC, ConsumerOptions::default());
+        let mut from = ConsumerOptions::default();
+        from.positions.insert(0, Offset::new(sent));
+        let consumer = client.consumer(TOPIC, from);
         let mut consumer = consumer.expect("the topic is there");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let (mut number, mut slowest) = (0_u64, Duration::ZERO);
+            let (mut number, mut slowest) = (sent, Duration::ZERO);
             // At least once, also after the others are done: then it shows that the server lives.
             loop {
                 let begun = Instant::now();
@@ -54,7 +68,7 @@ impl Bystander {
                 number += 1;
                 slowest = slowest.max(begun.elapsed());
                 if stopped.load(Ordering::Relaxed) {
-                    return (number, slowest);
+                    return (number - sent, slowest);
                 }
             }
         });

@@ -17,6 +17,7 @@
 //! | topic or partition that does not exist; offset out of range | `protocol::names` |
 //! | client that never reads its acks; consumer that stops reading | `limits::slow` |
 //! | thousands of idle connections | `limits::idle` |
+//! | all of it at once, by the thousand, under load | `limits::hostile` |
 //! | 10,000 partitions | `limits::partitions` |
 //! | disk full on append | `limits::disk_full` |
 //! | data directory not writable, no O_DIRECT, locked, newer format | `refusals::directory` |
