@@ -1,15 +1,17 @@
 //! Everything that a bad network can do at once, by the thousand, against a server under load:
 //! those who behave well go on, and memory stays within what the server said at its start.
 //!
-//! No time is asserted: how much slower the bystander's records become is printed.
+//! What a newcomer gets wrong: no time is asserted here, but a factor. The same bystander is
+//! measured without the crowd and with it, beside the same load, and the crowd itself, which one
+//! thread of this test plays, takes its part of the cores.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::NewTopic;
 use plimsoll_tests::{
-    Bystander, Connection, Place, Producing, Random, Server, batch_of, open_files_limit_raised,
-    produce_frame, rss_bytes,
+    Bystander, Connection, Course, Place, Producing, Random, Server, batch_of,
+    open_files_limit_raised, produce_frame, rss_bytes,
 };
 use plimsoll_wire::{
     AckLevel, CorrelationId, Handle, Hello, Offset, ShardIndex, Subscribe, Visible,
@@ -19,6 +21,11 @@ const TOPIC: &str = "load";
 const PARTITIONS: u32 = 4;
 /// How long they go on.
 const HOSTILITY: Duration = Duration::from_secs(4);
+/// So many times longer the p99 of a bystander's acks may be with the crowd than without it.
+const P99_FACTOR: u32 = 20;
+/// A p99 below this counts as this: where a disk answers within microseconds, a single turn of the
+/// scheduler is many times as much, and says nothing about the server.
+const P99_FLOOR: Duration = Duration::from_millis(20);
 /// What the server says of its receive buffers, of two shards.
 const RECEIVE_BYTES_MAX: u64 = 256 << 20;
 /// What may wait to be sent to one that does not read, and what allocators keep.
@@ -132,11 +139,11 @@ fn producer(server: &Server, first_id: u64) -> Producing {
     }
 }
 
-fn records_a_second(bystander: Bystander, begun: Instant) -> f64 {
-    let (records, slowest) = bystander.end();
-    let rate = records as f64 / begun.elapsed().as_secs_f64();
-    eprintln!("bystander: {rate:.0} records a second, the slowest took {slowest:?}");
-    rate
+fn told(bystander: Bystander, begun: Instant) -> Course {
+    let course = bystander.end();
+    let rate = course.records as f64 / begun.elapsed().as_secs_f64();
+    eprintln!("bystander: {rate:.0} records a second, {course:?}");
+    course
 }
 
 #[test]
@@ -151,7 +158,7 @@ fn hostile_connections_by_the_thousand_leave_others_served_and_memory_bounded() 
 
     let (bystander, begun) = (Bystander::begin(&server), Instant::now());
     std::thread::sleep(HOSTILITY / 2);
-    let quiet = records_a_second(bystander, begun);
+    let quiet = told(bystander, begun);
     let before = rss_bytes(server.pid());
 
     let manners = MANNERS.into_iter().cycle().take(count);
@@ -166,16 +173,18 @@ fn hostile_connections_by_the_thousand_leave_others_served_and_memory_bounded() 
         }
         rss_max = rss_max.max(rss_bytes(server.pid()));
     }
-    let disturbed = records_a_second(bystander, begun);
+    let disturbed = told(bystander, begun);
     assert!(!producer.is_finished(), "the producer was disturbed");
     let open = hostile.iter().filter(|one| one.connection.is_some()).count();
     let grown = rss_max.saturating_sub(before);
     eprintln!(
-        "{count} hostile connections, {open} open at the end, {rounds} rounds: the bystander is \
-         {:.1} times slower, {} KiB more memory at most",
-        quiet / disturbed,
+        "{count} hostile connections, {open} open at the end, {rounds} rounds: the p99 of the \
+         bystander's acks is {:.1} times as long, {} KiB more memory at most",
+        disturbed.ack_p99.as_secs_f64() / quiet.ack_p99.as_secs_f64(),
         grown >> 10
     );
+    let allowed = P99_FACTOR * quiet.ack_p99.max(P99_FLOOR);
+    assert!(disturbed.ack_p99 <= allowed, "{disturbed:?}, and without the crowd {quiet:?}");
     assert!(open > 0, "nobody was hostile");
     let unread = hostile.iter().filter(|one| matches!(one.manner, Manner::Greedy | Manner::Deaf));
     let unread = unread.count() as u64 * UNREAD_BYTES_MAX;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use plimsoll_client_blocking::{
     ConsumerOptions, Durability, DurabilityWanted, NewRecord, NewTopic, ProducerOptions,
 };
@@ -13,13 +14,26 @@ use plimsoll_wire::Offset;
 use crate::Server;
 
 const TOPIC: &str = "bystander";
+/// Acks that take longer count as this.
+const ACK_NS_MAX: u64 = 60_000_000_000;
 
 /// A producer and a consumer of their own topic: each record is acked at disk and read back before
 /// the next one is sent.
 #[derive(Debug)]
 pub struct Bystander {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(u64, Duration)>,
+    thread: JoinHandle<Course>,
+}
+
+/// How it went for a bystander.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// So many records went through.
+    pub records: u64,
+    /// Of a hundred acks at disk, 99 came within.
+    pub ack_p99: Duration,
+    /// The longest from a record's sending to its delivery.
+    pub slowest: Duration,
 }
 
 impl Bystander {
@@ -55,12 +69,14 @@ impl Bystander {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let (mut number, mut slowest) = (sent, Duration::ZERO);
+            let mut acks = Histogram::<u64>::new_with_max(ACK_NS_MAX, 3).expect("it is not large");
             // At least once, also after the others are done: then it shows that the server lives.
             loop {
                 let begun = Instant::now();
                 let value = number.to_le_bytes();
                 let receipt = producer.send(&NewRecord::of_value(&value)).expect("it is taken");
                 let ack = receipt.wait().expect("it is acked");
+                acks.saturating_record(begun.elapsed().as_nanos() as u64);
                 assert_eq!(ack.offset.value(), number);
                 let record = consumer.next(Duration::from_secs(10)).expect("reading goes on");
                 let record = record.expect("what is acked is delivered");
@@ -68,23 +84,24 @@ impl Bystander {
                 number += 1;
                 slowest = slowest.max(begun.elapsed());
                 if stopped.load(Ordering::Relaxed) {
-                    return (number - sent, slowest);
+                    let ack_p99 = Duration::from_nanos(acks.value_at_quantile(0.99));
+                    return Course { records: number - sent, ack_p99, slowest };
                 }
             }
         });
         Bystander { stop, thread }
     }
 
-    /// Ends; how many records went through, and how long the slowest took.
+    /// Ends; how it went.
     ///
     /// # Panics
     ///
     /// If it noticed anything.
-    pub fn end(self) -> (u64, Duration) {
+    pub fn end(self) -> Course {
         self.stop.store(true, Ordering::Relaxed);
-        let (records, slowest) = self.thread.join().expect("the bystander noticed nothing");
-        assert!(records > 0, "the bystander got nothing done");
-        assert!(slowest < Duration::from_secs(5), "a record of the bystander took {slowest:?}");
-        (records, slowest)
+        let course = self.thread.join().expect("the bystander noticed nothing");
+        assert!(course.records > 0, "the bystander got nothing done");
+        assert!(course.slowest < Duration::from_secs(5), "of the bystander: {course:?}");
+        course
     }
 }

@@ -54,7 +54,7 @@ mod reading_back;
 mod server;
 mod value;
 
-pub use bystander::Bystander;
+pub use bystander::{Bystander, Course};
 pub use connection::{Connection, ServerFrame, produce_frame};
 pub use consuming::{Consuming, Seen, records};
 pub use ledger::{Ack, Ledger};
