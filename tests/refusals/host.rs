@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Place, Refusal};
 use seccompiler::{SeccompAction, SeccompFilter};
@@ -32,6 +33,14 @@ fn io_uring_forbidden_by_seccomp_is_said_with_the_remedy() {
     let refusal = without_io_uring(place.server().command(), nix::libc::EPERM);
     refusal.assert_says(&["io_uring", "seccomp"]);
     assert!(!place.data_dir().join("MANIFEST").exists(), "it refuses before it writes");
+}
+
+#[test]
+fn no_memory_for_a_ring_is_tried_for_a_while_and_then_said_with_the_remedy() {
+    let (place, begun) = (Place::new(), Instant::now());
+    let refusal = without_io_uring(place.server().command(), nix::libc::ENOMEM);
+    refusal.assert_says(&["no memory for io_uring", "ulimit -l"]);
+    assert!(begun.elapsed() > Duration::from_millis(500), "it gave up at once");
 }
 
 #[test]

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+use io_uring::{Builder, EnterFlags, IoUring, cqueue, squeue};
 
 use crate::errno::Errno;
 
@@ -18,6 +19,12 @@ use crate::errno::Errno;
 const COMPLETIONS_PER_SUBMISSION: u32 = 8;
 /// Workers for files, for everything else.
 const WORKERS_MAX: [u32; 2] = [4, 2];
+/// How often a ring is tried for when there is no memory for it. The kernel asks for the pages of a
+/// ring without insisting (`io_region_allocate_pages`: in one piece, else in bulk, which may give
+/// fewer), so that memory which is full of cache is refused at first; and what a killed process had
+/// locked is counted against its user until the kernel has torn down its rings, later.
+const NO_MEMORY_TRIES: u32 = 20;
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(50);
 const REGISTER_RING_FDS: u32 = 20;
 const UNREGISTER_RING_FDS: u32 = 21;
 
@@ -187,13 +194,24 @@ fn set_up(sq_entries: u32) -> Result<IoUring, SetupError> {
         .setup_clamp()
         .setup_cqsize(sq_entries.saturating_mul(COMPLETIONS_PER_SUBMISSION));
     let plain = builder.clone();
-    // NO_SQARRAY is of Linux 6.6; an older kernel refuses the unknown flag.
-    let first = builder.setup_no_sqarray().build(sq_entries);
-    let built = match first {
+    builder.setup_no_sqarray();
+    for _ in 1..NO_MEMORY_TRIES {
+        match build(&builder, &plain, sq_entries) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                std::thread::sleep(NO_MEMORY_PAUSE);
+            }
+            built => return built.map_err(|error| SetupError::of_setup(&error)),
+        }
+    }
+    build(&builder, &plain, sq_entries).map_err(|error| SetupError::of_setup(&error))
+}
+
+fn build(wanted: &Builder, plain: &Builder, sq_entries: u32) -> io::Result<IoUring> {
+    match wanted.build(sq_entries) {
+        // NO_SQARRAY is of Linux 6.6; an older kernel refuses the unknown flag.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(sq_entries),
         other => other,
-    };
-    built.map_err(|error| SetupError::of_setup(&error))
+    }
 }
 
 /// Saves a look-up at every entry. `None`: the kernel does not have it, or its table is full.
@@ -235,7 +253,7 @@ pub enum SetupError {
         /// Which call.
         call: &'static str,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -244,7 +262,7 @@ impl SetupError {
         Self::Io { call, source: errno.into() }
     }
 
-    fn of_setup(error: &std::io::Error) -> Self {
+    fn of_setup(error: &io::Error) -> Self {
         match Errno::of(error) {
             Errno(libc::EPERM | libc::EACCES) => Self::Forbidden,
             Errno(libc::ENOSYS) => Self::Absent,
