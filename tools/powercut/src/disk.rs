@@ -177,6 +177,14 @@ impl Disk {
         (image, cut)
     }
 
+    /// It was switched off for good: lets go of its bytes, since it stays on the shelf.
+    pub(crate) fn scrap(&self) {
+        let mut state = self.state();
+        state.is_dead = true;
+        (state.seen, state.durable) = (Image::new(0), Image::new(0));
+        state.cached = Vec::new();
+    }
+
     /// What a reader sees now.
     pub(crate) fn image(&self) -> Image {
         self.state().seen.clone()
@@ -300,6 +308,19 @@ mod tests {
         assert_eq!(disk.flush(), Err(Failed));
         assert_eq!(disk.read(0, 512), Err(Failed));
         assert_eq!(disk.begin_write(0, &[2; 512]), Err(Failed));
+    }
+
+    #[test]
+    fn a_scrapped_disk_holds_no_bytes_and_does_nothing() {
+        let disk = disk(Temper::Honest);
+        write(&disk, 0, 1);
+        let image = disk.image();
+        disk.scrap();
+        assert_eq!((disk.image().bytes(), disk.cached()), (0, 0));
+        assert_eq!((disk.read(0, 1), disk.flush()), (Err(Failed), Err(Failed)));
+        let mut read = [0];
+        image.read(0, &mut read);
+        assert_eq!(read, [1]);
     }
 
     #[test]

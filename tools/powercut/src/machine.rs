@@ -150,10 +150,11 @@ impl Machine {
     /// Unmounts and detaches. After a cut nothing of this reaches the image that is left.
     pub(crate) fn off(&mut self) -> Result<(), String> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        if running.is_mounted {
-            self.unmount()?;
-        }
-        run("losetup", &["--detach", &running.device])
+        let unmounted = if running.is_mounted { self.unmount() } else { Ok(()) };
+        // Also when something still holds on to it: a loop device goes with its last user.
+        let detached = run("losetup", &["--detach", &running.device]);
+        running.disk.scrap();
+        unmounted.and(detached)
     }
 
     /// Unmounts, and has the file system checked for damage.
