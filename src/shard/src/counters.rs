@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) forwarded: u64,
     /// Offsets that groups have committed.
     pub(crate) offsets_committed: u64,
+    /// Times that the log of committed offsets was shortened.
+    pub(crate) offset_logs_shortened: u64,
     /// Members of groups that were declared dead.
     pub(crate) members_expired: u64,
     /// Times that a connection was not read for want of memory.
@@ -81,6 +83,7 @@ pub(crate) fn stats(
         ("delivered_bytes", counters.delivered_bytes),
         ("forwarded", counters.forwarded),
         ("offsets_committed", counters.offsets_committed),
+        ("offset_logs_shortened", counters.offset_logs_shortened),
         ("members_expired", counters.members_expired),
         ("waits_for_append_memory", counters.waits_for_append_memory),
         ("waits_for_receive_memory", counters.waits_for_receive_memory),

@@ -335,6 +335,32 @@ fn what_cannot_be_a_member_is_refused_and_the_connection_lives() {
     assert_eq!(answer, Answer::Groups(vec![("g".to_string(), 1, 0)]));
 }
 
+/// The log of offsets has a place for every commit ever made, unless somebody makes it shorter.
+#[test]
+fn the_log_of_offsets_is_shortened_and_nothing_that_counts_goes() {
+    let (mut world, socket) = with_topic(1, 3);
+    let note = "n".repeat(4_000);
+    let noted = |partition_index, offset, metadata| {
+        let offset = Some(Offset::new(offset));
+        let partition = partition(partition_index);
+        let offsets = vec![OffsetToCommit { partition, offset, metadata }];
+        CommitOffsets { offsets, ..reset(0, None) }
+    };
+    committed(&mut world, socket, &noted(1, 0, "early"));
+    committed(&mut world, socket, &noted(2, 0, "to go"));
+    committed(&mut world, socket, &reset(2, None));
+    for round in 0..2_300 {
+        committed(&mut world, socket, &noted(0, round % 10, &note));
+    }
+    assert_eq!(world.stat("offset_logs_shortened"), 2);
+    committed(&mut world, socket, &noted(0, 7, "last"));
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    let Answer::Group { offsets, .. } = describe(&mut world, socket) else { panic!("described") };
+    let expected = [(partition(0), 7, "last".to_string()), (partition(1), 0, "early".to_string())];
+    assert_eq!(offsets, expected);
+}
+
 #[test]
 fn after_a_failed_disk_a_commit_is_not_said_to_be_done() {
     let (mut world, socket) = with_topic(1, 1);

@@ -420,6 +420,7 @@ mod tests {
             durable_writes: false,
             journal: Journal::empty(0, 32 << 20),
             journal_damage: None,
+            other_damage: None,
             recovered,
         };
         let mut storage = Storage::new(config, arena);

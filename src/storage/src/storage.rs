@@ -198,7 +198,6 @@ impl Storage {
         let header = arena_header(&config, arena.length_bytes() as u64);
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
-        let durable_frame = Sequence(config.journal.next.sequence.0 - 1);
         let mut storage = Self {
             data_dir: config.data_dir,
             epoch: config.epoch,
@@ -220,10 +219,10 @@ impl Storage {
             producers: ProducerBooks::new(config.journal.area_bytes),
             journal_file: FileId(0),
             checkpoint_ended_at: config.journal.head.position,
+            durable_frame: Sequence(config.journal.next.sequence.0 - 1),
             journal: config.journal,
             frame_runs,
             commits: VecDeque::new(),
-            durable_frame,
             urgent: VecDeque::new(),
             urgent_bytes: 0,
             leases_wanted: VecDeque::new(),
@@ -261,9 +260,13 @@ impl Storage {
             other_damage: config.other_damage,
             stop: StopState::Running,
         };
-        let path = journal_path(storage.journal.index);
-        storage.journal_file = storage.hold_file(&path, OpenMode::Existing);
+        storage.hold_journal();
         storage
+    }
+
+    fn hold_journal(&mut self) {
+        let path = journal_path(self.journal.index);
+        self.journal_file = self.hold_file(&path, OpenMode::Existing);
     }
 
     /// The arena, for the machine that registers it or reads what is written from it.

@@ -23,7 +23,7 @@ pub(crate) struct Committed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// What the last record says that was appended; its durability is still awaited if `pending`.
-    pub(crate) written: Option<Offset>,
+    pub(crate) written: Option<Committed>,
     /// Changes that are appended and not yet on disk.
     pub(crate) pending: u32,
     /// What is on disk.
@@ -33,12 +33,17 @@ pub(crate) struct Place {
 impl Place {
     /// Whether a commit of `offset` would move the place forward.
     pub(crate) fn is_behind(&self, offset: Offset) -> bool {
-        self.written.is_none_or(|written| written < offset)
+        self.written_offset().is_none_or(|written| written < offset)
+    }
+
+    /// The offset that was appended last.
+    pub(crate) fn written_offset(&self) -> Option<Offset> {
+        self.written.as_ref().map(|written| written.offset)
     }
 
     /// A change was appended.
-    pub(crate) fn write(&mut self, offset: Option<Offset>) {
-        self.written = offset;
+    pub(crate) fn write(&mut self, committed: Option<Committed>) {
+        self.written = committed;
         self.pending += 1;
     }
 
@@ -62,12 +67,12 @@ mod tests {
     fn what_is_on_its_way_counts_for_the_next_commit_and_not_for_readers() {
         let mut place = Place::default();
         assert!(place.is_behind(Offset::ZERO));
-        place.write(Some(Offset::new(5)));
+        let five = Committed { offset: Offset::new(5), unix_ms: 1, metadata: String::new() };
+        place.write(Some(five.clone()));
         assert!(!place.is_behind(Offset::new(5)) && place.is_behind(Offset::new(6)));
         assert_eq!(place.durable, None);
         assert!(!place.is_void());
-        let metadata = String::new();
-        place.settle(Some(Committed { offset: Offset::new(5), unix_ms: 1, metadata }));
+        place.settle(Some(five));
         assert_eq!(place.durable.as_ref().map(|it| it.offset), Some(Offset::new(5)));
         place.write(None);
         place.settle(None);

@@ -115,7 +115,7 @@ impl Shard {
                 (CommitMode::Forward, Some(offset)) => {
                     place.is_none_or(|place| place.is_behind(*offset))
                 }
-                (CommitMode::Exact, offset) => place.is_none_or(|place| place.written != *offset),
+                (CommitMode::Exact, offset) => place.and_then(Place::written_offset) != *offset,
                 (CommitMode::Forward, None) => false,
             };
             if error.is_none() && is_change {
@@ -224,10 +224,11 @@ impl Shard {
             log.pending.push_back(PendingOffsets { next, changes, answer });
         }
         self.offsets_advanced(slot);
+        self.shorten_offset_log(partition);
         Ok(())
     }
 
-    fn append_changes(
+    pub(super) fn append_changes(
         &mut self,
         (name, partition): (&GroupName, u32),
         slot: Slot,
@@ -256,7 +257,7 @@ impl Shard {
             if let Some(group) = self.groups.group_mut(name) {
                 for (partition, committed) in &taken {
                     let place = group.places.entry(*partition).or_default();
-                    place.write(committed.as_ref().map(|it| it.offset));
+                    place.write(committed.clone());
                 }
             }
             self.counters.offsets_committed += taken.len() as u64;
@@ -265,6 +266,7 @@ impl Shard {
                 .map(|(partition, committed)| (GroupName::clone(name), partition, committed));
             let changes = named.collect();
             if let Some(log) = self.offset_logs.get_mut(&partition) {
+                log.fresh_bytes += bytes.len() as u64;
                 log.pending.push_back(PendingOffsets { next, changes, answer: None });
             }
         }
@@ -294,6 +296,7 @@ impl Shard {
                 self.answer_offsets(answer);
             }
         }
+        self.drop_old_offsets(partition, disk);
     }
 
     fn answer_offsets(&mut self, answer: OffsetAnswer) {

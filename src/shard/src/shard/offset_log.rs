@@ -26,6 +26,8 @@ use crate::report::Report;
 const READ_BYTES_MAX: usize = 1 << 20;
 pub(super) const BATCH_BYTES_MAX: usize = 256 << 10;
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// A log is not shortened before it has grown by this much, or by four times what it has to keep.
+const FRESH_BYTES_MIN: u64 = 4 << 20;
 /// How long after a start members of the time before may claim what they hold, ahead of others.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -39,6 +41,13 @@ pub(super) struct OffsetLog {
     wants_room: bool,
     /// What was appended and is not on disk yet, in order.
     pub(super) pending: VecDeque<PendingOffsets>,
+    /// Bytes since everything was written again.
+    pub(super) fresh_bytes: u64,
+    /// How many of those are borne until everything is written again.
+    fresh_bytes_max: u64,
+    /// Everything was written again: what is before the first offset can go when the log is on disk
+    /// up to the second.
+    shortening: Option<(Offset, Offset)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +103,9 @@ impl Shard {
                 state: LogState::Reading,
                 wants_room: false,
                 pending: VecDeque::new(),
+                fresh_bytes: 0,
+                fresh_bytes_max: FRESH_BYTES_MIN,
+                shortening: None,
             };
             self.offset_logs.insert(partition, log);
         }
@@ -159,6 +171,7 @@ impl Shard {
             return self.storage.release(lent);
         };
         log.cursor = lent.next;
+        log.fresh_bytes += lent.range.length_bytes as u64;
         let mut applied = Ok(());
         for batch in Batches::new(self.storage.bytes(lent.range)) {
             let records = batch.map_err(|error| error.to_string());
@@ -180,7 +193,7 @@ impl Shard {
                     Ok(change) => {
                         let place = self.groups.ensure(change.group);
                         let place = place.places.entry(change.partition).or_default();
-                        place.written = change.committed.as_ref().map(|it| it.offset);
+                        place.written.clone_from(&change.committed);
                         place.durable = change.committed;
                     }
                     Err(text) => applied = Err(text),
@@ -210,6 +223,50 @@ impl Shard {
             }
             self.groups.watch(name, MemberId::NONE, until);
             self.groups.drop_if_void(name);
+        }
+    }
+
+    /// Writes everything that counts again when the log has become long, so that what is before it
+    /// can go. A crash in between leaves both, which say the same.
+    pub(super) fn shorten_offset_log(&mut self, partition: u32) {
+        let Some(log) = self.offset_logs.get(&partition) else { return };
+        let is_long = log.fresh_bytes > log.fresh_bytes_max;
+        if !is_long || log.shortening.is_some() || log.state != LogState::Read {
+            return;
+        }
+        let slot = log.slot;
+        let first = log.pending.back().map(|last| last.next);
+        let first = first.unwrap_or(self.storage.watermarks(slot).memory);
+        let before_bytes = log.fresh_bytes;
+        let names: Vec<GroupName> = self.groups.names().cloned().collect();
+        let mut is_whole = true;
+        for name in names.iter().filter(|name| partition_of(name).partition == partition) {
+            let Some(group) = self.groups.group(name) else { continue };
+            let written = group.places.iter().filter(|(_, place)| place.written.is_some());
+            let changes = written.map(|(at, place)| (*at, place.written.clone())).collect();
+            is_whole &= self.append_changes((name, partition), slot, changes).is_ok();
+        }
+        let Some(log) = self.offset_logs.get_mut(&partition) else { return };
+        let kept_bytes = log.fresh_bytes - before_bytes;
+        log.fresh_bytes = kept_bytes;
+        log.fresh_bytes_max = FRESH_BYTES_MIN.max(kept_bytes.saturating_mul(4));
+        if is_whole {
+            log.shortening = Some((first, log.pending.back().map_or(first, |last| last.next)));
+        }
+    }
+
+    /// Lets go of what was written again, once that is on disk.
+    pub(super) fn drop_old_offsets(&mut self, partition: u32, disk: Offset) {
+        let Some(log) = self.offset_logs.get_mut(&partition) else { return };
+        if let Some((first, end)) = log.shortening
+            && end <= disk
+        {
+            log.shortening = None;
+            let slot = log.slot;
+            // Where it is refused the log stays long, and is shortened another time.
+            if self.storage.delete_records(slot, first).is_ok() {
+                self.counters.offset_logs_shortened += 1;
+            }
         }
     }
 

@@ -111,6 +111,13 @@ fn live(world: &mut World, shards: u16, random: &mut Random) -> Result<(), Cut> 
     Ok(())
 }
 
+fn delete_some(world: &mut World, id: PartitionId, random: &mut Random) {
+    let marks = world.model[&id].seen.expect("seen");
+    let to = random.below(marks.memory.value() - marks.start.value() + 1);
+    let to = if random.chance(300) { marks.memory.value() } else { marks.start.value() + to };
+    world.delete_records(id, Offset::new(to)).expect("it is within");
+}
+
 fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Result<(), Cut> {
     let ids: Vec<PartitionId> = world.model.keys().copied().collect();
     let pick = |random: &mut Random| ids[random.below(ids.len() as u64) as usize];
@@ -164,14 +171,7 @@ fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Resu
             }
         }
         94 => world.check_marks(),
-        95 if world.life().failed.is_empty() => {
-            let id = pick(random);
-            let marks = world.model[&id].seen.expect("seen");
-            let to = random.below(marks.memory.value() - marks.start.value() + 1);
-            let to =
-                if random.chance(300) { marks.memory.value() } else { marks.start.value() + to };
-            world.delete_records(id, Offset::new(to)).expect("it is within");
-        }
+        95 if world.life().failed.is_empty() => delete_some(world, pick(random), random),
         96 => {
             let topic = 10 + world.lives as u32 * 1000 + turn as u32;
             world.create(id(topic, random.below(3) as u32), config(random));

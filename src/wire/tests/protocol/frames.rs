@@ -88,7 +88,7 @@ impl Parts {
         let (handle, visible, offset) =
             (self.handle(), self.level.visible(), Offset::new(self.numbers[1]));
         let timestamp = OffsetsWhat::Timestamp { unix_ms: self.numbers[2].cast_signed() };
-        vec![
+        let mut requests = vec![
             Request::Hello(Hello {
                 version_min: self.u16(0),
                 version_max: self.u16(1),
@@ -143,6 +143,13 @@ impl Parts {
             Request::Offsets(Offsets { handle, what: timestamp, visible }),
             Request::Stats,
             Request::InitProducer,
+        ];
+        requests.extend(self.group_requests());
+        requests
+    }
+
+    fn group_requests(&self) -> Vec<Request<'_>> {
+        vec![
             Request::JoinGroup(self.join_group(Assignor::Sticky)),
             Request::JoinGroup(self.join_group(Assignor::Range)),
             Request::Heartbeat(Heartbeat {

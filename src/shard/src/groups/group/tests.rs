@@ -1,7 +1,6 @@
 //! Members come, go, fall silent and are fenced; no partition is ever held twice.
 
 use super::*;
-use plimsoll_batch::Offset;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -214,7 +213,7 @@ fn topics_that_grow_appear_and_go_are_followed() {
     life.partitions = 3;
     assert_eq!(life.rebalance(), BTreeSet::from([one]));
     assert_eq!(life.held(one), [0, 1, 2]);
-    let place = Place { durable: None, written: Some(Offset::ZERO), pending: 0 };
+    let place = Place::default();
     life.group.places.insert(partition(0), place);
     assert_eq!(life.group.forget_topic(TopicId(1)), 1);
     life.partitions = 0;
