@@ -8,12 +8,14 @@ use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::dial::resolve;
 use crate::engine::Engine;
+use crate::group_consumer::GroupConsumer;
 use crate::producer::Producer;
-use crate::{AdminError, ConnectError, ConsumeError};
+use crate::{AdminError, ConnectError, ConsumeError, GroupError};
 use plimsoll_client::{
-    AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions, NewTopic, Offset,
-    OffsetsWhat, PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError,
-    Topic, Visible,
+    AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
+    GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
+    PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
+    Visible,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -101,6 +103,23 @@ impl Client {
         self.name_links(&mut options.link);
         let session = ConsumerSession::new(topic, options, self.inner.clock.now())?;
         Ok(Consumer::new(self.engine(session)))
+    }
+
+    /// A member of `group` that consumes `topic`. It joins and subscribes in the background.
+    ///
+    /// # Errors
+    ///
+    /// The topic does not exist, or the server cannot be asked.
+    pub fn group_consumer(
+        &self,
+        topic: &str,
+        group: &str,
+        mut options: GroupOptions,
+    ) -> Result<GroupConsumer, GroupError> {
+        let topic = self.topic(topic)?;
+        self.name_links(&mut options.link);
+        let session = GroupSession::new(topic, group, options, self.inner.clock.now());
+        Ok(GroupConsumer::new(self.engine(session)))
     }
 
     /// Is the server there?

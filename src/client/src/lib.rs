@@ -39,6 +39,7 @@ mod consumer;
 mod driver_error;
 mod error;
 mod fate;
+mod group;
 mod incoming;
 mod link;
 mod outcome;
@@ -58,13 +59,17 @@ pub use consumer::{
 pub use driver_error::{AdminError, ConnectError, ConsumeError, SendError};
 pub use error::{ConnectionFault, ServerError};
 pub use fate::{Ack, BatchFate};
+pub use group::{
+    CommitFault, CommitId, CommitPolicy, CommitReport, GroupConsumer, GroupError, GroupEvent,
+    GroupOptions, LossReason, PartitionCommit,
+};
 pub use incoming::{Incoming, IncomingFrames};
 pub use link::LinkOptions;
 pub use outcome::{AppendError, AppendOutcome, BatchOutcome, Doubt, Refusal};
 pub use partitioner::{murmur2, partition_of_key};
 pub use plimsoll_batch::{Header, Record as BorrowedRecord, RecordError};
 pub use plimsoll_wire::{
-    AckLevel, Durability, DurabilityWanted, ErrorCode, Fate, Offset, OffsetsWhat,
+    AckLevel, Assignor, Durability, DurabilityWanted, ErrorCode, Fate, Offset, OffsetsWhat,
     PartitionDescription, PartitionState, ShardIndex, Visible, Watermarks,
 };
 pub use producer::{

@@ -3,6 +3,7 @@
 //! A delivery keeps the memory that the frame was read into; records point into it. What a
 //! newcomer gets wrong: a record that is kept keeps its whole batch in memory.
 
+use super::subscription::SlotId;
 use crate::compression::decompress;
 use crate::{ConnectionFault, DecompressError};
 use alloc::sync::Arc;
@@ -52,7 +53,7 @@ pub struct DeliveredBatches {
     /// The partition of all of them.
     pub partition: u32,
     /// Its place among the consumer's subscriptions.
-    pub(super) subscription: usize,
+    pub(crate) slot: SlotId,
     delivery: Delivery,
     position: usize,
     skip_before: Offset,
@@ -69,13 +70,13 @@ pub(super) struct Located {
 impl DeliveredBatches {
     pub(super) fn new(
         partition: u32,
-        subscription: usize,
+        slot: SlotId,
         delivery: Delivery,
         skip_before: Offset,
         located: Option<Located>,
     ) -> DeliveredBatches {
         let position = delivery.batches_at;
-        DeliveredBatches { partition, subscription, delivery, position, skip_before, located }
+        DeliveredBatches { partition, slot, delivery, position, skip_before, located }
     }
 
     /// The bytes of credit that the delivery used up.

@@ -10,28 +10,31 @@
 
 mod delivery;
 mod options;
+mod subscription;
 
 pub use delivery::{DeliveredBatch, DeliveredBatches, Delivery, DeliveryError, Record};
 pub use options::{ConsumerOptions, StartAt};
 
+pub(crate) use self::subscription::{IfGone, Purpose, RETRY_DELAY, SlotId};
+
 use self::delivery::Located;
+use self::subscription::{CREDIT_BYTES_MIN, Step, Subscription};
 use crate::link::{Links, closing};
 use crate::{Chunk, ConnectionFault, Incoming, Instant, LinkId, ServerError, Session, Topic};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::time::Duration;
 use core::{error, fmt};
 use plimsoll_wire::{
-    Bind, BindResponse, CorrelationId, Credit, ErrorResponse, Handle, Offset, Offsets, OffsetsWhat,
-    Opcode, PartitionIndex, Response, Subscribe,
+    Bind, BindResponse, CorrelationId, Credit, ErrorCode, ErrorResponse, Handle, Offset, Offsets,
+    OffsetsWhat, Opcode, PartitionIndex, Response, Subscribe, Unbind, Unsubscribe,
 };
 
 /// The session of a consumer of one topic.
 #[derive(Debug)]
 pub struct Consumer {
-    topic: Topic,
+    pub(crate) topic: Topic,
     options: ConsumerOptions,
-    links: Links<usize>,
+    pub(crate) links: Links<Purpose>,
     subscriptions: Vec<Subscription>,
     /// For each link the subscriptions in the order of their handles.
     handles: Vec<Vec<usize>>,
@@ -53,6 +56,15 @@ pub enum ConsumerEvent {
         /// Why.
         error: ServerError,
     },
+    /// The partition's start lies outside it, and it goes on at its beginning.
+    Missed {
+        /// Which one.
+        partition: u32,
+        /// Where it was to start.
+        wanted: Offset,
+        /// Where it starts.
+        beginning: Offset,
+    },
 }
 
 impl Consumer {
@@ -70,35 +82,94 @@ impl Consumer {
             Some(partitions) => partitions.clone(),
             None => (0..topic.partitions()).collect(),
         };
-        let count = topic.links();
-        let mut links = Links::new(count, options.link.clone());
-        let mut handles: Vec<Vec<usize>> = (0..count).map(|_| Vec::new()).collect();
-        let mut subscriptions = Vec::with_capacity(partitions.len());
+        let mut consumer = Consumer::idle(topic, options);
         for partition in partitions {
-            let Some(shard) = topic.shards.get(partition as usize) else {
-                return Err(NoSuchPartition { partition, partitions: topic.partitions() });
-            };
-            let of_link = &mut handles[usize::from(shard.0)];
-            let start = options.positions.get(&partition).copied().map(StartAt::Offset);
-            subscriptions.push(Subscription {
-                partition,
-                link: LinkId(shard.0),
-                handle: Handle(of_link.len() as u32),
-                start: start.unwrap_or(options.from),
-                next: None,
-                located: None,
-                step: Step::Bind,
-                retry_at: None,
-                unreleased_bytes: 0,
-                owed_bytes: 0,
-            });
-            of_link.push(subscriptions.len() - 1);
-            links.want(LinkId(shard.0), now);
+            let partitions = consumer.topic.partitions();
+            if partition >= partitions {
+                return Err(NoSuchPartition { partition, partitions });
+            }
+            let position = consumer.options.positions.get(&partition).copied();
+            let start = position.map_or(consumer.options.from, StartAt::Offset);
+            consumer.add(partition, start, IfGone::Fail, now);
         }
-        let share = options.credit_bytes as usize / subscriptions.len().max(1);
-        let credit_bytes = share.max(CREDIT_BYTES_MIN);
-        let events = VecDeque::new();
-        Ok(Consumer { topic, options, links, subscriptions, handles, events, credit_bytes })
+        consumer.share_credit();
+        Ok(consumer)
+    }
+
+    /// A consumer of no partition yet.
+    pub(crate) fn idle(topic: Topic, options: ConsumerOptions) -> Consumer {
+        let count = topic.links().max(1);
+        Consumer {
+            links: Links::new(count, options.link.clone()),
+            handles: (0..count).map(|_| Vec::new()).collect(),
+            subscriptions: Vec::new(),
+            events: VecDeque::new(),
+            credit_bytes: options.credit_bytes as usize,
+            topic,
+            options,
+        }
+    }
+
+    /// One more partition. Call [`share_credit`](Consumer::share_credit) after the last.
+    pub(crate) fn add(&mut self, partition: u32, start: StartAt, if_gone: IfGone, now: Instant) {
+        let shard = self.topic.shards.get(partition as usize).map_or(0, |shard| shard.0);
+        let link = LinkId(shard);
+        let is_free = |sub: &Subscription| sub.step == Step::Free && sub.link == link;
+        let index = self.subscriptions.iter().position(is_free).unwrap_or_else(|| {
+            let of_link = &mut self.handles[usize::from(shard)];
+            of_link.push(self.subscriptions.len());
+            let handle = Handle(of_link.len() as u32 - 1);
+            self.subscriptions.push(Subscription::new(link, handle));
+            self.subscriptions.len() - 1
+        });
+        self.subscriptions[index].occupy(partition, start, if_gone);
+        self.links.want(link, now);
+        if self.links.is_ready(link) {
+            self.advance(index, now);
+        }
+    }
+
+    /// The partition is given up: nothing of it is handed out any more, whatever still comes.
+    pub(crate) fn remove(&mut self, partition: u32, now: Instant) {
+        let is_it = |sub: &Subscription| sub.is_occupied() && sub.partition == partition;
+        let Some(index) = self.subscriptions.iter().position(is_it) else { return };
+        let given_up = self.slot(index);
+        self.events.retain(
+            |event| !matches!(event, ConsumerEvent::Delivered(batches) if batches.slot == given_up),
+        );
+        let subscription = &mut self.subscriptions[index];
+        subscription.occupant = subscription.occupant.wrapping_add(1);
+        subscription.retry_at = None;
+        let (link, handle) = (subscription.link, subscription.handle);
+        if !self.links.is_ready(link) {
+            // What was bound went with its connection.
+            subscription.step = Step::Free;
+            return;
+        }
+        subscription.step = Step::Leaving { unanswered: 2 };
+        let farewell = Purpose::Farewell(self.slot(index));
+        let links = &mut self.links;
+        links.request(link, farewell, now, |id, out| Unsubscribe { handle }.encode(id, out));
+        links.request(link, farewell, now, |id, out| Unbind { handle }.encode(id, out));
+    }
+
+    /// Shares the credit out among the partitions that there are now.
+    pub(crate) fn share_credit(&mut self) {
+        let partitions = self.subscriptions.iter().filter(|sub| sub.is_occupied()).count();
+        let share = self.options.credit_bytes as usize / partitions.max(1);
+        self.credit_bytes = share.max(CREDIT_BYTES_MIN);
+        for index in 0..self.subscriptions.len() {
+            self.raise_credit(index);
+        }
+    }
+
+    /// Whether what was delivered to this place is still wanted.
+    pub(crate) fn is_current(&self, slot: SlotId) -> bool {
+        self.slot(slot.index) == slot && self.subscriptions[slot.index].is_occupied()
+    }
+
+    fn slot(&self, index: usize) -> SlotId {
+        SlotId { index, occupant: self.subscriptions[index].occupant }
     }
 
     /// The topic.
@@ -114,11 +185,28 @@ impl Consumer {
 
     /// The records of a delivery were consumed: the server may send as much again. Poll afterwards.
     pub fn release(&mut self, consumed: &DeliveredBatches) {
-        let credit_bytes = consumed.credit_bytes();
-        let subscription = &mut self.subscriptions[consumed.subscription];
-        subscription.unreleased_bytes = subscription.unreleased_bytes.saturating_sub(credit_bytes);
-        subscription.owed_bytes += credit_bytes;
-        self.pay(consumed.subscription);
+        if !self.is_current(consumed.slot) {
+            return;
+        }
+        let (index, released) = (consumed.slot.index, consumed.credit_bytes());
+        let subscription = &mut self.subscriptions[index];
+        subscription.unreleased_bytes = subscription.unreleased_bytes.saturating_sub(released);
+        // A share that has become smaller is reached by giving less back.
+        let surplus = subscription.granted_bytes.saturating_sub(self.credit_bytes).min(released);
+        subscription.granted_bytes -= surplus;
+        subscription.owed_bytes += released - surplus;
+        self.pay(index);
+    }
+
+    /// A share that has become larger is given at once.
+    fn raise_credit(&mut self, index: usize) {
+        let subscription = &mut self.subscriptions[index];
+        if subscription.step == Step::Deliver {
+            let missing = self.credit_bytes.saturating_sub(subscription.granted_bytes);
+            subscription.granted_bytes += missing;
+            subscription.owed_bytes += missing;
+            self.pay(index);
+        }
     }
 
     /// Tells the server of the credit that it is owed, in pieces worth a frame.
@@ -138,7 +226,8 @@ impl Consumer {
     /// known.
     #[must_use]
     pub fn delivered_up_to(&self, partition: u32) -> Option<Offset> {
-        self.subscriptions.iter().find(|sub| sub.partition == partition)?.next
+        let is_it = |sub: &&Subscription| sub.is_occupied() && sub.partition == partition;
+        self.subscriptions.iter().find(is_it)?.next
     }
 
     /// Why the connection to a partition's shard was lost last, if it is not connected now.
@@ -149,6 +238,7 @@ impl Consumer {
 
     /// Sends the request of the subscription's step.
     fn advance(&mut self, index: usize, now: Instant) {
+        let purpose = Purpose::Step(self.slot(index));
         let unreleased = self.subscriptions[index].unreleased_bytes;
         let subscription = &mut self.subscriptions[index];
         subscription.retry_at = None;
@@ -159,14 +249,15 @@ impl Consumer {
             (Step::Bind, _) => {
                 let topic = &self.topic.name;
                 let bind = Bind { handle, partition: PartitionIndex(partition), topic };
-                links.request(link, index, now, |correlation, out| bind.encode(correlation, out));
+                links.request(link, purpose, now, |correlation, out| bind.encode(correlation, out));
             }
             (Step::Start, Some(offset)) => {
                 let credit_bytes = self.credit_bytes.saturating_sub(unreleased);
                 subscription.owed_bytes = 0;
+                subscription.granted_bytes = self.credit_bytes;
                 let credit_bytes = u32::try_from(credit_bytes).unwrap_or(u32::MAX);
                 let subscribe = Subscribe { handle, visible, offset, credit_bytes };
-                links.request(link, index, now, |correlation, out| {
+                links.request(link, purpose, now, |correlation, out| {
                     subscribe.encode(correlation, out);
                 });
             }
@@ -177,11 +268,11 @@ impl Consumer {
                     StartAt::Beginning | StartAt::Offset(_) => OffsetsWhat::Beginning,
                 };
                 let offsets = Offsets { handle, what, visible };
-                links.request(link, index, now, |correlation, out| {
+                links.request(link, purpose, now, |correlation, out| {
                     offsets.encode(correlation, out);
                 });
             }
-            (Step::Deliver | Step::Failed, _) => {}
+            (Step::Deliver | Step::Failed | Step::Leaving { .. } | Step::Free, _) => {}
         }
     }
 
@@ -200,11 +291,24 @@ impl Consumer {
         self.advance(index, now);
     }
 
+    fn handle_offset(&mut self, index: usize, offset: Offset, now: Instant) {
+        let subscription = &mut self.subscriptions[index];
+        subscription.next = Some(offset);
+        if let StartAt::Timestamp { unix_ms } = subscription.start {
+            subscription.located = Some(Located { offset, unix_ms });
+        }
+        self.advance(index, now);
+    }
+
     fn handle_delivery(&mut self, link: LinkId, delivery: Delivery) -> Result<(), ConnectionFault> {
         const FAULT: ConnectionFault = ConnectionFault::Unexpected("a delivery");
         let of_link = &self.handles[usize::from(link.0)];
         let index = of_link.get(delivery.handle.0 as usize).copied().ok_or(FAULT)?;
+        let slot = self.slot(index);
         let subscription = &mut self.subscriptions[index];
+        if let Step::Leaving { .. } = subscription.step {
+            return Ok(());
+        }
         // The first deliveries may overtake the response to the subscribe.
         let (Step::Deliver | Step::Start, Some(next)) = (subscription.step, subscription.next)
         else {
@@ -214,7 +318,7 @@ impl Consumer {
         subscription.next = Some(next.max(delivery.next_offset));
         let delivered = DeliveredBatches::new(
             subscription.partition,
-            index,
+            slot,
             delivery,
             next,
             subscription.located,
@@ -236,15 +340,28 @@ impl Consumer {
         }
         let index = match (error.opcode, error.handle) {
             (Opcode::Bind | Opcode::Offsets | Opcode::Subscribe, _) => {
-                self.links.answered(link, correlation, now)?
+                self.answered(link, correlation, now)?
+            }
+            // That it was not bound or not subscribed is as good.
+            (Opcode::Unbind | Opcode::Unsubscribe, _) => {
+                return self.handle_farewell(link, correlation, now);
             }
             (Opcode::Delivery, Some(handle)) => {
                 let of_link = &self.handles[usize::from(link.0)];
                 let index = of_link.get(handle.0 as usize).copied();
-                index.ok_or(ConnectionFault::Unexpected("a handle"))?
+                Some(index.ok_or(ConnectionFault::Unexpected("a handle"))?)
             }
             _ => return Err(closing(&answer)),
         };
+        let Some(index) = index.filter(|index| self.subscriptions[*index].is_occupied()) else {
+            return Ok(());
+        };
+        if error.code == ErrorCode::OffsetOutOfRange
+            && self.subscriptions[index].if_gone == IfGone::Beginning
+        {
+            self.begin(index, Offset::new(error.detail_a), now);
+            return Ok(());
+        }
         let subscription = &mut self.subscriptions[index];
         if answer.is_retriable() && error.opcode != Opcode::Delivery {
             subscription.retry_at = Some(now + RETRY_DELAY);
@@ -253,6 +370,45 @@ impl Consumer {
         subscription.step = Step::Failed;
         let partition = subscription.partition;
         self.events.push_back(ConsumerEvent::Failed { partition, error: answer });
+        Ok(())
+    }
+
+    /// Goes on at the beginning of a partition that does not have the wanted start.
+    fn begin(&mut self, index: usize, beginning: Offset, now: Instant) {
+        let subscription = &mut self.subscriptions[index];
+        let partition = subscription.partition;
+        let wanted = subscription.next.replace(beginning).unwrap_or(beginning);
+        self.events.push_back(ConsumerEvent::Missed { partition, wanted, beginning });
+        self.advance(index, now);
+    }
+
+    /// The subscription whose step was answered, unless it was given up meanwhile.
+    fn answered(
+        &mut self,
+        link: LinkId,
+        correlation: CorrelationId,
+        now: Instant,
+    ) -> Result<Option<usize>, ConnectionFault> {
+        match self.links.answered(link, correlation, now)? {
+            Purpose::Step(slot) => Ok(self.is_current(slot).then_some(slot.index)),
+            _ => Err(ConnectionFault::Unexpected("a response of another kind")),
+        }
+    }
+
+    fn handle_farewell(
+        &mut self,
+        link: LinkId,
+        correlation: CorrelationId,
+        now: Instant,
+    ) -> Result<(), ConnectionFault> {
+        let Purpose::Farewell(slot) = self.links.answered(link, correlation, now)? else {
+            return Err(ConnectionFault::Unexpected("a response of another kind"));
+        };
+        let subscription = &mut self.subscriptions[slot.index];
+        subscription.step = match subscription.step {
+            Step::Leaving { unanswered: 2.. } => Step::Leaving { unanswered: 1 },
+            _ => Step::Free,
+        };
         Ok(())
     }
 }
@@ -274,9 +430,11 @@ impl Session for Consumer {
         self.links.handle_lost(link, fault, now);
         for subscription in self.subscriptions.iter_mut().filter(|sub| sub.link == link) {
             subscription.retry_at = None;
-            if subscription.step != Step::Failed {
-                subscription.step = Step::Bind;
-            }
+            subscription.step = match subscription.step {
+                Step::Failed => Step::Failed,
+                Step::Leaving { .. } | Step::Free => Step::Free,
+                Step::Bind | Step::Start | Step::Deliver => Step::Bind,
+            };
         }
     }
 
@@ -298,23 +456,24 @@ impl Session for Consumer {
                 }
             }
             Response::Bind(bound) => {
-                let index = self.links.answered(link, correlation, now)?;
-                self.handle_bound(index, &bound, now);
+                if let Some(index) = self.answered(link, correlation, now)? {
+                    self.handle_bound(index, &bound, now);
+                }
             }
             Response::Offsets(offsets) => {
-                let index = self.links.answered(link, correlation, now)?;
-                let subscription = &mut self.subscriptions[index];
-                let offset = offsets.offset;
-                subscription.next = Some(offset);
-                if let StartAt::Timestamp { unix_ms } = subscription.start {
-                    subscription.located = Some(Located { offset, unix_ms });
+                if let Some(index) = self.answered(link, correlation, now)? {
+                    self.handle_offset(index, offsets.offset, now);
                 }
-                self.advance(index, now);
             }
             Response::Subscribed(_) => {
-                let index = self.links.answered(link, correlation, now)?;
-                self.subscriptions[index].step = Step::Deliver;
-                self.pay(index);
+                if let Some(index) = self.answered(link, correlation, now)? {
+                    self.subscriptions[index].step = Step::Deliver;
+                    self.raise_credit(index);
+                    self.pay(index);
+                }
+            }
+            Response::Unsubscribe | Response::Unbind => {
+                return self.handle_farewell(link, correlation, now);
             }
             Response::Error(error) => {
                 return self.handle_error(link, correlation, &error, now);
@@ -349,40 +508,6 @@ impl Session for Consumer {
             }
         }
     }
-}
-
-/// The smallest share of the credit: a partition with less would wait for every record.
-const CREDIT_BYTES_MIN: usize = 4 << 10;
-
-/// The wait before a request is made again that the server was too busy for.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
-
-#[derive(Debug)]
-struct Subscription {
-    partition: u32,
-    link: LinkId,
-    handle: Handle,
-    start: StartAt,
-    /// The offset that follows what was delivered.
-    next: Option<Offset>,
-    /// Where the time lies that was asked for.
-    located: Option<Located>,
-    step: Step,
-    retry_at: Option<Instant>,
-    /// Delivered and not yet given back by the driver.
-    unreleased_bytes: usize,
-    /// Given back by the driver and not yet told to the server.
-    owed_bytes: usize,
-}
-
-/// What the subscription waits for next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Bind,
-    /// Bound: find the offset if it is not known, then subscribe.
-    Start,
-    Deliver,
-    Failed,
 }
 
 /// The topic has no such partition.

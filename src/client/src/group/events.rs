@@ -1,0 +1,68 @@
+//! What a member of a group hears.
+//!
+//! What a newcomer gets wrong: partitions that were *revoked* went in order, with their commits
+//! taken; partitions that were *lost* may have been consumed by others already.
+
+use super::CommitReport;
+use crate::{DeliveredBatches, ServerError};
+use alloc::vec::Vec;
+use core::time::Duration;
+use plimsoll_wire::Offset;
+
+/// What a member of a group hears.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum GroupEvent {
+    /// Records. Give the credit back when they are consumed.
+    Delivered(DeliveredBatches),
+    /// These partitions are the member's from now on.
+    Assigned {
+        /// Which ones.
+        partitions: Vec<u32>,
+    },
+    /// These partitions go to others. Nothing more of them is handed out.
+    Revoked {
+        /// Which ones.
+        partitions: Vec<u32>,
+    },
+    /// These partitions went without the member being asked. Nothing more of them is handed out,
+    /// and what was not committed is handed out again to whoever has them.
+    Lost {
+        /// Which ones.
+        partitions: Vec<u32>,
+        /// How that came.
+        reason: LossReason,
+    },
+    /// The committed offset lies outside the partition: retention has removed records that the
+    /// group has not consumed. It goes on at the beginning.
+    Missed {
+        /// Which one.
+        partition: u32,
+        /// The committed offset.
+        wanted: Offset,
+        /// Where it goes on. The difference is how many records were missed.
+        beginning: Offset,
+    },
+    /// A commit that nobody awaits was not taken in full.
+    CommitFailed(CommitReport),
+    /// The partition delivers nothing more.
+    Failed {
+        /// Which one.
+        partition: u32,
+        /// Why.
+        error: ServerError,
+    },
+    /// The membership has ended for good: another member has the same instance name
+    /// (`MEMBER_FENCED`), or the group does not take this one.
+    Ended(ServerError),
+}
+
+/// How a member lost its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// The server had not heard of the member for its session timeout. It has joined again.
+    Forgotten,
+    /// Nobody asked for records for so long. It joins again with the next call.
+    NotPolled(Duration),
+}

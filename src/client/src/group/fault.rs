@@ -1,0 +1,86 @@
+//! Why a member of a group has no record to give, or could not commit.
+//!
+//! The words are here so that all drivers fail in the same ones.
+
+use super::CommitReport;
+use crate::{AdminError, ConnectionFault, DeliveryError, ServerError};
+use alloc::string::String;
+use core::{error, fmt};
+
+/// Why a member of a group has no record to give, or could not commit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The server ended the subscription of a partition; the others go on.
+    Partition {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Why.
+        error: ServerError,
+    },
+    /// A batch is whole and cannot be read: what its producer wrote is at fault. It is left out.
+    Unreadable {
+        /// The partition.
+        partition: u32,
+        /// Why.
+        error: DeliveryError,
+    },
+    /// Nothing came, and the server is not reachable. The member goes on trying.
+    Disconnected {
+        /// The server.
+        address: String,
+        /// What happened last.
+        fault: ConnectionFault,
+    },
+    /// Not every offset was committed; the report says which.
+    NotCommitted(CommitReport),
+    /// The membership has ended for good.
+    Ended {
+        /// The group.
+        group: String,
+        /// Why.
+        error: ServerError,
+    },
+    /// The topic could not be looked up.
+    Lookup(AdminError),
+}
+
+impl fmt::Display for GroupError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupError::Partition { topic, partition, error } => {
+                write!(formatter, "{topic}/{partition}: {error}")
+            }
+            GroupError::Unreadable { partition, error } => {
+                write!(formatter, "a batch of partition {partition} cannot be read: {error}")
+            }
+            GroupError::Disconnected { address, fault } => write!(
+                formatter,
+                "no connection to {address}: {fault}; is the server running? \
+                 `plimsoll serve --data-dir DIR --listen {address}`"
+            ),
+            GroupError::NotCommitted(report) => match report.first_fault() {
+                Some((partition, fault)) => write!(
+                    formatter,
+                    "the offset of partition {partition} was not committed: {fault}; its records \
+                     come again"
+                ),
+                None => formatter.write_str("offsets were not committed"),
+            },
+            GroupError::Ended { group, error } => {
+                write!(formatter, "not a member of group {group} any more: {error}")
+            }
+            GroupError::Lookup(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl error::Error for GroupError {}
+
+impl From<AdminError> for GroupError {
+    fn from(error: AdminError) -> GroupError {
+        GroupError::Lookup(error)
+    }
+}

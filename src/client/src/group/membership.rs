@@ -1,0 +1,292 @@
+//! Joining, following assignments, leaving.
+//!
+//! What a newcomer gets wrong: of an assignment only the difference counts. A partition that stays
+//! is not touched, so that a rebalance interrupts nobody who keeps what he has.
+
+use super::{
+    Asked, CommitFault, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason, Standing,
+};
+use crate::consumer::{IfGone, Purpose, RETRY_DELAY};
+use crate::{Instant, ServerError, StartAt};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::mem;
+use core::time::Duration;
+use plimsoll_wire::{
+    CommitMode, CommitOffsets, ErrorCode, Generation, Heartbeat, JoinGroup, LeaveGroup, MemberId,
+    Membership, Offset, OffsetToCommit, PartitionIndex, TopicPartition,
+};
+
+impl GroupConsumer {
+    /// Asks to be a member, as soon as there is a connection.
+    pub(super) fn join(&mut self, now: Instant) {
+        self.join_at = None;
+        let links = &mut self.consumer.links;
+        if !links.is_ready(LINK) {
+            return;
+        }
+        let topic = self.topic_id;
+        let owned =
+            |&partition: &u32| TopicPartition { topic, partition: PartitionIndex(partition) };
+        let join = JoinGroup {
+            group: &self.group,
+            member: self.member,
+            instance: &self.options.instance,
+            client: &self.options.link.client_name,
+            session_timeout_ms: whole_ms(self.options.session_timeout),
+            rebalance_timeout_ms: 0,
+            assignor: self.options.assignor,
+            topics: alloc::vec![&self.consumer.topic.name],
+            owned: self.partitions.keys().map(owned).collect(),
+        };
+        links.request(LINK, Purpose::Group(Asked::Join), now, |id, out| join.encode(id, out));
+    }
+
+    /// A sign of life, which names the generation that the member goes by.
+    pub(super) fn heartbeat(&mut self, now: Instant) {
+        self.heartbeat_at = None;
+        if !self.consumer.links.is_ready(LINK) {
+            // It is the first thing on the next connection.
+            return;
+        }
+        self.heartbeat_at = Some(now + self.heartbeat_interval);
+        let (member, generation) = (self.member, self.named);
+        let heartbeat = Heartbeat { group: &self.group, member, generation };
+        let purpose = Purpose::Group(Asked::Heartbeat(member));
+        self.consumer.links.request(LINK, purpose, now, |id, out| heartbeat.encode(id, out));
+    }
+
+    /// Sends the commits that are due.
+    pub(super) fn send_commits(&mut self, now: Instant) {
+        let links = &mut self.consumer.links;
+        if !self.standing.is_member() || !links.is_ready(LINK) {
+            return;
+        }
+        let (member, generation, topic) = (self.member, self.named, self.topic_id);
+        while let Some((id, commit)) = self.commits.next_due(now) {
+            let offsets = commit.offsets.iter().map(|(partition, offset, note)| OffsetToCommit {
+                partition: TopicPartition { topic, partition: PartitionIndex(*partition) },
+                offset: Some(*offset),
+                metadata: note,
+            });
+            let offsets = offsets.collect();
+            let (group, mode) = (&*self.group, CommitMode::Forward);
+            let frame = CommitOffsets { group, member, generation, mode, offsets };
+            let purpose = Purpose::Group(Asked::Commit(member, id));
+            links.request(LINK, purpose, now, |id, out| frame.encode(id, out));
+        }
+    }
+
+    /// Does what had to wait for commits under way: follows an assignment, or leaves.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !self.commits.has_ended(self.awaited) {
+            return;
+        }
+        if self.standing == Standing::Leaving {
+            self.standing = Standing::Left;
+            self.say_good_bye(now);
+            if !self.consumer.links.is_ready(LINK) {
+                // Nobody is told: the server notices by itself.
+                self.standing = Standing::Ended;
+            }
+        } else if self.standing == Standing::Member && self.named != self.newest {
+            self.named = self.newest;
+            self.heartbeat(now);
+        }
+    }
+
+    /// Takes up an assignment.
+    pub(super) fn follow(&mut self, membership: &Membership<'_>, joined: bool, now: Instant) {
+        let interval = u64::from(membership.heartbeat_interval_ms.max(1));
+        self.heartbeat_interval = Duration::from_millis(interval);
+        let Some(topics) = &membership.topics else { return };
+        if !joined && membership.generation < self.newest {
+            return;
+        }
+        self.newest = membership.generation;
+        let of_topic = topics.iter().find(|topic| topic.topic == self.consumer.topic.name);
+        let id = of_topic.map_or(self.topic_id, |topic| topic.id);
+        let wanted: BTreeMap<u32, Option<Offset>> = of_topic
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .map(|assigned| (assigned.partition.0, assigned.committed))
+            .collect();
+        let is_new_topic = mem::replace(&mut self.topic_id, id) != id;
+        let is_to_go = |(partition, held): (&u32, &Held)| {
+            let keeps = match wanted.get(partition) {
+                Some(committed) => {
+                    !(is_new_topic || joined && self.was_overtaken(held, *committed))
+                }
+                None => false,
+            };
+            (!keeps).then_some(*partition)
+        };
+        let gone: Vec<u32> = self.partitions.iter().filter_map(is_to_go).collect();
+        if !gone.is_empty() && !joined {
+            // What is worked off and not committed still can be, until the heartbeat.
+            self.commit_worked(now);
+            self.awaited = self.commits.last();
+        }
+        self.drop_partitions(&gone, now);
+        let is_added = |partition: &u32| !self.partitions.contains_key(partition);
+        let added: Vec<u32> = wanted.keys().copied().filter(is_added).collect();
+        for &partition in &added {
+            let assigned = wanted.get(&partition).copied().flatten();
+            let start = assigned.map_or(self.options.from, StartAt::Offset);
+            let held = Held { assigned, committed: assigned, ..Held::default() };
+            self.partitions.insert(partition, held);
+            self.given_up.remove(&partition);
+            self.consumer.add(partition, start, IfGone::Beginning, now);
+        }
+        self.consumer.share_credit();
+        if !gone.is_empty() {
+            self.events.push_back(match joined {
+                false => GroupEvent::Revoked { partitions: gone },
+                true => GroupEvent::Lost { partitions: gone, reason: LossReason::Forgotten },
+            });
+        }
+        if !added.is_empty() {
+            self.events.push_back(GroupEvent::Assigned { partitions: added });
+        }
+        self.settle(now);
+    }
+
+    /// Whether somebody else may have consumed a partition while this member was none.
+    fn was_overtaken(&self, held: &Held, committed: Option<Offset>) -> bool {
+        self.options.commit == CommitPolicy::Before || committed > held.handed.max(held.assigned)
+    }
+
+    /// The server has accepted the member.
+    pub(super) fn joined(&mut self, membership: &Membership<'_>, now: Instant) {
+        match self.standing {
+            Standing::Joining => self.standing = Standing::Member,
+            // It went away while the server was answering.
+            Standing::Away | Standing::Ended => {
+                self.member = membership.member;
+                return self.say_good_bye(now);
+            }
+            Standing::Member | Standing::Leaving | Standing::Left => return,
+        }
+        self.member = membership.member;
+        self.named = Generation(0);
+        if let CommitPolicy::Auto { interval } = self.options.commit {
+            self.commit_at = Some(now + interval);
+        }
+        self.follow(membership, true, now);
+        if self.heartbeat_at.is_none() {
+            self.heartbeat(now);
+        }
+    }
+
+    /// The server does not know the member any more.
+    pub(super) fn forgotten(&mut self, member: MemberId, now: Instant) {
+        if member != self.member || !self.standing.is_member() {
+            return;
+        }
+        let was_leaving = self.standing == Standing::Leaving;
+        self.standing = if was_leaving { Standing::Ended } else { Standing::Joining };
+        self.fail_commits();
+        self.heartbeat_at = None;
+        if !was_leaving {
+            self.join(now);
+        }
+    }
+
+    /// Goes because nobody asks for records: others may work them off.
+    pub(super) fn go_away(&mut self, now: Instant) {
+        if self.standing == Standing::Member {
+            self.say_good_bye(now);
+        }
+        self.standing = Standing::Away;
+        self.member = MemberId::NONE;
+        self.heartbeat_at = None;
+        self.fail_commits();
+        let reason = LossReason::NotPolled(self.options.max_poll_interval);
+        self.lose_all(reason, now);
+    }
+
+    /// The membership ends for good.
+    pub(super) fn end(&mut self, error: ServerError, now: Instant) {
+        self.standing = Standing::Ended;
+        self.heartbeat_at = None;
+        self.fail_commits();
+        let all: Vec<u32> = self.partitions.keys().copied().collect();
+        self.drop_partitions(&all, now);
+        self.events.push_back(GroupEvent::Ended(error));
+    }
+
+    /// The server refused a request of the group.
+    pub(super) fn refused(&mut self, asked: Asked, error: ServerError, now: Instant) {
+        let retry_at = now + RETRY_DELAY;
+        match (asked, error.code) {
+            (Asked::Leave, _) => self.left(),
+            (_, ErrorCode::MemberFenced) => self.end(error, now),
+            (Asked::Heartbeat(member) | Asked::Commit(member, _), ErrorCode::MemberUnknown) => {
+                self.forgotten(member, now);
+            }
+            (Asked::Join, _) if error.is_retriable() => self.join_at = Some(retry_at),
+            (Asked::Join, ErrorCode::MemberUnknown) => {
+                self.member = MemberId::NONE;
+                self.join_at = Some(retry_at);
+            }
+            (Asked::Join, _) => self.end(error, now),
+            // The next one is due anyway.
+            (Asked::Heartbeat(_), _) => {}
+            (Asked::Commit(_, id), _) => {
+                let ended = self.commits.refused(id, &error, retry_at);
+                self.commit_ended(ended);
+            }
+        }
+    }
+
+    pub(super) fn left(&mut self) {
+        if self.standing == Standing::Left {
+            self.standing = Standing::Ended;
+        }
+    }
+
+    fn say_good_bye(&mut self, now: Instant) {
+        let links = &mut self.consumer.links;
+        if links.is_ready(LINK) {
+            let leave = LeaveGroup { group: &self.group, member: self.member };
+            links.request(LINK, Purpose::Group(Asked::Leave), now, |id, out| leave.encode(id, out));
+        }
+    }
+
+    fn fail_commits(&mut self) {
+        while let Some(ended) = self.commits.fail_first(CommitFault::MembershipLost) {
+            self.commit_ended(Some(ended));
+        }
+    }
+
+    fn lose_all(&mut self, reason: LossReason, now: Instant) {
+        let partitions: Vec<u32> = self.partitions.keys().copied().collect();
+        self.drop_partitions(&partitions, now);
+        if !partitions.is_empty() {
+            self.events.push_back(GroupEvent::Lost { partitions, reason });
+        }
+    }
+
+    fn drop_partitions(&mut self, gone: &[u32], now: Instant) {
+        for partition in gone {
+            let handed =
+                self.partitions.remove(partition).filter(|held| held.handed > held.committed);
+            if let (Some(offset), CommitPolicy::Manual) =
+                (handed.and_then(|held| held.handed), self.options.commit)
+            {
+                self.given_up.insert(*partition, offset);
+            }
+            self.consumer.remove(*partition, now);
+        }
+    }
+}
+
+impl Standing {
+    pub(super) fn is_member(self) -> bool {
+        matches!(self, Standing::Member | Standing::Leaving)
+    }
+}
+
+fn whole_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,335 @@
+//! A member of a consumer group, as a session: membership, partitions, commits.
+//!
+//! The server says which partitions this member has; a [`Consumer`] inside delivers them. Group
+//! requests ride on link 0, and whatever shard keeps the group, the server forwards them. A lost
+//! connection is not a lost membership: the first thing on the new one is a sign of life.
+//!
+//! What a newcomer gets wrong: a heartbeat names a generation, and with it promises that all that
+//! this assignment lacks was let go of. So it waits for the commits that are still under way.
+
+mod commits;
+mod events;
+mod fault;
+mod membership;
+mod options;
+mod session;
+
+pub use commits::{CommitFault, CommitId, CommitReport, PartitionCommit};
+pub use events::{GroupEvent, LossReason};
+pub use fault::GroupError;
+pub use options::{CommitPolicy, GroupOptions};
+
+use self::commits::{Commits, Ended};
+use crate::consumer::Consumer;
+use crate::{
+    ConnectionFault, ConsumerEvent, ConsumerOptions, DeliveredBatches, Instant, LinkId, Topic,
+};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::mem;
+use core::time::Duration;
+use plimsoll_wire::{COMMIT_OFFSETS_MAX, Generation, MemberId, Offset, TopicId};
+
+/// The session of one member of a group that consumes one topic.
+#[derive(Debug)]
+pub struct GroupConsumer {
+    consumer: Consumer,
+    group: String,
+    options: GroupOptions,
+    standing: Standing,
+    member: MemberId,
+    /// The assignment that this member goes by.
+    newest: Generation,
+    /// The one that it has told the server, and by which it commits.
+    named: Generation,
+    topic_id: TopicId,
+    heartbeat_interval: Duration,
+    heartbeat_at: Option<Instant>,
+    /// When to ask again to join.
+    join_at: Option<Instant>,
+    commit_at: Option<Instant>,
+    polled_at: Instant,
+    partitions: BTreeMap<u32, Held>,
+    /// What was handed out since the last call for records: it may not be worked off.
+    fresh: Option<u32>,
+    /// What was handed out of partitions that went before it was committed: the next commit of the
+    /// application is told what became of it.
+    given_up: BTreeMap<u32, Offset>,
+    commits: Commits,
+    /// What the next change waits for.
+    awaited: CommitId,
+    reports: BTreeMap<CommitId, CommitReport>,
+    events: VecDeque<GroupEvent>,
+}
+
+/// What a request to the group was for, and by which membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Join,
+    Heartbeat(MemberId),
+    Commit(MemberId, CommitId),
+    Leave,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Not a member yet, or not any more.
+    Joining,
+    Member,
+    /// Nobody asks for records: joins again when somebody does.
+    Away,
+    /// Goes when the commits under way are answered.
+    Leaving,
+    /// The server was told; its answer is awaited.
+    Left,
+    /// For good.
+    Ended,
+}
+
+/// Where a partition of the member stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// Up to here the group had consumed when this member got it.
+    assigned: Option<Offset>,
+    /// After everything handed out.
+    handed: Option<Offset>,
+    /// After everything handed out before the last call for records.
+    worked: Option<Offset>,
+    committed: Option<Offset>,
+}
+
+impl GroupConsumer {
+    /// A member-to-be of `group`, which joins from `now` on.
+    #[must_use]
+    pub fn new(topic: Topic, group: &str, options: GroupOptions, now: Instant) -> GroupConsumer {
+        let mut link = options.link.clone();
+        // Whoever is not answered for so long is a member no more: better to connect anew.
+        link.request_timeout = link.request_timeout.min(options.session_timeout);
+        let GroupOptions { visible, credit_bytes, .. } = options;
+        let of_consumer =
+            ConsumerOptions { visible, credit_bytes, link, ..ConsumerOptions::default() };
+        let topic_id = TopicId(topic.id);
+        let mut consumer = Consumer::idle(topic, of_consumer);
+        consumer.links.want(LINK, now);
+        GroupConsumer {
+            consumer,
+            group: String::from(group),
+            standing: Standing::Joining,
+            member: MemberId::NONE,
+            newest: Generation(0),
+            named: Generation(0),
+            topic_id,
+            heartbeat_interval: options.session_timeout / 3,
+            heartbeat_at: None,
+            join_at: None,
+            commit_at: None,
+            polled_at: now,
+            partitions: BTreeMap::new(),
+            fresh: None,
+            given_up: BTreeMap::new(),
+            commits: Commits::default(),
+            awaited: CommitId(0),
+            reports: BTreeMap::new(),
+            events: VecDeque::new(),
+            options,
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        self.consumer.topic()
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// When offsets are committed.
+    #[must_use]
+    pub fn commit_policy(&self) -> CommitPolicy {
+        self.options.commit
+    }
+
+    /// The partitions that this member has now.
+    pub fn assigned(&self) -> impl Iterator<Item = u32> + '_ {
+        self.partitions.keys().copied()
+    }
+
+    /// The application asks for records: what it was handed before counts as worked off under
+    /// `auto`, and it is alive.
+    pub fn polled(&mut self, now: Instant) {
+        self.polled_at = now;
+        if let Some(held) = self.fresh.take().and_then(|fresh| self.partitions.get_mut(&fresh)) {
+            held.worked = held.handed;
+        }
+        if self.standing == Standing::Away {
+            self.standing = Standing::Joining;
+            self.join(now);
+        }
+    }
+
+    /// Records up to before `next` were handed to the application. False, and then they must not
+    /// be: the partition has gone since they were delivered.
+    #[must_use]
+    pub fn hand_out(&mut self, batches: &DeliveredBatches, next: Offset) -> bool {
+        let partition = batches.partition;
+        match self.partitions.get_mut(&partition) {
+            Some(held) if self.consumer.is_current(batches.slot) => {
+                held.handed = held.handed.max(Some(next));
+                self.fresh = Some(partition);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the partition of a delivery is still the member's.
+    #[must_use]
+    pub fn is_current(&self, batches: &DeliveredBatches) -> bool {
+        self.consumer.is_current(batches.slot)
+    }
+
+    /// The records of a delivery were consumed: the server may send as much again. Poll afterwards.
+    pub fn release(&mut self, consumed: &DeliveredBatches) {
+        self.consumer.release(consumed);
+    }
+
+    /// Commits everything that was handed out and is not committed, of at most 10,000 partitions,
+    /// and says of partitions that have gone since what became of theirs.
+    /// Take the report with [`poll_report`](GroupConsumer::poll_report) if it is `awaited`; if not,
+    /// only a failure is told, as an event.
+    pub fn commit(&mut self, awaited: bool, now: Instant) -> CommitId {
+        let mut offsets = self.uncommitted(|held| held.handed);
+        let given_up = mem::take(&mut self.given_up).into_iter();
+        offsets.extend(given_up.map(|(partition, offset)| (partition, offset, String::new())));
+        self.begin_commit(offsets, awaited, now)
+    }
+
+    /// Commits these offsets, each the one after the last record that was worked off, with a note.
+    pub fn commit_offsets(
+        &mut self,
+        offsets: &[(u32, Offset, &str)],
+        awaited: bool,
+        now: Instant,
+    ) -> CommitId {
+        let owned = |&(partition, offset, note): &(u32, Offset, &str)| {
+            (partition, offset, String::from(note))
+        };
+        self.begin_commit(offsets.iter().map(owned).collect(), awaited, now)
+    }
+
+    /// What became of an awaited commit, once it has ended.
+    pub fn poll_report(&mut self, id: CommitId) -> Option<CommitReport> {
+        self.reports.remove(&id)
+    }
+
+    /// Ends commits that have waited too long; a driver that waits for one may call this instead of
+    /// `handle_timeout`.
+    pub fn handle_expired_commits(&mut self, now: Instant) {
+        while let Some(ended) = self.commits.expire(now) {
+            self.commit_ended(Some(ended));
+        }
+    }
+
+    /// What the member hears.
+    pub fn poll_event(&mut self) -> Option<GroupEvent> {
+        // What happened to the membership comes first: it decides about what was delivered.
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        Some(match self.consumer.poll_event()? {
+            ConsumerEvent::Delivered(batches) => GroupEvent::Delivered(batches),
+            ConsumerEvent::Failed { partition, error } => GroupEvent::Failed { partition, error },
+            ConsumerEvent::Missed { partition, wanted, beginning } => {
+                GroupEvent::Missed { partition, wanted, beginning }
+            }
+        })
+    }
+
+    /// Leaves the group: under `auto` commits what is to be, waits for commits under way, and says
+    /// good-bye. Nothing more is handed out.
+    pub fn leave(&mut self, now: Instant) {
+        match self.standing {
+            Standing::Member => {
+                self.commit_worked(now);
+                self.standing = Standing::Leaving;
+                self.awaited = self.commits.last();
+                self.settle(now);
+            }
+            Standing::Joining | Standing::Away => self.standing = Standing::Ended,
+            Standing::Leaving | Standing::Left | Standing::Ended => {}
+        }
+    }
+
+    /// Whether it is out of the group for good.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.standing == Standing::Ended
+    }
+
+    /// Why a connection was lost last, if it is not connected now.
+    #[must_use]
+    pub fn last_fault(&self) -> Option<&ConnectionFault> {
+        self.consumer.last_fault()
+    }
+
+    fn begin_commit(
+        &mut self,
+        offsets: Vec<(u32, Offset, String)>,
+        awaited: bool,
+        now: Instant,
+    ) -> CommitId {
+        let is_nothing = offsets.is_empty();
+        let expires_at = now + self.options.commit_timeout;
+        let id = self.commits.open(offsets, awaited, expires_at);
+        if is_nothing {
+            let ended = self.commits.answered(id, &[], now);
+            self.commit_ended(ended);
+        } else if !matches!(self.standing, Standing::Member | Standing::Leaving) {
+            let ended = self.commits.fail(id, CommitFault::MembershipLost);
+            self.commit_ended(ended);
+        }
+        self.send_commits(now);
+        id
+    }
+
+    /// Under `auto`: commits what was handed out before the last call for records.
+    fn commit_worked(&mut self, now: Instant) {
+        if let CommitPolicy::Auto { .. } = self.options.commit {
+            let offsets = self.uncommitted(|held| held.worked);
+            if !offsets.is_empty() {
+                self.begin_commit(offsets, false, now);
+            }
+        }
+    }
+
+    fn uncommitted(&self, up_to: impl Fn(&Held) -> Option<Offset>) -> Vec<(u32, Offset, String)> {
+        let of_one = |(partition, held): (&u32, &Held)| {
+            let offset = up_to(held).filter(|offset| Some(*offset) > held.committed)?;
+            Some((*partition, offset, String::new()))
+        };
+        self.partitions.iter().filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
+    }
+
+    fn commit_ended(&mut self, ended: Option<Ended>) {
+        let Some(Ended { id, is_awaited, report }) = ended else { return };
+        for of in &report.partitions {
+            if let (Ok(committed), Some(held)) = (of.result, self.partitions.get_mut(&of.partition))
+            {
+                held.committed = held.committed.max(Some(committed));
+            }
+        }
+        if is_awaited {
+            self.reports.insert(id, report);
+        } else if report.first_fault().is_some() {
+            self.events.push_back(GroupEvent::CommitFailed(report));
+        }
+    }
+}
+
+/// Where the requests to the group go.
+const LINK: LinkId = LinkId(0);
