@@ -239,9 +239,14 @@ impl Client {
         }
     }
 
-    fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
-        let changes =
-            matches!(request, AdminRequest::CreateTopic(_) | AdminRequest::DeleteTopic { .. });
+    pub(crate) fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
+        let changes = matches!(
+            request,
+            AdminRequest::CreateTopic(_)
+                | AdminRequest::DeleteTopic { .. }
+                | AdminRequest::ResetOffsets { .. }
+                | AdminRequest::DeleteGroup { .. }
+        );
         let mut admin = self.inner.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_kept = admin.is_some() && !changes;
         if changes && let Some(kept) = admin.as_mut() {
@@ -266,7 +271,7 @@ impl Client {
         }
     }
 
-    fn error(&self, error: RequestError) -> AdminError {
+    pub(crate) fn error(&self, error: RequestError) -> AdminError {
         AdminError { address: self.inner.options.address.clone(), error }
     }
 

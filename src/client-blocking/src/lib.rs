@@ -32,6 +32,7 @@ mod clock;
 mod consumer;
 mod dial;
 mod engine;
+mod group_admin;
 mod group_consumer;
 mod producer;
 mod receipt;
@@ -41,13 +42,14 @@ pub use consumer::Consumer;
 pub use group_consumer::GroupConsumer;
 pub use plimsoll_client::{
     Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
-    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, Compression, ConnectError,
-    ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError, Doubt,
-    Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupOptions, Header,
-    LinkOptions, LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, PartitionCommit,
-    PartitionDescription, PartitionState, ProducerOptions, Record, RecordError, Refusal,
-    RequestError, SendError, ServerError, ShardIndex, StartAt, Topic, Totals as Summary, Visible,
-    Watermarks, partition_of_key,
+    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
+    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
+    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
+    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
+    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, PartitionCommit, PartitionDescription,
+    PartitionIndex, PartitionState, ProducerOptions, Record, RecordError, Refusal, RequestError,
+    SendError, ServerError, ShardIndex, StartAt, Topic, TopicId, TopicPartition, Totals as Summary,
+    Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -11,10 +11,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use core::{error, fmt, mem};
 use plimsoll_wire::{
-    AckLevel, Bind, CorrelationId, CreateTopic, DeleteRecords, DeleteTopic, Describe,
-    ErrorResponse, Handle, Hello, MetadataRequest, Offset, Offsets, OffsetsWhat, Opcode,
-    PartitionDescription, PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata, Unbind,
-    Visible,
+    AckLevel, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset, CorrelationId,
+    CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup, ErrorResponse, Generation,
+    GroupDescription, GroupState, Handle, Hello, ListGroups, ListedGroup, MemberDescription,
+    MemberId, MetadataRequest, Offset, OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat,
+    Opcode, PartitionDescription, PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata,
+    TopicPartition, Unbind, Visible,
 };
 
 /// Something to ask.
@@ -66,6 +68,25 @@ pub enum AdminRequest<'a> {
     },
     /// The server's counters.
     Stats,
+    /// All consumer groups.
+    ListGroups,
+    /// Members and committed offsets of a group.
+    DescribeGroup {
+        /// Its name.
+        group: &'a str,
+    },
+    /// Sets or removes committed offsets of a group without members.
+    ResetOffsets {
+        /// Its name.
+        group: &'a str,
+        /// For each partition the offset; none removes it.
+        offsets: Vec<(TopicPartition, Option<Offset>)>,
+    },
+    /// A group without members and its committed offsets are to go.
+    DeleteGroup {
+        /// Its name.
+        group: &'a str,
+    },
 }
 
 /// A topic to create. Zero and `None` take the server's defaults.
@@ -104,6 +125,12 @@ pub enum AdminReply {
     Offset(Offset),
     /// The counters, by name.
     Stats(Vec<(String, u64)>),
+    /// All groups.
+    Groups(Vec<GroupSummary>),
+    /// One group.
+    Group(GroupInfo),
+    /// What became of each offset.
+    Committed(Vec<CommittedOffset>),
 }
 
 /// The session of one connection for administration.
@@ -159,6 +186,14 @@ impl Admin {
                 Unbind { handle }.encode(correlation, out);
             }
             AdminRequest::Stats => Stats.encode(correlation, out),
+            AdminRequest::ListGroups => ListGroups.encode(correlation, out),
+            &AdminRequest::DescribeGroup { group } => {
+                DescribeGroup { group }.encode(correlation, out);
+            }
+            AdminRequest::ResetOffsets { group, offsets } => {
+                exactly(group, offsets).encode(correlation, out);
+            }
+            &AdminRequest::DeleteGroup { group } => DeleteGroup { group }.encode(correlation, out),
         }
     }
 
@@ -185,7 +220,7 @@ impl Admin {
         }
         let reply = match response {
             Response::Bind(_) | Response::Unbind | Response::Hello(_) => return Ok(()),
-            Response::Ping | Response::DeleteTopic => AdminReply::Done,
+            Response::Ping | Response::DeleteTopic | Response::DeleteGroup => AdminReply::Done,
             Response::Metadata(metadata) => {
                 AdminReply::Topics(metadata.topics.into_iter().map(owned).collect())
             }
@@ -197,6 +232,11 @@ impl Admin {
                 let pair = |stat: plimsoll_wire::Stat<'_>| (String::from(stat.name), stat.value);
                 AdminReply::Stats(stats.stats.into_iter().map(pair).collect())
             }
+            Response::ListGroups(listed) => {
+                AdminReply::Groups(listed.groups.iter().map(GroupSummary::new).collect())
+            }
+            Response::DescribeGroup(described) => AdminReply::Group(GroupInfo::new(described)),
+            Response::CommitOffsets(committed) => AdminReply::Committed(committed.offsets),
             _ => return Err(ConnectionFault::Unexpected("a response of another kind")),
         };
         self.reply.get_or_insert(Ok(reply));
@@ -271,3 +311,103 @@ impl fmt::Display for RequestError {
 }
 
 impl error::Error for RequestError {}
+
+/// A consumer group in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// Its name.
+    pub group: String,
+    /// Whether it consumes.
+    pub state: GroupState,
+    /// How many members it has.
+    pub members: u32,
+    /// Of how many partitions it has committed an offset.
+    pub offsets: u32,
+}
+
+/// A consumer group as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Whether it consumes.
+    pub state: GroupState,
+    /// How its partitions are shared out.
+    pub assignor: Assignor,
+    /// The number of its newest assignment.
+    pub generation: u64,
+    /// Who consumes.
+    pub members: Vec<GroupMember>,
+    /// Up to where it has consumed.
+    pub offsets: Vec<GroupOffset>,
+}
+
+/// One member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// Its number.
+    pub member: u64,
+    /// Its static name, or empty.
+    pub instance: String,
+    /// What it calls itself.
+    pub client: String,
+    /// Since when nothing was heard of it.
+    pub idle: Duration,
+    /// What it holds.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// Of which partition.
+    pub partition: TopicPartition,
+    /// After the last record that was worked off.
+    pub offset: Offset,
+    /// When it was committed, in milliseconds since 1970.
+    pub unix_ms: i64,
+    /// The consumer's note.
+    pub metadata: String,
+}
+
+impl GroupSummary {
+    fn new(listed: &ListedGroup<'_>) -> GroupSummary {
+        let &ListedGroup { group, state, members, offsets } = listed;
+        GroupSummary { group: String::from(group), state, members, offsets }
+    }
+}
+
+impl GroupInfo {
+    fn new(described: GroupDescription<'_>) -> GroupInfo {
+        let member = |of: MemberDescription<'_>| GroupMember {
+            member: of.member.0,
+            instance: String::from(of.instance),
+            client: String::from(of.client),
+            idle: Duration::from_millis(u64::from(of.idle_ms)),
+            partitions: of.partitions,
+        };
+        let offset = |of: OffsetDescription<'_>| GroupOffset {
+            partition: of.partition,
+            offset: of.offset,
+            unix_ms: of.unix_ms,
+            metadata: String::from(of.metadata),
+        };
+        GroupInfo {
+            state: described.state,
+            assignor: described.assignor,
+            generation: described.generation.0,
+            members: described.members.into_iter().map(member).collect(),
+            offsets: described.offsets.into_iter().map(offset).collect(),
+        }
+    }
+}
+
+/// To exactly these offsets, for a group without members.
+fn exactly<'a>(group: &'a str, offsets: &[(TopicPartition, Option<Offset>)]) -> CommitOffsets<'a> {
+    let of_one = |&(partition, offset): &_| OffsetToCommit { partition, offset, metadata: "" };
+    CommitOffsets {
+        group,
+        member: MemberId::NONE,
+        generation: Generation(0),
+        mode: CommitMode::Exact,
+        offsets: offsets.iter().map(of_one).collect(),
+    }
+}

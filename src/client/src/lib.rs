@@ -49,7 +49,10 @@ mod session;
 mod time;
 mod topic;
 
-pub use admin::{Admin, AdminReply, AdminRequest, NewTopic, RequestError};
+pub use admin::{
+    Admin, AdminReply, AdminRequest, GroupInfo, GroupMember, GroupOffset, GroupSummary, NewTopic,
+    RequestError,
+};
 pub use chunk::Chunk;
 pub use compression::{Compression, DecompressError, UNCOMPRESSED_BYTES_MAX};
 pub use consumer::{
@@ -69,8 +72,9 @@ pub use outcome::{AppendError, AppendOutcome, BatchOutcome, Doubt, Refusal};
 pub use partitioner::{murmur2, partition_of_key};
 pub use plimsoll_batch::{Header, Record as BorrowedRecord, RecordError};
 pub use plimsoll_wire::{
-    AckLevel, Assignor, Durability, DurabilityWanted, ErrorCode, Fate, Offset, OffsetsWhat,
-    PartitionDescription, PartitionState, ShardIndex, Visible, Watermarks,
+    AckLevel, Assignor, CommittedOffset, Durability, DurabilityWanted, ErrorCode, Fate, GroupState,
+    Offset, OffsetsWhat, PartitionDescription, PartitionIndex, PartitionState, ShardIndex, TopicId,
+    TopicPartition, Visible, Watermarks,
 };
 pub use producer::{
     AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerOptions, Totals,
