@@ -9,10 +9,13 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    Client, Consumer, ConsumerOptions, DeliveredBatch, Offset, OffsetsWhat, StartAt, Visible,
+    Client, Consumer, ConsumerOptions, DeliveredBatch, GroupOptions, Offset, OffsetsWhat, StartAt,
+    Visible,
 };
+use plimsoll_ring::Signals;
 
 use crate::consume_format::Format;
+use crate::consume_group::{self, Commit};
 use crate::failure::Failure;
 
 /// Write the records of a topic to stdout.
@@ -23,6 +26,7 @@ not. Records of one partition come in order; several partitions come in any orde
 
 Example:
   plimsoll consume logs --until end
+  plimsoll consume logs --group archive --format json
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
 pub(crate) struct Args {
     /// The topic.
@@ -34,6 +38,17 @@ pub(crate) struct Args {
     /// Where to begin: the oldest record, the next one to come, an offset, or a time.
     #[arg(long, value_name = "beginning|end|OFFSET|@UNIX_MS", default_value = "beginning")]
     from: From,
+    /// As a member of this group: begin where the group has committed, and share the partitions
+    /// with its other members. --from then counts where nothing is committed.
+    #[arg(long, value_name = "G", conflicts_with_all = ["partition", "until"])]
+    group: Option<String>,
+    /// When the group's offsets are committed: after the output was written, every 5 s, or before
+    /// the output is written.
+    #[arg(long, requires = "group", default_value = "manual")]
+    commit: Commit,
+    /// A name that outlives a restart of this member, which then finds its partitions again.
+    #[arg(long, requires = "group", value_name = "NAME")]
+    instance: Option<String>,
     /// Where to stop: before this offset, or at what is the end now. Left out: never.
     #[arg(long, value_name = "end|OFFSET")]
     until: Option<Until>,
@@ -49,7 +64,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct From(StartAt);
+pub(crate) struct From(pub(crate) StartAt);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
@@ -70,6 +85,9 @@ const MISSING_AFTER: Duration = Duration::from_secs(10);
 pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     if args.max_records == Some(0) {
         return Ok(());
+    }
+    if let Some(group) = &args.group {
+        return in_group(client, args, group);
     }
     let topic = client.topic(&args.topic).map_err(Failure::new)?;
     let partitions = match args.partition {
@@ -98,6 +116,19 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
             return output.flush();
         }
     }
+}
+
+fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
+    let mut options = GroupOptions::default();
+    options.commit = args.commit.policy();
+    options.from = args.from.0;
+    options.visible = args.visible;
+    options.instance = args.instance.clone().unwrap_or_default();
+    let left = args.max_records.unwrap_or(u64::MAX);
+    // Before the client has threads, which would take the signals otherwise.
+    let signals = Signals::block().map_err(Failure::new)?;
+    let member = client.group_consumer(&args.topic, group, options).map_err(Failure::new)?;
+    consume_group::run(member, &signals, args.format, left)
 }
 
 /// The next batch. What was written so far is flushed before there is any waiting.

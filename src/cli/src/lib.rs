@@ -15,8 +15,10 @@ mod backup_files;
 mod base64;
 mod consume;
 mod consume_format;
+mod consume_group;
 mod doctor;
 mod failure;
+mod group;
 mod inspect;
 mod lines;
 mod produce;
@@ -24,6 +26,7 @@ mod repair;
 mod repair_files;
 mod serve;
 mod size;
+mod table;
 mod topic;
 mod topic_records;
 mod utc;
@@ -59,6 +62,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Topic(topic::Args),
+    Group(group::Args),
     Produce(produce::Args),
     Consume(consume::Args),
     Verify(verify::Args),
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
     let done = match &command {
         Command::Serve(args) => serve::run(args),
         Command::Topic(args) => connect(&server).and_then(|client| topic::run(&client, args)),
+        Command::Group(args) => connect(&server).and_then(|client| group::run(&client, args)),
         Command::Produce(args) => connect(&server).and_then(|client| produce::run(&client, args)),
         Command::Consume(args) => connect(&server).and_then(|client| consume::run(&client, args)),
         Command::Verify(args) => return verify::run(args),

@@ -60,6 +60,12 @@ impl GroupConsumer {
         &self.topic
     }
 
+    /// When offsets are committed.
+    #[must_use]
+    pub fn commit_policy(&self) -> CommitPolicy {
+        self.policy
+    }
+
     /// The partitions that this member has now.
     #[must_use]
     pub fn assigned(&self) -> Vec<u32> {

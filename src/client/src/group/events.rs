@@ -6,6 +6,7 @@
 use super::CommitReport;
 use crate::{DeliveredBatches, ServerError};
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 use plimsoll_wire::Offset;
 
@@ -65,4 +66,17 @@ pub enum LossReason {
     Forgotten,
     /// Nobody asked for records for so long. It joins again with the next call.
     NotPolled(Duration),
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LossReason::Forgotten => {
+                formatter.write_str("the server had not heard of the member for too long")
+            }
+            LossReason::NotPolled(limit) => {
+                write!(formatter, "no record was asked for within {} ms", limit.as_millis())
+            }
+        }
+    }
 }
