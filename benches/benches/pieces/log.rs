@@ -89,6 +89,7 @@ impl Log {
             durable_writes: false,
             journal: Journal::empty(0, JOURNAL_BYTES),
             journal_damage: None,
+            other_damage: None,
             recovered: Default::default(),
         };
         let mut storage = Storage::new(config, Arena::on_heap(Buffer::zeroed(ARENA_BYTES)));

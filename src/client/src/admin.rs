@@ -12,11 +12,11 @@ use core::time::Duration;
 use core::{error, fmt, mem};
 use plimsoll_wire::{
     AckLevel, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset, CorrelationId,
-    CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup, ErrorResponse, Generation,
-    GroupDescription, GroupState, Handle, Hello, ListGroups, ListedGroup, MemberDescription,
-    MemberId, MetadataRequest, Offset, OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat,
-    Opcode, PartitionDescription, PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata,
-    TopicPartition, Unbind, Visible,
+    CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup, ErrorResponse,
+    Generation, GroupDescription, GroupState, Handle, Hello, ListGroups, ListedGroup,
+    MemberDescription, MemberId, MetadataRequest, Offset, OffsetDescription, OffsetToCommit,
+    Offsets, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, Ping, Response, ShardIndex,
+    Stats, TopicMetadata, TopicPartition, Unbind, Visible,
 };
 
 /// Something to ask.
