@@ -102,6 +102,8 @@ struct Pending {
     /// The last completion when it was submitted.
     submitted_at: u64,
     fault: Option<Fault>,
+    /// It does not complete before it is released.
+    held: bool,
 }
 
 impl Pending {
@@ -181,8 +183,11 @@ impl Disk {
             self.trace.note(written);
             bytes = matches!(source, Memory::Arena(_)).then(|| written.to_vec());
         }
+        let below = self.faults.hold_writes_below;
+        let held = matches!(op.action, DiskAction::Write { position_bytes, .. }
+            if position_bytes < below);
         let submitted_at = self.completed;
-        self.pending.push(Pending { issuer, op, inode, bytes, submitted_at, fault });
+        self.pending.push(Pending { issuer, op, inode, bytes, submitted_at, fault, held });
     }
 
     /// Completes one of the operations in flight, any of them; without one there is no completion.
@@ -197,10 +202,13 @@ impl Disk {
     /// Draws which operation in flight completes next, and says whose it is, so that
     /// [`Self::complete_chosen`] can be handed that one's arena.
     pub fn choose(&mut self) -> Option<Issuer> {
-        if self.pending.is_empty() {
+        let free = self.pending.iter().filter(|pending| !pending.held).count();
+        if free == 0 {
             return None;
         }
-        let chosen = self.order.index(self.pending.len());
+        let drawn = self.order.index(free);
+        let mut free = self.pending.iter().enumerate().filter(|(_, pending)| !pending.held);
+        let (chosen, _) = free.nth(drawn)?;
         self.chosen = Some(chosen);
         Some(self.pending[chosen].issuer)
     }
@@ -223,6 +231,16 @@ impl Disk {
         let completion = DiskCompletion { token, result };
         note_end(&mut self.trace, &completion);
         completion
+    }
+
+    /// Writes that were held back complete like all others from now on.
+    pub fn release(&mut self) {
+        self.pending.iter_mut().for_each(|pending| pending.held = false);
+    }
+
+    /// Whether an operation in flight may complete.
+    pub fn can_go_on(&self) -> bool {
+        self.pending.iter().any(|pending| !pending.held)
     }
 
     /// How many operations are in flight.

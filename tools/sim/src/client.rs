@@ -3,11 +3,13 @@
 mod admin;
 mod consumer;
 mod links;
+mod passing;
 mod producer;
 
 pub(crate) use admin::{Admins, Task};
 pub(crate) use consumer::ConsumerClient;
 pub(crate) use links::{Links, Surroundings};
+pub(crate) use passing::PassingClient;
 pub(crate) use producer::ProducerClient;
 
 use core::time::Duration;

@@ -4,6 +4,8 @@
 //! gets wrong: a choice that is drawn evenly for every act gives runs that are all alike, so the
 //! shares themselves are drawn first.
 
+mod special;
+
 use plimsoll_sim::{Random, Survival};
 use plimsoll_storage::journal_bytes_min;
 use plimsoll_wire::{AckLevel, Durability, Visible};
@@ -35,11 +37,9 @@ pub fn draw(seed: u64) -> Scenario {
         let flushes = [10, 40, 160][random.below(3) as usize];
         life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
     }
-    if random.chance(25) {
-        let flooded = random.below(lives.len() as u64) as usize;
-        flood(random, &mut lives[flooded], &cast);
-    }
-    Scenario { seed, settings, topics, producers, consumers, lives, rots }
+    let mut scenario = Scenario { seed, settings, topics, producers, consumers, lives, rots };
+    special::make(&mut scenario, random);
+    scenario
 }
 
 struct Cast<'a> {
@@ -98,6 +98,7 @@ fn settings(random: &mut Random) -> Settings {
         arena_bytes: ARENA_BYTES,
         journal_bytes: journal_bytes_min(ARENA_BYTES),
         durable_writes: random.chance(300),
+        stale_room: random.chance(300),
         mailbox_max: [1, 8, 1024][random.below(3) as usize],
         weights,
     }
@@ -130,6 +131,7 @@ fn consumer(random: &mut Random, topics: &[TopicPlan]) -> ConsumerPlan {
         topic: random.below(topics.len() as u64) as usize,
         visible: [Visible::Disk, Visible::PageCache, Visible::Memory][random.below(3) as usize],
         credit_bytes: [1, 64 << 10, 16 << 20][random.below(3) as usize],
+        hoards: random.chance(300),
     }
 }
 
@@ -148,22 +150,10 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         2..6 => End::Kill,
         6 => End::KillLosingArenas,
         7..9 => End::Power(Survival::Nothing),
+        9 => End::Power(Survival::Newest),
         _ => End::Power(Survival::Random),
     };
-    Life { shards, acts, cut_after, cut_at_flush: None, end }
-}
-
-/// So many small appends that the journal goes round, and nothing that ends the life before that.
-fn flood(random: &mut Random, life: &mut Life, cast: &Cast<'_>) {
-    (life.cut_after, life.cut_at_flush) = (None, None);
-    for _ in 0..500 + random.below(1_000) {
-        let producer = random.below(cast.producers.len() as u64) as usize;
-        let partitions = cast.topics[cast.producers[producer].topic].partitions;
-        let partition = random.below(u64::from(partitions)) as u32;
-        let bytes = 8 + random.below(16_000) as u32;
-        let what = What::Append { producer, partition, records: 1, bytes };
-        life.acts.push(Act { wait_us: random.below(300), what });
-    }
+    Life { shards, acts, cut_after, cut_at_flush: None, cut_at_served_flush: None, end }
 }
 
 fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
@@ -179,7 +169,7 @@ fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
     } else if drawn < character.network_permille + character.disk_permille {
         on_the_disk(random, character)
     } else if drawn > 990 {
-        What::Passing
+        What::Passing { bytes: [8, 1_000, 40_000][random.below(3) as usize] }
     } else {
         append(random, character, cast)
     };
@@ -208,7 +198,10 @@ fn on_the_network(random: &mut Random, cast: &Cast<'_>) -> What {
 
 fn on_the_disk(random: &mut Random, character: &Character) -> What {
     match random.below(4) {
-        0 => What::DiskPause { ms: 1 + random.below(1_500) as u32 },
+        0 => {
+            let ms_max = [20, 1_500, 6_000][random.below(3) as usize];
+            What::DiskPause { ms: 1 + random.below(ms_max) as u32 }
+        }
         1 => What::DiskFull { full: random.chance(600) },
         _ => What::Fault {
             kind: character.faults[random.below(character.faults.len() as u64) as usize],

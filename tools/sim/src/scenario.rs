@@ -37,6 +37,8 @@ pub struct Settings {
     pub journal_bytes: u64,
     /// Commits by durable writes, or by writes and flushes.
     pub durable_writes: bool,
+    /// Room that segments are given holds what others hold: recycled blocks.
+    pub stale_room: bool,
     /// Mail in a box between two shards, at most.
     pub mailbox_max: usize,
     /// How likely each is to go on next.
@@ -95,6 +97,8 @@ pub struct ConsumerPlan {
     pub visible: Visible,
     /// How much may wait in it.
     pub credit_bytes: u32,
+    /// It keeps what it is given for a while before it gives credit back.
+    pub hoards: bool,
 }
 
 /// The server from a start to its end.
@@ -109,6 +113,8 @@ pub struct Life {
     /// The end comes when this many flushes have been asked for: what the last is to cover has
     /// been written, and is not safe.
     pub cut_at_flush: Option<u64>,
+    /// As `cut_at_flush`, counted from when the server serves.
+    pub cut_at_served_flush: Option<u64>,
     /// How it ends.
     pub end: End,
 }
@@ -125,6 +131,8 @@ pub struct Act {
 /// What can be done.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
+    /// Nothing: time passes.
+    Nothing,
     /// A producer appends records.
     Append {
         /// Its number.
@@ -175,6 +183,17 @@ pub enum What {
         /// For how long.
         ms: u32,
     },
+    /// What is written to the fronts of files, where the anchors of journals are, stays in flight.
+    HoldFronts {
+        /// For how long.
+        ms: u32,
+    },
+    /// The disk is filled until appends are refused for it, and then has room again: the same
+    /// process must take them again.
+    FillDisk {
+        /// The number of the producer; it wants acks at `disk`.
+        producer: usize,
+    },
     /// The disk is full from now on, or has room again.
     DiskFull {
         /// Whether it is full.
@@ -187,8 +206,11 @@ pub enum What {
         /// Which one of its kind, from now on.
         nth: u64,
     },
-    /// A topic is created, written to by nobody, and deleted.
-    Passing,
+    /// A topic is created, written to, and deleted.
+    Passing {
+        /// How much is written: a record of so many bytes, some times.
+        bytes: u32,
+    },
 }
 
 /// How an operation of the disk fails.
@@ -276,9 +298,9 @@ impl fmt::Display for Scenario {
             writeln!(f, "  client {number}: {consumer:?}")?;
         }
         for (number, life) in self.lives.iter().enumerate() {
-            let Life { shards, acts, cut_after, cut_at_flush, end } = life;
-            write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, ")?;
-            writeln!(f, "at flush {cut_at_flush:?}, {end:?}")?;
+            let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, end } = life;
+            write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, at flush ")?;
+            writeln!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, {end:?}")?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }

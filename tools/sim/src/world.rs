@@ -5,6 +5,7 @@
 
 mod acts;
 mod ending;
+mod full_disk;
 mod lives;
 mod rot;
 
@@ -15,7 +16,7 @@ use plimsoll_client::Instant as ClientInstant;
 use plimsoll_device::Instant;
 use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 
-use crate::client::{Admins, ConsumerClient, ProducerClient, Surroundings};
+use crate::client::{Admins, ConsumerClient, PassingClient, ProducerClient, Surroundings};
 use crate::ledger::{Ledger, Place, Violation};
 use crate::process::{KernelMemory, Machine, News, Process};
 use crate::scenario::{End, Scenario};
@@ -62,11 +63,15 @@ struct World<'a> {
     producers: Vec<ProducerClient>,
     consumers: Vec<ConsumerClient>,
     admins: Admins,
+    /// Who writes to the topic that passes now.
+    passer: Option<PassingClient>,
     ledger: Ledger,
     order: Random,
     time: Random,
     /// Until when the disk completes nothing.
     disk_rests_until: Instant,
+    /// Until when the disk holds back what is written to the fronts of files.
+    fronts_held_until: Option<Instant>,
     /// Connections that say nothing, and when they break.
     silent: Vec<(Instant, ClientId)>,
     /// Until when each client takes nothing.
@@ -106,10 +111,12 @@ impl<'a> World<'a> {
             producers: producers.map(|(number, plan)| ProducerClient::new(number, plan)).collect(),
             consumers: scenario.consumers.iter().cloned().map(ConsumerClient::new).collect(),
             admins: Admins::new(&scenario.topics),
+            passer: None,
             ledger,
             order: random.stream("order"),
             time: random.stream("time"),
             disk_rests_until: Instant::ORIGIN,
+            fronts_held_until: None,
             silent: Vec::new(),
             slow_until: vec![Instant::ORIGIN; clients],
             passing: 0,
@@ -151,11 +158,12 @@ impl<'a> World<'a> {
             return Err(violation);
         }
         self.break_silence();
+        self.release_fronts();
         let weights = self.scenario.settings.weights;
         let due = self.process.as_ref().map(|it| it.due(self.clock.now)).unwrap_or_default();
         let mail = self.process.as_ref().map(Process::mail).unwrap_or_default();
         let clients = self.ready_clients();
-        let disk = self.disk.pending() > 0 && self.disk_rests_until <= self.now();
+        let disk = self.disk.can_go_on() && self.disk_rests_until <= self.now();
         let candidates = [
             (Candidate::Turn, weights.turn, !due.is_empty()),
             (Candidate::Disk, weights.disk, disk && self.process.is_some()),
@@ -273,7 +281,8 @@ impl<'a> World<'a> {
         self.slow_until.get(client).is_none_or(|until| *until <= self.now())
     }
 
-    /// Clients with something to do; the operator is the last.
+    /// Clients with something to do; the operator is behind them, and who writes to a topic that
+    /// passes is the last.
     fn ready_clients(&self) -> Vec<usize> {
         let now = self.client_now();
         let mut ready = Vec::new();
@@ -289,8 +298,12 @@ impl<'a> World<'a> {
                 ready.push(number);
             }
         }
+        let clients = self.producers.len() + self.consumers.len();
         if self.admins.is_ready(&self.network, now) {
-            ready.push(self.producers.len() + self.consumers.len());
+            ready.push(clients);
+        }
+        if self.passer.as_ref().is_some_and(|passer| passer.is_ready(&self.network, now)) {
+            ready.push(clients + 1);
         }
         ready
     }
@@ -318,26 +331,44 @@ impl<'a> World<'a> {
             }
             return consumer.turn(ledger, &mut around);
         }
-        self.admins.turn(ledger, &mut around);
+        if number == self.producers.len() + self.consumers.len() {
+            self.admins.turn(ledger, &mut around);
+            if let Some((topic, bytes)) = self.admins.found.pop() {
+                let before = self.passer.replace(PassingClient::new(topic, bytes, now));
+                before.into_iter().for_each(|mut passer| passer.die(&mut self.network));
+            }
+        } else if let Some(passer) = &mut self.passer {
+            passer.turn(&mut around);
+        }
     }
 
     /// Goes to the next instant at which something can happen. False when there is none.
     fn pass_time(&mut self, until: Option<Instant>) -> bool {
         let clients = self.producers.iter().filter_map(ProducerClient::poll_timeout);
         let clients = clients.chain(self.consumers.iter().filter_map(ConsumerClient::poll_timeout));
-        let clients = clients.chain(self.admins.poll_timeout()).map(|at| {
+        let passer = self.passer.as_ref().and_then(PassingClient::poll_timeout);
+        let clients = clients.chain(self.admins.poll_timeout()).chain(passer).map(|at| {
             let nanos = at.since(ClientInstant::ORIGIN).as_nanos();
             Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
         });
         let now = self.now();
         let later = |at: &Instant| *at > now;
         let waits = self.slow_until.iter().copied().chain([self.disk_rests_until]);
+        let waits = waits.chain(self.fronts_held_until);
         let waits = waits.chain(self.silent.iter().map(|(at, _)| *at)).filter(later);
         let process = self.process.as_ref().and_then(Process::poll_timeout);
         let next = clients.chain(waits).chain(process).chain(until).filter(later).min();
         let Some(next) = next else { return false };
         self.clock.advance(next.since(now));
         true
+    }
+
+    fn release_fronts(&mut self) {
+        if self.fronts_held_until.is_some_and(|until| until <= self.now()) {
+            self.fronts_held_until = None;
+            self.disk.faults.hold_writes_below = 0;
+            self.disk.release();
+        }
     }
 
     fn break_silence(&mut self) {

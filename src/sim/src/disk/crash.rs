@@ -52,7 +52,7 @@ impl Disk {
     /// that is left to chance, nothing that is in flight takes effect.
     pub fn power_loss_leaving(&mut self, survival: Survival) {
         match survival {
-            Survival::Random => self.kill(),
+            Survival::Random | Survival::Newest => self.kill(),
             // So that the numbers are those of `unflushed`.
             _ => self.abandon(),
         }

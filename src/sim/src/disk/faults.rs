@@ -31,6 +31,12 @@ pub struct Faults {
     /// The next write to a file whose path ends like this lands at another place of the same file,
     /// and is reported as if it had not; it strikes once.
     pub misdirect_write_to: Option<&'static str>,
+    /// Room that a file is given holds what another file holds at the same place, until it is
+    /// written: blocks that were recycled.
+    pub stale_room: bool,
+    /// Writes that are submitted now into the first so many bytes of a file stay in flight until
+    /// [`Disk::release`](crate::Disk::release).
+    pub hold_writes_below: u64,
     /// The device is full: what needs new room fails with `NoSpace`. That is an `Allocate`, a new
     /// file or directory, and a write past the end of a file.
     pub no_space: bool,

@@ -4,6 +4,8 @@
 //! newcomer gets wrong: a flush covers what had completed when the flush was submitted. Writes that
 //! end while it is in flight stay unflushed.
 
+use core::ops::Range;
+
 use plimsoll_device::{
     Arena, BLOCK_BYTES, DiskAction, DiskResult, FileId, IoError, IoErrorKind, Memory, OpenMode,
 };
@@ -16,6 +18,9 @@ use super::{Disk, OpenFile, Pending};
 use crate::issuer::Issuer;
 
 const SECTOR_BYTES: usize = 512;
+
+/// How much of new room holds stale bytes, at most; more would be slow, and says nothing more.
+const STALE_BYTES_MAX: u64 = 256 << 10;
 
 const NOT_FOUND: IoError = IoError::new(IoErrorKind::NotFound, 2);
 const INPUT_OUTPUT: IoError = IoError::new(IoErrorKind::Other, 5);
@@ -160,7 +165,32 @@ impl Disk {
         let now_bytes = file.visible().length_bytes();
         assert!(length_bytes >= now_bytes, "Allocate shrinks from {now_bytes} to {length_bytes}");
         file.grow(at, length_bytes);
+        if self.faults.stale_room {
+            self.recycle(inode, now_bytes..length_bytes);
+        }
         Ok(())
+    }
+
+    /// Fills the front of the room that a file was given with what another one of its kind holds at
+    /// the same place.
+    fn recycle(&mut self, inode: Option<InodeId>, room: Range<u64>) {
+        let ends = |path: &str| path.rsplit_once('.').map(|(_, end)| end.to_string());
+        let named = self.names.files().find(|(_, file)| Some(*file) == inode);
+        let Some(end) = named.and_then(|(path, _)| ends(path)) else { return };
+        let others = self
+            .names
+            .files()
+            .filter(|(path, file)| Some(*file) != inode && ends(path).as_ref() == Some(&end));
+        let others: Vec<InodeId> = others.map(|(_, file)| file).collect();
+        if others.is_empty() {
+            return;
+        }
+        let donor = others[self.damage.index(others.len())];
+        let length = (room.end - room.start).min(STALE_BYTES_MAX);
+        let mut bytes = vec![0; length as usize];
+        let count = self.file(donor).visible().read(room.start, &mut bytes);
+        let at = self.completed;
+        self.file_of(inode).write(at, room.start, &bytes[..count], false);
     }
 
     fn write(

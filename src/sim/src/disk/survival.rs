@@ -14,6 +14,9 @@ use crate::random::Random;
 pub enum Survival {
     /// Any of them, some torn: the random stream decides.
     Random,
+    /// The latest of them, as many as the random stream decides, and none of those before: a device
+    /// that writes in another order than it was asked to.
+    Newest,
     /// None.
     Nothing,
     /// All.
@@ -74,6 +77,8 @@ pub(super) struct Fates {
     /// The stamps without a flush, sorted; their positions are the numbers of [`Survival`].
     stamps: Vec<u64>,
     kept_permille: u64,
+    /// The first that [`Survival::Newest`] keeps.
+    newest_from: u64,
     random: Random,
 }
 
@@ -85,13 +90,19 @@ impl Fates {
             1 => 1000,
             _ => random.below(1000),
         };
-        Self { survival, stamps, kept_permille, random: Random::new(random.next_u64()) }
+        let newest_from = match survival {
+            Survival::Newest if !stamps.is_empty() => stamps[random.index(stamps.len())],
+            _ => 0,
+        };
+        let random = Random::new(random.next_u64());
+        Self { survival, stamps, kept_permille, newest_from, random }
     }
 
     pub(super) fn of(&mut self, stamp: u64) -> Fate {
         let number = || self.stamps.binary_search(&stamp).ok();
         let kept = match self.survival {
             Survival::Random => return self.by_chance(),
+            Survival::Newest => stamp >= self.newest_from,
             Survival::Nothing => false,
             Survival::Everything => true,
             Survival::Only(only) => number() == Some(only),

@@ -27,6 +27,8 @@ pub(crate) enum Task {
     Create(usize),
     /// A topic is to be created, under this name.
     CreatePassing(String),
+    /// Where it lives; then so many bytes are written to it.
+    FindPassing(String, u32),
     /// It is to go.
     DeletePassing(String),
     /// What is known of all topics.
@@ -46,6 +48,8 @@ pub(crate) struct Admins {
     /// Names that `List` gave last.
     pub(crate) listed: Vec<String>,
     pub(crate) described: BTreeMap<usize, Vec<PartitionDescription>>,
+    /// Topics to write to, and how much: whoever does takes them from here.
+    pub(crate) found: Vec<(Topic, u32)>,
     /// Topics whose deletion was answered.
     pub(crate) deleted: Vec<String>,
 }
@@ -72,6 +76,7 @@ impl Admins {
             topics: BTreeMap::new(),
             listed: Vec::new(),
             described: BTreeMap::new(),
+            found: Vec::new(),
             deleted: Vec::new(),
         }
     }
@@ -142,6 +147,7 @@ impl Admins {
                 AdminRequest::CreateTopic(new)
             }
             Task::DeletePassing(name) => AdminRequest::DeleteTopic { topic: name },
+            Task::FindPassing(name, _) => AdminRequest::Metadata { topics: vec![name.as_str()] },
             Task::List => AdminRequest::Metadata { topics: Vec::new() },
             Task::Describe(topic) => {
                 name = name_of(*topic);
@@ -164,6 +170,11 @@ impl Admins {
                 self.deleted.push(name.clone());
                 true
             }
+            (Task::FindPassing(_, bytes), Ok(AdminReply::Topics(topics))) => {
+                self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
+                true
+            }
+            (Task::FindPassing(..), Err(_)) => true,
             (Task::List, Ok(AdminReply::Topics(topics))) => {
                 self.listed = topics.iter().map(|topic| topic.name.clone()).collect();
                 for number in 0..self.plans.len() {

@@ -7,8 +7,11 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use plimsoll_client::{Consumer, ConsumerEvent, ConsumerOptions, Instant, Offset, Session, Topic};
+use plimsoll_client::{
+    Consumer, ConsumerEvent, ConsumerOptions, DeliveredBatches, Instant, Offset, Session, Topic,
+};
 use plimsoll_sim::Network;
+use plimsoll_wire::Visible;
 
 use super::links::{Links, Surroundings};
 use crate::ledger::{Ledger, Place};
@@ -16,6 +19,11 @@ use crate::scenario::ConsumerPlan;
 
 /// How long an application waits before it tries a failed partition again.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a consumer that hoards keeps what it was given.
+const HOARDS: Duration = Duration::from_millis(3);
+/// The least that a session gives as credit for one partition.
+const CREDIT_BYTES_MIN: usize = 4 << 10;
 
 /// A consumer of the run, through all its restarts.
 pub(crate) struct ConsumerClient {
@@ -30,6 +38,10 @@ pub(crate) struct ConsumerClient {
     begin_again: Option<Instant>,
     /// How often its process has died.
     deaths: u32,
+    /// What it was given, and gave no credit back for.
+    held: Vec<DeliveredBatches>,
+    /// When it does.
+    release_at: Option<Instant>,
 }
 
 impl ConsumerClient {
@@ -42,7 +54,14 @@ impl ConsumerClient {
             positions: BTreeMap::new(),
             begin_again: None,
             deaths: 0,
+            held: Vec::new(),
+            release_at: None,
         }
+    }
+
+    /// Where its way through a partition begins.
+    pub(crate) fn begin_at(&mut self, partition: u32, offset: Offset) {
+        self.positions.insert(partition, offset);
     }
 
     /// Goes on at its positions.
@@ -58,7 +77,8 @@ impl ConsumerClient {
         options.positions = self.positions.clone();
         options.link = super::link_options();
         self.session = Consumer::new(topic.clone(), options, now).ok();
-        self.begin_again = None;
+        (self.begin_again, self.release_at) = (None, None);
+        self.held.clear();
     }
 
     /// Its present ways through the partitions.
@@ -70,18 +90,19 @@ impl ConsumerClient {
         self.session.is_some()
     }
 
-    /// Its process dies. By turns it has noted no record yet, and begins at the beginning, or all
-    /// but the last, and begins there, maybe within a batch.
+    /// Its process dies. By turns it has noted all but the last record, nothing, or two thirds, and
+    /// begins there, maybe within a batch.
     pub(crate) fn die(&mut self, network: &mut Network) {
         self.links.abandon(network);
         self.session = None;
         self.walks.clear();
         self.deaths += 1;
-        if self.deaths.is_multiple_of(2) {
-            self.positions.clear();
-        }
         for position in self.positions.values_mut() {
-            *position = Offset::new(position.value().saturating_sub(1));
+            *position = Offset::new(match self.deaths % 3 {
+                1 => position.value().saturating_sub(1),
+                2 => 0,
+                _ => position.value() / 3 * 2,
+            });
         }
     }
 
@@ -97,7 +118,7 @@ impl ConsumerClient {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let session = self.session.as_ref().and_then(Session::poll_timeout);
-        self.begin_again.into_iter().chain(session).min()
+        self.begin_again.into_iter().chain(self.release_at).chain(session).min()
     }
 
     pub(crate) fn turn(&mut self, ledger: &mut Ledger, around: &mut Surroundings<'_>) {
@@ -108,36 +129,40 @@ impl ConsumerClient {
             self.begin(session.topic(), ledger, around.now);
         }
         let Some(session) = &mut self.session else { return };
+        let share = self.plan.credit_bytes / session.topic().partitions().max(1);
+        let share = (share as usize).max(CREDIT_BYTES_MIN);
         loop {
-            self.links.turn(session, around);
             let mut has_released = false;
+            if self.release_at.is_some_and(|at| at <= around.now) {
+                self.release_at = None;
+                for batches in self.held.drain(..) {
+                    session.release(&batches);
+                    has_released = true;
+                }
+            }
+            self.links.turn(session, around);
             while let Some(event) = session.poll_event() {
                 match event {
                     ConsumerEvent::Delivered(mut batches) => {
                         let Some(&walk) = self.walks.get(&batches.partition) else { continue };
-                        for batch in batches.by_ref() {
-                            let batch = match batch {
-                                Ok(batch) => batch,
-                                Err(error) => return ledger.violate(format!("{error}")),
-                            };
-                            let marks = *batch.watermarks();
-                            let limit = marks.at(self.plan.visible.level());
-                            for record in batch.records() {
-                                let Ok(record) = record else {
-                                    return ledger.violate(format!("{record:?}"));
-                                };
-                                if record.offset >= limit {
-                                    let at = record.offset;
-                                    ledger.violate(format!("{at} is shown beyond {marks:?}"));
-                                }
-                                let value = record.value.unwrap_or_default();
-                                ledger.delivered(walk, record.offset, value);
-                                let next = Offset::new(record.offset.value() + 1);
-                                self.positions.insert(batch.partition(), next);
-                            }
-                            if marks.memory < marks.page_cache || marks.page_cache < marks.disk {
-                                ledger.violate(format!("watermarks out of order: {marks:?}"));
-                            }
+                        let visible = self.plan.visible;
+                        let positions = &mut self.positions;
+                        if let Err(text) =
+                            note_all(&mut batches, positions, ledger, (walk, visible))
+                        {
+                            return ledger.violate(text);
+                        }
+                        let of_it = self.held.iter().filter(|it| it.partition == batches.partition);
+                        let held: usize = of_it.map(DeliveredBatches::credit_bytes).sum();
+                        if held >= share {
+                            let text =
+                                format!("{held} bytes wait, {share} are its credit, and more");
+                            return ledger.violate(text);
+                        }
+                        if self.plan.hoards {
+                            self.held.push(batches);
+                            self.release_at.get_or_insert(around.now + HOARDS);
+                            continue;
                         }
                         session.release(&batches);
                         has_released = true;
@@ -151,6 +176,32 @@ impl ConsumerClient {
             }
         }
     }
+}
+
+/// Notes every record that was delivered on a walk, and where the consumer stands behind it.
+fn note_all(
+    batches: &mut DeliveredBatches,
+    positions: &mut BTreeMap<u32, Offset>,
+    ledger: &mut Ledger,
+    (walk, visible): (usize, Visible),
+) -> Result<(), String> {
+    for batch in batches.by_ref() {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let marks = *batch.watermarks();
+        let limit = marks.at(visible.level());
+        for record in batch.records() {
+            let record = record.map_err(|error| format!("{error:?}"))?;
+            if record.offset >= limit {
+                ledger.violate(format!("{} is shown beyond {marks:?}", record.offset));
+            }
+            ledger.delivered(walk, record.offset, record.value.unwrap_or_default());
+            positions.insert(batch.partition(), Offset::new(record.offset.value() + 1));
+        }
+        if marks.memory < marks.page_cache || marks.page_cache < marks.disk {
+            ledger.violate(format!("watermarks out of order: {marks:?}"));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for ConsumerClient {

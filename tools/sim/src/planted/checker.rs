@@ -3,7 +3,7 @@
 //! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
 
 /// What a violation's text has in it, and what to call its checker.
-const CHECKERS: [(&str, &str); 25] = [
+const CHECKERS: [(&str, &str); 31] = [
     ("run twice", "determinism"),
     ("panicked", "assertion"),
     ("is lost", "acked and lost"),
@@ -21,6 +21,12 @@ const CHECKERS: [(&str, &str); 25] = [
     ("is delivered after", "delivered out of order"),
     ("shown beyond", "beyond its watermark"),
     ("watermarks out of order", "beyond its watermark"),
+    ("are its credit, and more", "credit"),
+    ("the disk is full, and", "full disk not told"),
+    ("there is room again, and", "full disk for good"),
+    ("nothing fails, and yet", "refused for nothing"),
+    ("an outcome of", "outcome of nothing"),
+    ("has another id", "topic lost"),
     ("waiting for", "liveness"),
     ("a clean stop does not end", "liveness"),
     ("in one life", "liveness"),
@@ -39,7 +45,6 @@ pub(crate) fn checker_of(text: &str) -> &str {
         Some((_, name)) => name,
         None if said.contains(": offset ") => "one offset, two values",
         None if said.contains(" is at ") => "one value, two offsets",
-        None if said.contains("has another id") => "topic lost",
         None => said,
     }
 }

@@ -6,14 +6,19 @@ use plimsoll_sim::{ClientId, Random};
 
 use super::World;
 use crate::client::{Links, Task};
+use crate::ledger::Violation;
 use crate::process::Process;
 use crate::scenario::{DiskFault, What};
 
+/// Where the anchors of a journal are.
+const FRONT_BYTES: u64 = 2 * plimsoll_device::BLOCK_BYTES as u64;
+
 impl World<'_> {
-    pub(super) fn perform(&mut self, what: What) {
+    pub(super) fn perform(&mut self, what: What) -> Result<(), Violation> {
         self.note(|| format!("{what:?}"));
         let now = self.now();
         match what {
+            What::Nothing => {}
             What::Append { producer, partition, records, bytes } => {
                 self.append(producer, partition, (records, bytes));
             }
@@ -40,20 +45,27 @@ impl World<'_> {
             What::DiskPause { ms } => {
                 self.disk_rests_until = now + Duration::from_millis(u64::from(ms));
             }
+            What::HoldFronts { ms } => {
+                self.fronts_held_until = Some(now + Duration::from_millis(u64::from(ms)));
+                self.disk.faults.hold_writes_below = FRONT_BYTES;
+            }
+            What::FillDisk { producer } => self.fill_disk(producer)?,
             What::DiskFull { full } => {
                 self.disk.faults.no_space = full && self.is_serving();
             }
             What::Fault { kind, nth } => self.place_fault(kind, nth),
-            What::Passing => {
+            What::Passing { bytes } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);
                 self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
+                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes));
                 self.admins.tasks.push_back(Task::DeletePassing(name));
             }
         }
+        Ok(())
     }
 
-    fn is_serving(&self) -> bool {
+    pub(super) fn is_serving(&self) -> bool {
         self.process.as_ref().is_some_and(Process::is_serving)
     }
 

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use plimsoll_device::Instant;
+use plimsoll_sim::Random;
 use plimsoll_wire::{Durability, Offset, Visible};
 
 use super::World;
@@ -39,6 +40,8 @@ impl World<'_> {
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
         let last = self.ends();
         let first_reader = self.add_readers();
+        let late_reader = self.consumers.len();
+        self.add_late_readers(&last);
         self.wait_for("every consumer to come to the end", |world| {
             world.consumers.iter().all(|consumer| {
                 let is_past = |(place, offset): &(Place, Offset)| {
@@ -54,7 +57,7 @@ impl World<'_> {
         if let Some(name) = deleted.find(|name| self.admins.listed.contains(name)) {
             return Err(Violation(format!("{name} was deleted and is there")));
         }
-        let readers = self.consumers[first_reader..].iter();
+        let readers = self.consumers[first_reader..late_reader].iter();
         let walks: Vec<usize> = readers.flat_map(ConsumerClient::walks).collect();
         verdict::judge(&self.ledger, &walks)
     }
@@ -63,12 +66,29 @@ impl World<'_> {
     fn add_readers(&mut self) -> usize {
         let first = self.consumers.len();
         for topic in 0..self.scenario.topics.len() {
-            for visible in [Visible::Disk, Visible::Memory] {
-                let plan = ConsumerPlan { topic, visible, credit_bytes: 1 << 20 };
+            for visible in [Visible::Disk, Visible::PageCache, Visible::Memory] {
+                let plan = ConsumerPlan { topic, visible, credit_bytes: 1 << 20, hoards: false };
                 self.consumers.push(ConsumerClient::new(plan));
             }
         }
         first
+    }
+
+    /// Consumers that begin anywhere, also within batches.
+    fn add_late_readers(&mut self, ends: &[(Place, Offset)]) {
+        let mut random = Random::new(self.scenario.seed).stream("late readers");
+        for topic in 0..self.scenario.topics.len() {
+            let credit_bytes = [1, 1 << 20][random.below(2) as usize];
+            let visible = [Visible::Disk, Visible::Memory][random.below(2) as usize];
+            let mut reader =
+                ConsumerClient::new(ConsumerPlan { topic, visible, credit_bytes, hoards: true });
+            for (place, last) in ends.iter().filter(|(place, _)| place.topic == topic) {
+                // Most often near the end: behind a gap there are few.
+                let back = random.below(last.value() + 1).min(random.below(40));
+                reader.begin_at(place.partition, Offset::new(last.value() - back));
+            }
+            self.consumers.push(reader);
+        }
     }
 
     /// With damaged files nothing is promised but that damage is told and not delivered.
@@ -87,7 +107,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn wait_for(
+    pub(super) fn wait_for(
         &mut self,
         what: &str,
         mut is_there: impl FnMut(&mut Self) -> bool,

@@ -41,6 +41,7 @@ impl World<'_> {
 
     pub(super) fn start(&mut self, shards: u16) {
         self.has_faults = false;
+        self.disk.faults.stale_room = self.scenario.settings.stale_room;
         let new_data_dir = DataDirId((1 + u128::from(self.steps)).to_le_bytes());
         self.process = Some(Process::start(&self.scenario.settings, shards, new_data_dir));
         self.with_process(Process::poll_host);
@@ -48,6 +49,7 @@ impl World<'_> {
 
     fn live(&mut self, life: &Life) -> Result<Lived, Violation> {
         let (begun, flushes) = (self.steps, self.disk.counts().syncs);
+        let mut flushes_served = None;
         let mut starts = 1;
         let mut acts = life.acts.iter().peekable();
         let wait = |act: Option<&&Act>, now: Instant| {
@@ -61,12 +63,20 @@ impl World<'_> {
             if life.cut_at_flush.is_some_and(|at| self.disk.counts().syncs - flushes >= at) {
                 return Ok(Lived::Cut);
             }
+            if flushes_served.is_none() && self.is_serving() {
+                flushes_served = Some(self.disk.counts().syncs);
+            }
+            if let (Some(at), Some(before)) = (life.cut_at_served_flush, flushes_served)
+                && self.disk.counts().syncs - before >= at
+            {
+                return Ok(Lived::Cut);
+            }
             if self.steps - begun > STEPS_MAX {
                 return Err(Violation(format!("{STEPS_MAX} steps in one life")));
             }
             if at <= self.now() {
                 if let Some(act) = acts.next() {
-                    self.perform(act.what);
+                    self.perform(act.what)?;
                 }
                 due = wait(acts.peek(), self.now());
                 continue;
@@ -130,8 +140,9 @@ impl World<'_> {
         }
         self.network.kill();
         self.hear_the_last();
+        self.passer.take().into_iter().for_each(|mut passer| passer.die(&mut self.network));
         self.disk.faults = plimsoll_sim::Faults::default();
-        self.disk_rests_until = self.now();
+        (self.disk_rests_until, self.fronts_held_until) = (self.now(), None);
         self.ledger.end_life(end.loses_memory(), is_clean);
     }
 

@@ -1,0 +1,191 @@
+//! Runs that seek out one place where logs break: commits side by side, a journal that is nearly
+//! full, a start after a start, reads from the disk, a full disk.
+//!
+//! Most runs stay as they were drawn. What a newcomer gets wrong: such a run is not a test of one
+//! bug. Everything else goes on in it, and it ends like all others.
+
+use plimsoll_sim::{Random, Survival};
+use plimsoll_wire::Durability;
+
+use crate::scenario::{Act, DiskFault, End, Life, Scenario, What};
+
+/// The largest record that still goes through the journal by itself.
+const INLINE_BYTES: u64 = 60_000;
+
+/// Makes something special of a scenario, or leaves it as it is.
+pub(super) fn make(scenario: &mut Scenario, random: &mut Random) {
+    match random.below(100) {
+        0..14 => bursts(scenario, random),
+        14..24 => relay(scenario, random),
+        24..27 => flood(scenario, random),
+        27..35 => catch_up(scenario, random),
+        35..37 => fill(scenario, random),
+        37..42 => passing(scenario, random),
+        _ => {}
+    }
+}
+
+/// All producers want all that they send on disk, and send as much at once as they can.
+fn hurry(scenario: &mut Scenario) {
+    for producer in &mut scenario.producers {
+        producer.durability = Durability::Disk;
+        producer.in_flight_batches_max = 64;
+        producer.linger_us = 0;
+    }
+}
+
+fn append(scenario: &Scenario, random: &mut Random, (records, bytes): (u32, u64)) -> What {
+    let producer = random.below(scenario.producers.len() as u64) as usize;
+    let partitions = scenario.topics[scenario.producers[producer].topic].partitions;
+    let partition = random.below(u64::from(partitions)) as u32;
+    What::Append { producer, partition, records, bytes: 8 + random.below(bytes) as u32 }
+}
+
+fn calm_life(shards: u16, end: End) -> Life {
+    let (cut_after, cut_at_flush, cut_at_served_flush) = (None, None, None);
+    Life { shards, acts: Vec::new(), cut_after, cut_at_flush, cut_at_served_flush, end }
+}
+
+fn power(random: &mut Random) -> End {
+    let survivals = [Survival::Nothing, Survival::Newest, Survival::Random];
+    End::Power(survivals[random.below(3) as usize])
+}
+
+/// So much at once that a second commit begins beside one in flight, and an end about there.
+fn bursts(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let shards = 1 + random.below(2) as u16;
+    let count = 1 + random.below(4);
+    scenario.lives = (0..count)
+        .map(|_| {
+            let end = if random.chance(700) { power(random) } else { End::Kill };
+            let mut life = calm_life(shards, end);
+            for _ in 0..1 + random.below(4) {
+                // The topics may have to be made before.
+                life.acts.push(Act { wait_us: 20_000 + random.below(5_000), what: What::Nothing });
+                for _ in 0..4 + random.below(12) {
+                    let what = append(scenario, random, (2, 60_000));
+                    life.acts.push(Act { wait_us: random.below(50), what });
+                }
+            }
+            life.acts.push(Act { wait_us: 3_000, what: What::Nothing });
+            life.cut_at_served_flush = random.chance(800).then(|| 1 + random.below(30));
+            life
+        })
+        .collect();
+}
+
+/// Lives that are killed early, each with a power loss soon after the next start: what a start
+/// found, and did not make safe, is gone.
+fn relay(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let bytes = [500, 30_000, 60_000][random.below(3) as usize];
+    let mut lives = Vec::new();
+    let mut shards = 1 + random.below(2) as u16;
+    for _ in 0..1 + random.below(3) {
+        let mut busy = calm_life(shards, End::Kill);
+        for _ in 0..2 + random.below(20) {
+            let records = 1 + random.below(4) as u32;
+            let what = append(scenario, random, (records, bytes));
+            busy.acts.push(Act { wait_us: random.below(3_000), what });
+        }
+        if random.chance(300) {
+            busy.cut_at_flush = Some(1 + random.below(12));
+        } else {
+            busy.cut_at_served_flush = Some(1 + random.below(12));
+        }
+        if random.chance(300) {
+            shards = 1 + random.below(2) as u16;
+        }
+        let mut quiet = calm_life(shards, power(random));
+        for _ in 0..random.below(3) {
+            let what = append(scenario, random, (1, bytes.min(1_000)));
+            quiet.acts.push(Act { wait_us: random.below(3_000), what });
+        }
+        quiet.acts.push(Act { wait_us: 1_000 + random.below(40_000), what: What::Nothing });
+        quiet.cut_at_served_flush = random.chance(500).then(|| 1 + random.below(3));
+        lives.extend([busy, quiet]);
+    }
+    scenario.lives = lives;
+}
+
+/// So much through the journal that it goes round and runs nearly full, while its anchors are slow.
+fn flood(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let mut life = calm_life(1, power(random));
+    let appends = 120 + random.below(250);
+    let (few, holds_at) = (random.chance(500), random.below(appends));
+    for number in 0..appends {
+        // Small ones make frames of one block, large ones fill the journal.
+        let bytes = if number % 3 == 0 { 3_000 } else { INLINE_BYTES };
+        let what = append(scenario, random, (1, bytes));
+        let wait_us = if few { random.below(1_500) } else { random.below(100) };
+        life.acts.push(Act { wait_us, what });
+        if number == holds_at {
+            let ms = 20 + random.below(2_000) as u32;
+            life.acts.push(Act { wait_us: 0, what: What::HoldFronts { ms } });
+        }
+    }
+    life.acts.push(Act { wait_us: random.below(50_000), what: What::Nothing });
+    let last = scenario.lives.len() - 1;
+    scenario.lives[last] = life;
+}
+
+/// Consumers read what is only on the disk, while reads lie.
+fn catch_up(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let shards = 1 + random.below(2) as u16;
+    let mut filling = calm_life(shards, End::Stop);
+    for _ in 0..15 + random.below(40) {
+        let records = 1 + random.below(3) as u32;
+        let what = append(scenario, random, (records, INLINE_BYTES));
+        filling.acts.push(Act { wait_us: random.below(3_000), what });
+    }
+    filling.acts.push(Act { wait_us: 30_000, what: What::Nothing });
+    let mut reading = calm_life(shards, if random.chance(500) { End::Kill } else { End::Stop });
+    let (first, count) = (scenario.producers.len(), scenario.consumers.len() as u64);
+    reading.acts.push(Act { wait_us: 10_000, what: What::Nothing });
+    for _ in 0..4 + random.below(20) {
+        let client = first + random.below(count) as usize;
+        let nth = 1 + random.below(6);
+        let fault = What::Fault { kind: DiskFault::FlipRead, nth };
+        if random.chance(600) {
+            reading.acts.push(Act { wait_us: 0, what: fault });
+        }
+        reading.acts.push(Act { wait_us: 0, what: What::Restart { client } });
+        reading.acts.push(Act { wait_us: random.below(20_000), what: What::Nothing });
+    }
+    scenario.lives = vec![filling, reading];
+}
+
+/// A disk that is filled and has room again, with nothing else wrong.
+fn fill(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let producer = random.below(scenario.producers.len() as u64) as usize;
+    let mut life = calm_life(1, power(random));
+    for _ in 0..random.below(12) {
+        let what = append(scenario, random, (1, 20_000));
+        life.acts.push(Act { wait_us: random.below(3_000), what });
+    }
+    for _ in 0..1 + random.below(2) {
+        life.acts.push(Act { wait_us: 5_000, what: What::FillDisk { producer } });
+    }
+    let last = scenario.lives.len() - 1;
+    scenario.lives[last] = life;
+}
+
+/// Topics that are written to and deleted, one after the other.
+fn passing(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    for life in &mut scenario.lives {
+        for _ in 0..1 + random.below(4) {
+            let bytes = [1_000, 30_000, 60_000][random.below(3) as usize];
+            let at = random.below(life.acts.len() as u64 + 1) as usize;
+            life.acts.insert(at, Act { wait_us: 3_000, what: What::Passing { bytes } });
+        }
+        life.acts.push(Act { wait_us: random.below(20_000), what: What::Nothing });
+        if random.chance(500) {
+            life.end = power(random);
+        }
+    }
+}
