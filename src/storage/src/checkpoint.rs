@@ -90,7 +90,10 @@ impl Storage {
             self.checkpoint_ended_at = self.journal.next.position;
             self.counters.checkpoints += 1;
         }
-        if self.checkpoint_to.is_none() && self.is_checkpoint_due() {
+        // Only what the anchor leaves behind is room. While it is slow, checkpoint upon checkpoint
+        // would fill the journal, and the next start needs some of it.
+        let is_idle = self.anchor == AnchorState::Idle;
+        if self.checkpoint_to.is_none() && is_idle && self.is_checkpoint_due() {
             self.checkpoint_to = Some(self.journal.next.sequence);
         }
         // Frames in flight are not yet what recovery can begin with.
