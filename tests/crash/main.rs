@@ -11,6 +11,7 @@
 
 mod cores;
 mod exactly_once;
+mod groups;
 mod kills;
 mod lives;
 mod power;
