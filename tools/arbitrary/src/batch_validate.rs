@@ -3,17 +3,19 @@
 //!
 //! As in `frame_decode`, the input is tried as it is and with its length, magic and CRC made right.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use plimsoll_batch::{Batch, BatchError, BatchLimits, Batches, Records};
 
-fuzz_target!(|bytes: &[u8]| {
+/// A batch, checked, and its records read.
+///
+/// # Panics
+///
+/// When what the module promises is broken.
+pub fn batch_validate(bytes: &[u8]) {
     validate(bytes);
     if let Some(repaired) = repair(bytes) {
         validate(&repaired);
     }
-});
+}
 
 fn validate(bytes: &[u8]) -> Option<BatchError> {
     let limits = BatchLimits::default();

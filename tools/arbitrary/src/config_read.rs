@@ -1,14 +1,16 @@
 //! Arbitrary text as the configuration file of `serve`: an answer or an error of a few lines, never
 //! a panic. What is taken once is taken again to the same end.
 
-#![no_main]
-
 use std::path::PathBuf;
 
-use libfuzzer_sys::fuzz_target;
 use plimsoll_server::Config;
 
-fuzz_target!(|bytes: &[u8]| {
+/// Text of a configuration, applied.
+///
+/// # Panics
+///
+/// When what the module promises is broken.
+pub fn config_read(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let before = Config::new(PathBuf::from("/data"));
     let mut config = before.clone();
@@ -20,4 +22,4 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(again.apply_toml(text).is_ok());
     assert!(again.apply_toml(text).is_ok());
     assert_eq!(again, config);
-});
+}

@@ -4,19 +4,21 @@
 //! A random frame hardly ever carries the right checksum, so each input is tried twice: as it is,
 //! and with its length and CRC made right, which opens the way to the bodies.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use plimsoll_wire::{
     Decoded, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameError, Request, Response, decode_frame,
 };
 
-fuzz_target!(|bytes: &[u8]| {
+/// A frame, decoded as a request and as a response.
+///
+/// # Panics
+///
+/// When what the module promises is broken.
+pub fn frame_decode(bytes: &[u8]) {
     decode(bytes);
     if let Some(repaired) = repair(bytes) {
         decode(&repaired);
     }
-});
+}
 
 fn decode(bytes: &[u8]) -> Option<FrameError> {
     match decode_frame(bytes, FRAME_BYTES_MAX) {

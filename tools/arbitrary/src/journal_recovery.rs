@@ -6,18 +6,17 @@
 //! each gets a frame that follows on the one before it, laid out by `FORMAT.md` and not by the code
 //! under test. A few header fields come from the input too, so that chains break in every way.
 
-#![no_main]
+#![expect(clippy::expect_used, reason = "a panic is how a broken promise is reported")]
 
 use std::collections::{BTreeMap, VecDeque};
 
-use libfuzzer_sys::fuzz_target;
 use plimsoll_batch::Offset;
 use plimsoll_device::{
     DiskAction, DiskCompletion, DiskOp, DiskResult, FileId, IoError, IoErrorKind, Memory, OpenMode,
 };
 use plimsoll_storage::{
     DataDirId, DataFiles, FRAME_HEADER_BYTES, Manifest, PartitionId, Started, Startup,
-    StartupConfig, adopt_arenas, inspect, journal_path, segment_path, verify,
+    StartupConfig, StartupError, adopt_arenas, inspect, journal_path, segment_path, verify,
 };
 
 const BLOCK_BYTES: usize = 4096;
@@ -26,7 +25,12 @@ const FILE_BYTES: usize = 2 * BLOCK_BYTES + AREA_BYTES;
 const DIR: [u8; 16] = [3; 16];
 const NOT_FOUND: IoError = IoError::new(IoErrorKind::NotFound, 2);
 
-fuzz_target!(|bytes: &[u8]| {
+/// A journal, started from, verified and inspected.
+///
+/// # Panics
+///
+/// When what the module promises is broken.
+pub fn journal_recovery(bytes: &[u8]) {
     let Some((&[head_block, segment], input)) = bytes.split_first_chunk() else { return };
     let mut files = Directory::default();
     let mut manifest = vec![0; BLOCK_BYTES];
@@ -37,24 +41,34 @@ fuzz_target!(|bytes: &[u8]| {
         let path = segment_path(PartitionId::METADATA, Offset::ZERO);
         files.0.insert(path, vec![segment; 64 * BLOCK_BYTES]);
     }
-    let found = recover(&mut files.clone(), FILE_BYTES);
-    let is_damaged = !found.damages.is_empty();
-    if segment % 2 == 1 && !is_damaged {
-        let mut larger = files.clone();
-        let grown = recover(&mut larger, FILE_BYTES + 3 * BLOCK_BYTES);
-        let again = recover(&mut larger, FILE_BYTES);
-        assert_eq!((grown.grown.as_slice(), grown.frames), (&[0][..], found.frames));
-        assert!(again.damages.is_empty() && again.frames == found.frames);
-        assert_eq!(again.partitions, found.partitions);
-    }
+    let is_damaged = match recover(&mut files.clone(), FILE_BYTES) {
+        Err(_) => true,
+        Ok(found) => {
+            let is_damaged = !found.damages.is_empty();
+            if segment % 2 == 1 && !is_damaged {
+                enlarge(files.clone(), &found);
+            }
+            is_damaged
+        }
+    };
     let mut damages = 0;
     let end = verify(&mut files, |_| None, &mut |_| damages += 1);
     assert!(end.is_ok() && (damages > 0 || !is_damaged), "verify misses what a start finds");
     inspect(&mut files, &journal_path(0), &mut String::new()).expect("it has an anchor");
-});
+}
 
-/// A start, one operation after the other.
-fn recover(directory: &mut Directory, journal_bytes: usize) -> Started {
+/// A sound journal is made larger and says what it said before.
+fn enlarge(mut directory: Directory, found: &Started) {
+    let grown = recover(&mut directory, FILE_BYTES + 3 * BLOCK_BYTES).expect("it was sound");
+    let again = recover(&mut directory, FILE_BYTES).expect("it was sound");
+    assert_eq!((grown.grown.as_slice(), grown.frames), (&[0][..], found.frames));
+    assert!(again.damages.is_empty() && again.frames == found.frames);
+    assert_eq!(again.partitions, found.partitions);
+}
+
+/// A start, one operation after the other. The only thing that may stop it here is a frame of an
+/// epoch that the manifest does not know.
+fn recover(directory: &mut Directory, journal_bytes: usize) -> Result<Started, StartupError> {
     let mut machine = Machine { directory, open: BTreeMap::new(), done: VecDeque::new() };
     let new_data_dir = DataDirId([4; 16]);
     let config = StartupConfig { shards: 1, journal_bytes: journal_bytes as u64, new_data_dir };
@@ -64,9 +78,16 @@ fn recover(directory: &mut Directory, journal_bytes: usize) -> Started {
             machine.submit(op);
         }
         if let Some(outcome) = startup.outcome() {
-            let mut started = outcome.expect("no operation failed");
-            adopt_arenas(&mut started.partitions, &[]);
-            return started;
+            return match outcome {
+                Ok(mut started) => {
+                    adopt_arenas(&mut started.partitions, &[]);
+                    Ok(started)
+                }
+                Err(StartupError::OldManifest { known, path, epoch }) => {
+                    Err(StartupError::OldManifest { known, path, epoch })
+                }
+                Err(other) => panic!("no operation failed: {other}"),
+            };
         }
         let completion = machine.done.pop_front().expect("a start has something in flight");
         startup.handle(completion);
