@@ -50,6 +50,8 @@ pub(crate) struct Cut {
 pub(crate) struct Disk {
     temper: Temper,
     bytes: u64,
+    /// The largest piece that the file system believes to be written whole.
+    block_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -72,8 +74,8 @@ struct Write {
 }
 
 impl Disk {
-    /// Switched on, with this on it.
-    pub(crate) fn new(image: Image, temper: Temper) -> Disk {
+    /// Switched on, with this on it. Blocks are not torn, but for those of journal frames.
+    pub(crate) fn new(image: Image, temper: Temper, block_bytes: usize) -> Disk {
         let bytes = image.bytes();
         let state = State {
             seen: image.clone(),
@@ -84,7 +86,7 @@ impl Disk {
             faults: Faults::default(),
             counts: Counts::default(),
         };
-        Disk { temper, bytes, state: Mutex::new(state) }
+        Disk { temper, bytes, block_bytes, state: Mutex::new(state) }
     }
 
     /// Its size.
@@ -167,14 +169,29 @@ impl Disk {
                 Fate::Lost => cut.lost += 1,
                 Fate::Torn(sectors) => {
                     cut.torn += 1;
-                    let pieces = write.bytes.chunks(SECTOR_BYTES).zip(sectors).zip(0_u64..);
-                    for ((piece, _), index) in pieces.filter(|((_, is_kept), _)| *is_kept) {
-                        image.write(write.position + index * SECTOR_BYTES as u64, piece);
-                    }
+                    self.keep_torn(write, &sectors, &mut image);
                 }
             }
         }
         (image, cut)
+    }
+
+    fn keep_torn(&self, write: &Write, sectors: &[bool], image: &mut Image) {
+        let is_frame = Faults::is_frame(&write.bytes);
+        let whole_bytes = if is_frame { SECTOR_BYTES } else { self.block_bytes } as u64;
+        let mut last = None;
+        for (index, piece) in write.bytes.chunks(SECTOR_BYTES).enumerate() {
+            let position = write.position + (index * SECTOR_BYTES) as u64;
+            // Its first sector decides for a whole block.
+            let is_kept = match last {
+                Some((block, is_kept)) if block == position / whole_bytes => is_kept,
+                _ => sectors[index],
+            };
+            last = Some((position / whole_bytes, is_kept));
+            if is_kept {
+                image.write(position, piece);
+            }
+        }
     }
 
     /// It was switched off for good: lets go of its bytes, since it stays on the shelf.
@@ -241,7 +258,7 @@ mod tests {
     use super::*;
 
     fn disk(temper: Temper) -> Disk {
-        Disk::new(Image::new(1 << 20), temper)
+        Disk::new(Image::new(1 << 20), temper, SECTOR_BYTES)
     }
 
     fn write(disk: &Disk, position: u64, byte: u8) {
@@ -297,6 +314,23 @@ mod tests {
         }
         assert!(sectors.contains(&true) && sectors.contains(&false), "{sectors:?}");
         assert_eq!(cut, Cut { torn: 1, ..Cut::default() });
+    }
+
+    #[test]
+    fn blocks_that_a_file_system_wants_whole_are_whole_and_frames_are_torn() {
+        for (magic, tears) in [(*b"XDB3", false), (*b"PLJF", true)] {
+            let disk = Disk::new(Image::new(1 << 20), Temper::Honest, 4096);
+            let mut bytes = [1; 8192];
+            bytes[..4].copy_from_slice(&magic);
+            let id = disk.begin_write(4096, &bytes).unwrap();
+            disk.complete_write(id).unwrap();
+            let (image, _) = disk.cut(Loss::Torn(2), &mut Random::new(3));
+            let mut read = [0; 8192];
+            image.read(4096, &mut read);
+            let sectors: Vec<bool> = read.chunks(512).map(|sector| sector[511] == 1).collect();
+            let is_torn = |block: &[bool]| block.contains(&true) && block.contains(&false);
+            assert_eq!(sectors.chunks(8).any(is_torn), tears, "{sectors:?}");
+        }
     }
 
     #[test]

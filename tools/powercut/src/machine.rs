@@ -14,7 +14,7 @@ use plimsoll_tests::Random;
 
 use crate::disk::{Cut, Disk, Temper};
 use crate::image::Image;
-use crate::loss::Loss;
+use crate::loss::{Loss, SECTOR_BYTES};
 use crate::store::Store;
 
 /// How long an unmount is tried before it is done lazily.
@@ -43,6 +43,16 @@ impl FileSystem {
         match self {
             FileSystem::Ext4 => "mkfs.ext4",
             FileSystem::Xfs => "mkfs.xfs",
+        }
+    }
+
+    /// What a disk must write whole for it. ext4 journals whole blocks, and mends any torn one. XFS
+    /// journals changes; a block whose first sector is new it takes for written, and if the rest is
+    /// old, its check fails and the mount with it: it wants a disk that writes 4 KiB whole.
+    fn block_bytes(self) -> usize {
+        match self {
+            FileSystem::Ext4 => SECTOR_BYTES,
+            FileSystem::Xfs => 4096,
         }
     }
 
@@ -111,7 +121,7 @@ impl Machine {
 
     /// Attaches a disk without mounting it; the device.
     pub(crate) fn attach(&mut self, image: Image, temper: Temper) -> Result<String, String> {
-        let disk = Arc::new(Disk::new(image, temper));
+        let disk = Arc::new(Disk::new(image, temper, self.file_system.block_bytes()));
         let file = self.store.add(Arc::clone(&disk));
         let output = Command::new("losetup")
             .args(["--find", "--show", "--direct-io=on"])
