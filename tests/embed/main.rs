@@ -7,6 +7,7 @@
 )]
 
 mod blocking;
+mod pipeline;
 mod through_tokio;
 mod through_uring;
 
