@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use plimsoll_client_blocking::{
-    CommitPolicy, DeliveredBatch, GroupConsumer, GroupError, GroupEvent,
+    CommitPolicy, CommitReport, DeliveredBatch, GroupConsumer, GroupError, GroupEvent,
 };
 use plimsoll_ring::Signals;
 
@@ -22,7 +22,8 @@ pub(crate) enum Commit {
     Manual,
     /// Every 5 s, what was written before the last look for records: at least once.
     Auto,
-    /// Before the lines of a batch are written: at most once.
+    /// Before the lines of a batch are written: at most once. What --max-records cuts off is not
+    /// written later.
     Before,
 }
 
@@ -46,8 +47,8 @@ pub(crate) fn run(
     format: Format,
     left: u64,
 ) -> Result<(), Failure> {
-    let is_manual = member.commit_policy() == CommitPolicy::Manual;
-    let done = Work { format, left, is_manual }.run(&mut member, signals);
+    let policy = member.commit_policy();
+    let done = Work { format, left, policy }.run(&mut member, signals);
     let closed = member.close();
     done?;
     closed.map_err(Failure::new)
@@ -56,7 +57,7 @@ pub(crate) fn run(
 struct Work {
     format: Format,
     left: u64,
-    is_manual: bool,
+    policy: CommitPolicy,
 }
 
 impl Work {
@@ -64,7 +65,11 @@ impl Work {
         let mut bytes = Vec::new();
         while self.left > 0 {
             if signals.wait_timeout(Duration::ZERO).map_err(Failure::new)?.is_some() {
-                return Ok(());
+                // All that was handed out is written: auto need not hold back the last batch.
+                return match self.policy {
+                    CommitPolicy::Auto { .. } => committed(member.commit()),
+                    _ => Ok(()),
+                };
             }
             let batch = match member.next_batch(WAIT) {
                 Ok(batch) => batch,
@@ -107,15 +112,24 @@ impl Work {
         let mut stdout = std::io::stdout().lock();
         let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
         written.map_err(|error| Failure::of_output(&error))?;
-        if self.is_manual {
-            match member.commit_offset(partition, next, "") {
-                Ok(_) => {}
-                // The partition has gone, or the connection: the lines may come again.
-                Err(error @ GroupError::NotCommitted(_)) => eprintln!("plimsoll: {error}"),
-                Err(error) => return Err(Failure::new(error)),
-            }
+        let is_cut = self.left == 0;
+        match self.policy {
+            CommitPolicy::Before => Ok(()),
+            CommitPolicy::Auto { .. } if !is_cut => Ok(()),
+            _ => committed(member.commit_offset(partition, next, "")),
         }
-        Ok(())
+    }
+}
+
+/// A commit that was not taken is no failure: the lines may come again, here or elsewhere.
+fn committed(done: Result<CommitReport, GroupError>) -> Result<(), Failure> {
+    match done {
+        Ok(_) => Ok(()),
+        Err(error @ GroupError::NotCommitted(_)) => {
+            eprintln!("plimsoll: {error}");
+            Ok(())
+        }
+        Err(error) => Err(Failure::new(error)),
     }
 }
 
