@@ -399,6 +399,20 @@ fn a_committed_offset_that_is_gone_is_told_and_the_partition_goes_on_at_its_begi
     assert_eq!((wanted.value(), beginning.value()), (2, 5));
 }
 
+/// A subscription that stood and then fell behind what was deleted is over at the server, so there
+/// must be another.
+#[test]
+fn a_subscription_that_retention_overtakes_is_made_again_at_the_beginning() {
+    let mut member = joined(GroupOptions::default(), &[(0, Some(2))]);
+    let gone = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &gone, NOW).unwrap();
+    assert_eq!(words(&serve(&mut member, NOW)), ["subscribe 0 at 5"]);
+    let told = member.poll_event();
+    assert!(matches!(told, Some(GroupEvent::Missed { partition: 0, .. })), "{told:?}");
+    hear(&mut member, &delivery(0, 5, 3), NOW).unwrap();
+    assert_eq!(hand_out(&mut member, NOW), (0, 8));
+}
+
 #[test]
 fn auto_commits_what_was_handed_out_before_the_last_call_and_no_more() {
     let mut member = joined(auto(), &[(0, Some(5))]);

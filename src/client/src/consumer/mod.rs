@@ -378,6 +378,8 @@ impl Consumer {
         let subscription = &mut self.subscriptions[index];
         let partition = subscription.partition;
         let wanted = subscription.next.replace(beginning).unwrap_or(beginning);
+        // A subscription that stood is over at the server, and one that was refused never was.
+        subscription.step = Step::Start;
         self.events.push_back(ConsumerEvent::Missed { partition, wanted, beginning });
         self.advance(index, now);
     }
