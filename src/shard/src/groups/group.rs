@@ -20,7 +20,7 @@ use plimsoll_wire::{
 
 use super::GroupName;
 use super::assignor::{Before, Candidate, Shares, Topics, assign};
-use super::committed::Place;
+use super::committed::{Committed, Place};
 use super::member::Member;
 use crate::mail::Client;
 
@@ -318,6 +318,15 @@ impl Group {
             return Ok(None);
         }
         Err(GroupProblem::NotEmpty(self.members.len()))
+    }
+
+    /// The oldest of the changes of a place that are on their way is on disk.
+    pub(crate) fn settle_place(&mut self, at: TopicPartition, committed: Option<Committed>) {
+        let place = self.places.entry(at).or_default();
+        place.settle(committed);
+        if place.is_void() {
+            self.places.remove(&at);
+        }
     }
 
     /// A topic is gone, and with it what was committed of it. Gives how many offsets that were.

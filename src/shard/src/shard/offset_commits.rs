@@ -125,7 +125,11 @@ impl Shard {
                 changes.push((*partition, committed));
             }
         }
-        if self.committed_offsets() + changes.len() > self.config.limits.committed_offsets_max {
+        let places = self.groups.group(&commit.group).map(|group| &group.places);
+        let is_new = |(at, _): &&Change| places.is_none_or(|places| !places.contains_key(at));
+        let more = changes.iter().filter(is_new).count();
+        let limit = self.config.limits.committed_offsets_max;
+        if more > 0 && self.committed_offsets() + more > limit {
             let text = "the shard's limit of committed offsets is reached: delete groups";
             return Err(Problem::new(ErrorCode::Overloaded, text));
         }
@@ -288,8 +292,7 @@ impl Shard {
         {
             for (name, partition, committed) in settled.changes {
                 if let Some(group) = self.groups.group_mut(&name) {
-                    group.places.entry(partition).or_default().settle(committed);
-                    group.places.retain(|_, place| !place.is_void());
+                    group.settle_place(partition, committed);
                 }
             }
             if let Some(answer) = settled.answer {
