@@ -37,6 +37,13 @@ fn seeds_that_found_something_are_kept() {
     }
 }
 
+/// In this one the record of a topic's creation rots, is told, and the topic with it is not there.
+#[test]
+fn a_topic_may_go_with_a_journal_of_which_damage_is_told() {
+    let outcome = attempt(&draw(1_393), None);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
 #[test]
 fn every_promise_is_kept_in_the_first_seeds() {
     let progress = Progress::default();

@@ -185,6 +185,11 @@ impl Admins {
                             ledger.violate(format!("{name} has another id: {found:?}"));
                         }
                         (Some(found), _) => drop(self.topics.insert(number, found.clone())),
+                        // The record of its creation was in the frame that rotted, and the server
+                        // has said so: no topic is created before a repair.
+                        (None, _) if ledger.is_damaged => {
+                            ledger.remark(|| format!("{name} went with a damaged journal"));
+                        }
                         (None, _) => ledger.violate(format!("{name} is not there any more")),
                     }
                 }
