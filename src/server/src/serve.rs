@@ -4,12 +4,12 @@
 //! signals are blocked before the first thread starts, and the directory's lock is taken before
 //! anything of the log is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ const LIVE_LOCK_WAIT: Duration = Duration::from_secs(1);
 const JUMPED_SHOWN_MAX: usize = 16;
 /// How often the main thread looks up from waiting for a signal.
 const WATCH: Duration = Duration::from_secs(1);
+/// How often a stop that takes long says what it waits for.
+const STOP_SAYS: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT, then finishes and gives back.
 ///
@@ -232,13 +234,23 @@ impl Server {
     fn stop(self) -> Result<(), ServeError> {
         self.control.stop();
         self.wake_all();
-        let mut clean = true;
-        for _ in 0..self.shards {
-            match self.news.recv() {
-                Ok((_, ShardNews::Stopped { clean: this })) => clean &= this,
+        let (mut clean, begun) = (true, Instant::now());
+        let mut waits_for: BTreeSet<u16> = (0..self.shards).collect();
+        while !waits_for.is_empty() {
+            match self.news.recv_timeout(STOP_SAYS) {
+                Ok((shard, ShardNews::Stopped { clean: this })) => {
+                    clean &= this;
+                    waits_for.remove(&shard);
+                }
                 Ok((_, ShardNews::Serving)) => {}
                 Ok((shard, news)) => return Err(self.ended(shard, news)),
-                Err(_) => return Err(ServeError::ShardEnded("a shard's thread died".into())),
+                Err(RecvTimeoutError::Timeout) => {
+                    let waited = begun.elapsed();
+                    tracing::warn!(?waits_for, ?waited, "shards that still write or still answer");
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(ServeError::ShardEnded("a shard's thread died".into()));
+                }
             }
         }
         for thread in self.threads {
