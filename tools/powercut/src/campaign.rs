@@ -1,10 +1,13 @@
 //! Voyages until there were cuts enough, and the controls that must not arrive.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use plimsoll_ring::Signals;
 
 use crate::disk::Temper;
 use crate::image::Image;
@@ -62,22 +65,50 @@ impl Failure {
     }
 }
 
+/// SIGTERM or SIGINT, which end a campaign between two cuts. A process that is gone at once leaves
+/// a thread that waits for ever: the kernel unmounts its file system then, whose disk was in it.
+pub(crate) struct Interruption {
+    signals: Signals,
+    has_come: Cell<bool>,
+}
+
+impl Interruption {
+    /// From now on signals wait until somebody looks; before other threads are begun.
+    pub(crate) fn block() -> Result<Interruption, String> {
+        let signals = Signals::block().map_err(|error| format!("blocking signals: {error}"))?;
+        Ok(Interruption { signals, has_come: Cell::new(false) })
+    }
+
+    /// Has one come?
+    pub(crate) fn has_come(&self) -> bool {
+        if let Ok(Some(_)) = self.signals.wait_timeout(Duration::ZERO) {
+            self.has_come.set(true);
+        }
+        self.has_come.get()
+    }
+}
+
 /// What a campaign has to do with.
 pub(crate) struct Campaign<'a> {
     pub(crate) machine: Machine,
     /// Made once; every voyage begins with it.
     pub(crate) empty: Image,
     pub(crate) folder: &'a Path,
+    pub(crate) interruption: Interruption,
 }
 
 impl<'a> Campaign<'a> {
     /// Makes the file system that each voyage begins with.
-    pub(crate) fn new(mut machine: Machine, folder: &'a Path) -> Result<Campaign<'a>, String> {
+    pub(crate) fn new(
+        mut machine: Machine,
+        folder: &'a Path,
+        interruption: Interruption,
+    ) -> Result<Campaign<'a>, String> {
         let empty = machine.make(DISK_BYTES)?;
-        Ok(Campaign { machine, empty, folder })
+        Ok(Campaign { machine, empty, folder, interruption })
     }
 
-    /// So many cuts of this program on an honest disk.
+    /// So many cuts of this program on an honest disk, or fewer if it is interrupted.
     pub(crate) fn run(
         &mut self,
         program: &Path,
@@ -93,8 +124,13 @@ impl<'a> Campaign<'a> {
                 break;
             }
             let cuts = left.min(CUTS_PER_VOYAGE);
-            self.voyage(program, Temper::Honest, seed + voyage, cuts, &mut tally)?;
+            let outcome = self.voyage(program, Temper::Honest, seed + voyage, cuts, &mut tally);
             tally.took = begun.elapsed();
+            // What ends this program by a signal may have ended a server too.
+            if self.interruption.has_come() {
+                break;
+            }
+            outcome?;
             progress(&tally);
         }
         Ok(tally)
@@ -126,17 +162,22 @@ impl<'a> Campaign<'a> {
         cuts: u32,
         tally: &mut Tally,
     ) -> Result<(), Box<Failure>> {
-        let Campaign { machine, empty, folder } = self;
+        let Campaign { machine, empty, folder, interruption } = self;
         let mut ship = Ship { machine, program, temper };
         let mut voyage = Voyage::new(&mut ship, tally, folder, empty.clone(), seed);
         let (mut cut, mut broken) = (0, None);
-        while cut <= cuts && broken.is_none() {
+        while cut <= cuts && broken.is_none() && !interruption.has_come() {
             cut += 1;
             let work =
                 AssertUnwindSafe(|| if cut <= cuts { voyage.cut_once() } else { voyage.arrive() });
             broken = catch_unwind(work).unwrap_or_else(|panic| Err(told(&*panic))).err();
         }
-        let Some(reason) = broken else { return Ok(()) };
+        let Some(reason) = broken else {
+            drop(voyage);
+            // It is on still if it was interrupted.
+            let _ = machine.off();
+            return Ok(());
+        };
         let (before, log) = (voyage.image().clone(), voyage.log());
         drop(voyage);
         let after = machine.disk().ok().map(|disk| disk.image());

@@ -33,7 +33,7 @@ use clap::Parser;
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 
-use crate::campaign::{Campaign, Failure};
+use crate::campaign::{Campaign, Failure, Interruption};
 use crate::disk::Temper;
 use crate::errors::Row;
 use crate::machine::{FileSystem, Machine};
@@ -102,6 +102,7 @@ fn prepare(file_system: FileSystem) -> Result<(), String> {
 }
 
 fn run(args: &Args) -> Result<(), String> {
+    let interruption = Interruption::block()?;
     let program = program(args)?;
     let seed = args.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -111,7 +112,7 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = folder.map_err(|error| format!("cannot make a folder: {error}"))?;
     let mut machine = Machine::new(folder.path(), args.fs)?;
     println!("rig: {}", proof::prove(&mut machine)?);
-    let mut campaign = Campaign::new(machine, folder.path())?;
+    let mut campaign = Campaign::new(machine, folder.path(), interruption)?;
     println!("{} cuts on {}, seed {seed}", args.cuts, args.fs.name());
 
     let without_flush = args.without_flush.clone().map_or_else(unflushed::build, Ok)?;
@@ -124,7 +125,10 @@ fn run(args: &Args) -> Result<(), String> {
     });
     let tally = tally.map_err(|failure| report(&failure, &args.keep))?;
     print!("\n{tally}");
-    let Campaign { machine, empty, folder } = &mut campaign;
+    if campaign.interruption.has_come() {
+        return Err(format!("interrupted after {} cuts, in which nothing was lost", tally.cuts()));
+    }
+    let Campaign { machine, empty, folder, .. } = &mut campaign;
     let mut rows = errors::try_each(machine, &program, folder, empty);
     rows.push(full::fill_and_free(machine, &program, folder));
     let mut broken = 0;
@@ -156,7 +160,11 @@ fn control(
     program: &Path,
     temper: Temper,
 ) -> Result<(), String> {
-    let Some(failure) = campaign.control(program, temper, 1) else {
+    let caught = campaign.control(program, temper, 1);
+    if campaign.interruption.has_come() {
+        return Err("interrupted before the first cut".to_owned());
+    }
+    let Some(failure) = caught else {
         return Err(format!("{what} was not noticed: this campaign proves nothing"));
     };
     let first = failure.first_line();
