@@ -36,11 +36,12 @@ impl Campaign {
     /// A life from load to the comparison in the next one.
     pub(super) fn round(&mut self, server: Server) -> Result<Server, Violation> {
         self.rounds += 1;
-        self.watchdog.feed();
+        self.watchdog.feed("a life under load");
         let load = self.load(&server);
         let ending = self.pass_time(&server);
         let loses_power = ending != Ending::Stop && self.random.once_in(8);
         let next = self.end(server, load, ending, loses_power)?;
+        self.watchdog.feed("a start");
         let server = match next {
             Some(starting) => {
                 let server = starting.ready();
@@ -52,6 +53,7 @@ impl Campaign {
                 self.start()
             }
         };
+        self.watchdog.feed("the comparison");
         self.compare(&server, loses_power)?;
         let disk_bytes = program::disk_bytes(&self.place.data_dir());
         self.tally.disk_bytes_max = self.tally.disk_bytes_max.max(disk_bytes);
@@ -118,6 +120,7 @@ impl Campaign {
         loses_power: bool,
     ) -> Result<Option<Starting>, Violation> {
         let mut next = None;
+        self.watchdog.feed(if ending == Ending::Stop { "a clean stop" } else { "a kill" });
         match ending {
             Ending::Stop => {
                 self.tally.clean_stops += 1;
@@ -143,6 +146,7 @@ impl Campaign {
             self.tally.power_losses += 1;
             self.place.remove_arenas();
         }
+        self.watchdog.feed("the end of the clients of a dead server");
         self.note(load, ending == Ending::Stop)?;
         Ok(next)
     }

@@ -25,8 +25,9 @@ impl Campaign {
     }
 
     pub(super) fn renew(&mut self, server: Server) -> Result<Server, Violation> {
-        self.watchdog.feed();
+        self.watchdog.feed("the comparison of a whole topic");
         self.compare_all(&server)?;
+        self.watchdog.feed("a new topic or directory");
         self.tally.lost += self.ledger.counts().1 as u64;
         let server = if self.random.once_in(3) {
             self.stop_and_verify(server)?;
