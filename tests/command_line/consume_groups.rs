@@ -175,6 +175,45 @@ fn members_that_are_to_stop_at_the_end_stop_when_the_group_has_come_there() {
     assert_eq!(ask(&server, &words).code, 2, "auto would commit what lies behind the end");
 }
 
+/// One wants both topics, the other one of them: what only the first wants is its own, the rest is
+/// shared.
+#[test]
+fn members_of_a_group_may_want_different_topics() {
+    let place = Place::new();
+    let server = place.server().start();
+    for topic in ["a", "b"] {
+        ask(&server, &["topic", "create", topic, "--partitions", "2"]).ok();
+    }
+    let words = ["a", "b", "--group", "g", "--format", "json"];
+    let mut both = Member::start(&place, server.address(), "both", &words);
+    let mut one = Member::start(&place, server.address(), "one", &["b", "--group", "g"]);
+    both.wait_for("each has its share", |_| {
+        let described = ask(&server, &["group", "describe", "g", "--json"]);
+        let Ok(described) = serde_json::from_str::<serde_json::Value>(&described.stdout) else {
+            return false;
+        };
+        let members = described["members"].as_array().unwrap();
+        let held = members.iter().map(|of| of["partitions"].as_array().unwrap());
+        let mut held: Vec<Vec<String>> = held
+            .map(|of| of.iter().map(|at| at["topic"].as_str().unwrap().to_owned()).collect())
+            .collect();
+        held.sort();
+        held == [vec!["a", "a"], vec!["b", "b"]]
+    });
+    produce_one_by_one(&server, "a", 0..100);
+    produce_one_by_one(&server, "b", 100..200);
+    both.wait_for("its topic is written", |member| member.lines().len() == 100);
+    one.wait_for("its topic is written", |member| member.lines().len() == 100);
+    assert!(both.lines().iter().all(|line| line.starts_with("{\"topic\":\"a\",\"partition\":")));
+    assert_eq!(one.end(true), 0);
+    produce_one_by_one(&server, "b", 200..210);
+    both.wait_for("it takes over the other topic", |member| member.lines().len() == 110);
+    assert_eq!(both.end(true), 0);
+    let words = ["consume", "a", "b", "--group", "g", "--until", "end"];
+    assert_eq!(ask(&server, &words).ok(), "", "of both topics all is committed");
+    assert_eq!(ask(&server, &["consume", "a", "b"]).code, 2, "several topics need a group");
+}
+
 #[test]
 fn a_batch_in_which_the_end_lies_is_written_and_committed_up_to_there() {
     let place = Place::new();

@@ -27,11 +27,12 @@ not. Records of one partition come in order; several partitions come in any orde
 Example:
   plimsoll consume logs --until end
   plimsoll consume logs --group archive --format json
+  plimsoll consume logs audit --group archive
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
 pub(crate) struct Args {
-    /// The topic.
-    #[arg(value_name = "T")]
-    topic: String,
+    /// The topic; with --group there may be several.
+    #[arg(value_name = "T", required = true)]
+    topics: Vec<String>,
     /// Only this partition.
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
@@ -85,12 +86,15 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     if let Some(group) = &args.group {
         return in_group(client, args, group);
     }
-    let topic = client.topic(&args.topic).map_err(Failure::new)?;
+    let [name] = &args.topics[..] else {
+        return Err(Failure::Usage(String::from("several topics need --group")));
+    };
+    let topic = client.topic(name).map_err(Failure::new)?;
     let partitions = match args.partition {
         Some(partition) => vec![partition],
         None => (0..topic.partitions()).collect(),
     };
-    let mut ends = ends(client, args, &partitions, |_| args.from.0)?;
+    let mut ends = ends(client, args, name, &partitions, |_| args.from.0)?;
     if ends.is_reached() {
         return Ok(());
     }
@@ -98,7 +102,7 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     options.partitions = Some(partitions);
     options.from = args.from.0;
     options.visible = args.visible;
-    let mut consumer = client.consumer(&args.topic, options).map_err(Failure::new)?;
+    let mut consumer = client.consumer(name, options).map_err(Failure::new)?;
     let mut output = Output { left: args.max_records.unwrap_or(u64::MAX), bytes: Vec::new() };
     let mut last = Instant::now();
     loop {
@@ -117,11 +121,12 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
 fn ends(
     client: &Client,
     args: &Args,
+    topic: &str,
     partitions: &[u32],
     from: impl Fn(u32) -> StartAt,
 ) -> Result<Ends, Failure> {
     match args.until {
-        Some(until) => Ends::ask(client, &args.topic, partitions, from, until, args.visible),
+        Some(until) => Ends::ask(client, topic, partitions, from, until, args.visible),
         None => Ok(Ends::default()),
     }
 }
@@ -132,14 +137,17 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
             "--until in a group needs --commit manual: the others commit what lies behind the end",
         )));
     }
-    let topic = client.topic(&args.topic).map_err(Failure::new)?;
-    let partitions: Vec<u32> = (0..topic.partitions()).collect();
-    let committed = group::committed_of(client, group, topic.id)?;
-    let from = |partition| match committed.get(&partition) {
-        Some(offset) => StartAt::Offset(*offset),
-        None => args.from.0,
-    };
-    let ends = ends(client, args, &partitions, from)?;
+    let mut goal = Goal::new(client.clone(), group);
+    for name in &args.topics {
+        let topic = client.topic(name).map_err(Failure::new)?;
+        let partitions: Vec<u32> = (0..topic.partitions()).collect();
+        let committed = group::committed_of(client, group, topic.id)?;
+        let from = |partition| match committed.get(&partition) {
+            Some(offset) => StartAt::Offset(*offset),
+            None => args.from.0,
+        };
+        goal.add(topic, ends(client, args, name, &partitions, from)?);
+    }
     let mut options = GroupOptions::default();
     options.commit = args.commit.policy();
     options.from = args.from.0;
@@ -149,8 +157,8 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
     let left = args.max_records.unwrap_or(u64::MAX);
     // Before the client has threads, which would take the signals otherwise.
     let signals = Signals::block().map_err(Failure::new)?;
-    let member = client.group_consumer(&args.topic, group, options).map_err(Failure::new)?;
-    let goal = Goal::new(client.clone(), group, topic, ends);
+    let names: Vec<&str> = args.topics.iter().map(String::as_str).collect();
+    let member = client.group_consumer_of(&names, group, options).map_err(Failure::new)?;
     Work::new(member, goal, args.format, left).run(&signals)
 }
 
@@ -192,7 +200,7 @@ impl Output {
             if self.left == 0 || !ends.is_before(partition, record.offset) {
                 break;
             }
-            format.write(partition, &record, &mut self.bytes);
+            format.write(None, partition, &record, &mut self.bytes);
             self.left -= 1;
         }
         ends.reached(partition, batch.header().next_offset());

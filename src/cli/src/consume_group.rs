@@ -82,8 +82,7 @@ pub(crate) struct Work {
 pub(crate) struct Goal {
     client: Client,
     group: String,
-    topic: Topic,
-    ends: Ends,
+    topics: Vec<(Topic, Ends)>,
     looked_at: Option<Instant>,
 }
 
@@ -95,7 +94,7 @@ struct Trouble {
     /// How many commits were not taken since it began.
     untaken: u64,
     /// What is written and not committed because of it: each partition's last.
-    owed: BTreeMap<u32, Offset>,
+    owed: BTreeMap<(String, u32), Offset>,
 }
 
 impl Trouble {
@@ -118,11 +117,11 @@ impl Trouble {
     fn commit(
         &mut self,
         member: &mut GroupConsumer,
-        partition: u32,
+        place: (String, u32),
         next: Offset,
     ) -> Result<bool, Failure> {
-        self.owed.remove(&partition);
-        match member.commit_offset(partition, next, "") {
+        self.owed.remove(&place);
+        match member.commit_offset((&*place.0, place.1), next, "") {
             Ok(_) => {
                 self.is_over();
                 Ok(true)
@@ -130,7 +129,7 @@ impl Trouble {
             Err(error @ GroupError::NotCommitted(_)) => {
                 self.begins(&error);
                 self.untaken += 1;
-                self.owed.insert(partition, next);
+                self.owed.insert(place, next);
                 Ok(false)
             }
             Err(error) => Err(Failure::new(error)),
@@ -141,9 +140,9 @@ impl Trouble {
     /// lines again.
     fn settle(&mut self, member: &mut GroupConsumer) -> Result<(), Failure> {
         let assigned = member.assigned();
-        self.owed.retain(|partition, _| assigned.contains(partition));
-        while let Some((partition, next)) = self.owed.pop_first() {
-            if !self.commit(member, partition, next)? {
+        self.owed.retain(|place, _| assigned.contains(place));
+        while let Some((place, next)) = self.owed.pop_first() {
+            if !self.commit(member, place, next)? {
                 return Ok(());
             }
         }
@@ -153,27 +152,47 @@ impl Trouble {
 }
 
 impl Goal {
-    pub(crate) fn new(client: Client, group: &str, topic: Topic, ends: Ends) -> Goal {
-        Goal { client, group: group.to_owned(), topic, ends, looked_at: None }
+    pub(crate) fn new(client: Client, group: &str) -> Goal {
+        Goal { client, group: group.to_owned(), topics: Vec::new(), looked_at: None }
     }
 
-    /// Looks, now and then, what the group has committed and what of the topic is left.
+    pub(crate) fn add(&mut self, topic: Topic, ends: Ends) {
+        self.topics.push((topic, ends));
+    }
+
+    /// Looks, now and then, what the group has committed and what of the topics is left.
     fn is_reached(&mut self) -> bool {
         let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
-        if !self.ends.left().is_empty() && is_due {
+        if self.topics.iter().any(|(_, ends)| ends.is_awaited()) && is_due {
             self.looked_at = Some(Instant::now());
             // Before its first member it does not exist; and a server that is away comes back.
             let offsets = self.client.describe_group(&self.group).map(|group| group.offsets);
-            for of in offsets.unwrap_or_default() {
-                if of.partition.topic.0 == self.topic.id {
-                    self.ends.reached(of.partition.partition.0, of.offset);
+            let offsets = offsets.unwrap_or_default();
+            for (topic, ends) in &mut self.topics {
+                for of in offsets.iter().filter(|of| of.partition.topic.0 == topic.id) {
+                    ends.reached(of.partition.partition.0, of.offset);
+                }
+                for of in self.client.describe(&topic.name).unwrap_or_default() {
+                    ends.reached(of.partition.0, of.watermarks.start);
                 }
             }
-            for of in self.client.describe(&self.topic.name).unwrap_or_default() {
-                self.ends.reached(of.partition.0, of.watermarks.start);
-            }
         }
-        self.ends.is_reached()
+        self.topics.iter().all(|(_, ends)| ends.is_reached())
+    }
+
+    /// Where to stop in a topic.
+    fn ends(&mut self, topic: &str) -> Option<&mut Ends> {
+        self.topics.iter_mut().find(|(of, _)| of.name == topic).map(|(_, ends)| ends)
+    }
+
+    fn is_before(&mut self, topic: &str, partition: u32, offset: Offset) -> bool {
+        self.ends(topic).is_none_or(|ends| ends.is_before(partition, offset))
+    }
+
+    fn reached(&mut self, topic: &str, partition: u32, next: Offset) {
+        if let Some(ends) = self.ends(topic) {
+            ends.reached(partition, next);
+        }
     }
 }
 
@@ -221,28 +240,29 @@ impl Work {
     }
 
     fn write(&mut self, batch: &DeliveredBatch, bytes: &mut Vec<u8>) -> Result<(), Failure> {
-        let partition = batch.partition();
+        let (topic, partition) = (batch.topic(), batch.partition());
+        let shown = (self.goal.topics.len() > 1).then_some(topic);
         let mut next = batch.header().next_offset();
         bytes.clear();
         for record in batch.records() {
             let record = record.map_err(|error| {
                 let base_offset = batch.header().base_offset;
                 Failure::Failed(format!(
-                    "partition {partition}, batch at offset {base_offset}: {error}; its producer \
+                    "{topic}/{partition}, batch at offset {base_offset}: {error}; its producer \
                      wrote it so, skip it with `plimsoll group reset`"
                 ))
             })?;
-            if self.left == 0 || !self.goal.ends.is_before(partition, record.offset) {
+            if self.left == 0 || !self.goal.is_before(topic, partition, record.offset) {
                 next = record.offset;
                 break;
             }
-            self.format.write(partition, &record, bytes);
+            self.format.write(shown, partition, &record, bytes);
             self.left -= 1;
         }
         let is_cut = next < batch.header().next_offset();
         if is_cut && bytes.is_empty() {
             // All of it lies behind the end.
-            self.goal.ends.reached(partition, next);
+            self.goal.reached(topic, partition, next);
             return Ok(());
         }
         let mut stdout = std::io::stdout().lock();
@@ -251,10 +271,10 @@ impl Work {
         let is_taken = match self.policy {
             CommitPolicy::Before => true,
             CommitPolicy::Auto { .. } if !is_cut => true,
-            _ => self.trouble.commit(&mut self.member, partition, next)?,
+            _ => self.trouble.commit(&mut self.member, (topic.to_owned(), partition), next)?,
         };
         if is_taken {
-            self.goal.ends.reached(partition, next);
+            self.goal.reached(topic, partition, next);
         }
         Ok(())
     }
@@ -263,15 +283,15 @@ impl Work {
 /// Tells on stderr what a person who reads the lines should know.
 fn tell(notice: &GroupEvent) {
     match notice {
-        GroupEvent::Missed { partition, wanted, next } => {
+        GroupEvent::Missed { topic, partition, wanted, next } => {
             let missed = next.value().saturating_sub(wanted.value());
             eprintln!(
-                "plimsoll: partition {partition} goes on at {next}: {missed} records from {wanted} \
+                "plimsoll: {topic}/{partition} goes on at {next}: {missed} records from {wanted} \
                  on were removed, or passed over, before the group had consumed them"
             );
         }
-        GroupEvent::Lost { partitions, reason } => {
-            eprintln!("plimsoll: lost partitions {partitions:?}: {reason}");
+        GroupEvent::Lost { topic, partitions, reason } => {
+            eprintln!("plimsoll: lost partitions {partitions:?} of {topic}: {reason}");
         }
         GroupEvent::CommitFailed(report) => {
             eprintln!("plimsoll: {}", GroupError::NotCommitted(report.clone()));

@@ -75,9 +75,9 @@ impl Ends {
         }
     }
 
-    /// The partitions that have not come to their ends.
-    pub(crate) fn left(&self) -> Vec<u32> {
-        self.0.iter().flat_map(BTreeMap::keys).copied().collect()
+    /// Whether there are ends, and some are not reached.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.as_ref().is_some_and(|ends| !ends.is_empty())
     }
 
     /// A partition was read up to `next`.

@@ -114,11 +114,29 @@ impl Client {
         &self,
         topic: &str,
         group: &str,
+        options: GroupOptions,
+    ) -> Result<GroupConsumer, GroupError> {
+        self.group_consumer_of(&[topic], group, options)
+    }
+
+    /// The same of several topics, at least one. What the other members want is their own affair:
+    /// each partition goes to one of those that want its topic.
+    ///
+    /// # Errors
+    ///
+    /// A topic does not exist, or the server cannot be asked.
+    pub fn group_consumer_of(
+        &self,
+        topics: &[&str],
+        group: &str,
         mut options: GroupOptions,
     ) -> Result<GroupConsumer, GroupError> {
-        let topic = self.topic(topic)?;
+        let mut found = Vec::with_capacity(topics.len());
+        for topic in topics {
+            found.push(self.topic(topic)?);
+        }
         self.name_links(&mut options.link);
-        let session = GroupSession::new(topic, group, options, self.inner.clock.now());
+        let session = GroupSession::of_topics(found, group, options, self.inner.clock.now());
         Ok(GroupConsumer::new(self.engine(session)))
     }
 

@@ -6,11 +6,13 @@
 
 use crate::engine::{Driven, Engine};
 use crate::{CommitPolicy, CommitReport, DeliveredBatch, GroupError, GroupEvent, Offset, Record};
-use plimsoll_client::{CommitId, GroupConsumer as GroupSession, Handed, Handout, Instant, Topic};
+use plimsoll_client::{
+    CommitId, GroupConsumer as GroupSession, Handed, Handout, Instant, PartitionName, Topic,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A member of a group that consumes one topic.
+/// A member of a group that consumes one topic, or several.
 ///
 /// Under the default policy nothing is committed but what [`commit`](GroupConsumer::commit) and its
 /// siblings say. How a member ends:
@@ -27,26 +29,26 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct GroupConsumer {
     engine: Arc<Engine<GroupSession>>,
-    topic: Topic,
+    topics: Vec<Topic>,
     policy: CommitPolicy,
     handout: Handout,
 }
 
 impl GroupConsumer {
     pub(crate) fn new(engine: Arc<Engine<GroupSession>>) -> GroupConsumer {
-        let (topic, policy) = {
+        let (topics, policy) = {
             let mut state = engine.lock();
             let now = engine.clock.now();
             engine.dial_due(&mut state, now);
-            (state.session.topic().clone(), state.session.commit_policy())
+            (state.session.topics().to_vec(), state.session.commit_policy())
         };
-        GroupConsumer { engine, topic, policy, handout: Handout::default() }
+        GroupConsumer { engine, topics, policy, handout: Handout::default() }
     }
 
-    /// The topic.
+    /// The topics.
     #[must_use]
-    pub fn topic(&self) -> &Topic {
-        &self.topic
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
     /// When offsets are committed.
@@ -55,10 +57,12 @@ impl GroupConsumer {
         self.policy
     }
 
-    /// The partitions that this member has now.
+    /// The partitions that this member has now, each with its topic.
     #[must_use]
-    pub fn assigned(&self) -> Vec<u32> {
-        self.engine.lock().session.assigned().collect()
+    pub fn assigned(&self) -> Vec<(String, u32)> {
+        let state = self.engine.lock();
+        let assigned = state.session.assigned();
+        assigned.map(|(topic, partition)| (String::from(topic), partition)).collect()
     }
 
     /// The next record of any partition; in each partition they come in order. `None`: there was
@@ -99,21 +103,22 @@ impl GroupConsumer {
     /// As [`commit`](GroupConsumer::commit).
     pub fn commit_record(&mut self, record: &Record) -> Result<CommitReport, GroupError> {
         let next = Offset::new(record.offset.value().saturating_add(1));
-        self.commit_offset(record.partition, next, "")
+        self.commit_offset((record.topic(), record.partition), next, "")
     }
 
     /// Commits an offset, the one after the last record that was worked off, with a note beside it.
+    /// The partition is a number where the member has one topic, and `(topic, number)` in any case.
     ///
     /// # Errors
     ///
     /// As [`commit`](GroupConsumer::commit).
-    pub fn commit_offset(
+    pub fn commit_offset<'p>(
         &mut self,
-        partition: u32,
+        partition: impl Into<PartitionName<'p>>,
         offset: Offset,
         note: &str,
     ) -> Result<CommitReport, GroupError> {
-        let offsets = [(partition, offset, note)];
+        let offsets = [(partition.into(), offset, note)];
         self.commit_with(|session, now| session.commit_offsets(&offsets, true, now))
     }
 

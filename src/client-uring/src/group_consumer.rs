@@ -6,11 +6,13 @@
 
 use crate::engine::{Driven, Engine};
 use crate::{CommitPolicy, CommitReport, DeliveredBatch, GroupError, GroupEvent, Offset, Record};
-use plimsoll_client::{CommitId, GroupConsumer as GroupSession, Handed, Handout, Instant, Topic};
+use plimsoll_client::{
+    CommitId, GroupConsumer as GroupSession, Handed, Handout, Instant, PartitionName, Topic,
+};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A member of a group that consumes one topic.
+/// A member of a group that consumes one topic, or several.
 ///
 /// Under the default policy nothing is committed but what [`commit`](GroupConsumer::commit) and its
 /// siblings say. [`close`](GroupConsumer::close) waits for what is under way; a member that is
@@ -19,7 +21,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct GroupConsumer {
     engine: Rc<Engine<GroupSession>>,
-    topic: Topic,
+    topics: Vec<Topic>,
     policy: CommitPolicy,
     handout: Handout,
 }
@@ -28,19 +30,19 @@ type Poll<T> = fn(&mut Handout, &mut GroupSession, Instant) -> Result<Handed<T>,
 
 impl GroupConsumer {
     pub(crate) fn new(engine: Rc<Engine<GroupSession>>) -> GroupConsumer {
-        let (topic, policy) = {
+        let (topics, policy) = {
             let mut state = engine.lock();
             let now = engine.clock.now();
             engine.dial_due(&mut state, now);
-            (state.session.topic().clone(), state.session.commit_policy())
+            (state.session.topics().to_vec(), state.session.commit_policy())
         };
-        GroupConsumer { engine, topic, policy, handout: Handout::default() }
+        GroupConsumer { engine, topics, policy, handout: Handout::default() }
     }
 
-    /// The topic.
+    /// The topics.
     #[must_use]
-    pub fn topic(&self) -> &Topic {
-        &self.topic
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
     }
 
     /// When offsets are committed.
@@ -49,10 +51,12 @@ impl GroupConsumer {
         self.policy
     }
 
-    /// The partitions that this member has now.
+    /// The partitions that this member has now, each with its topic.
     #[must_use]
-    pub fn assigned(&self) -> Vec<u32> {
-        self.engine.lock().session.assigned().collect()
+    pub fn assigned(&self) -> Vec<(String, u32)> {
+        let state = self.engine.lock();
+        let assigned = state.session.assigned();
+        assigned.map(|(topic, partition)| (String::from(topic), partition)).collect()
     }
 
     /// The next record of any partition; in each partition they come in order. Waits as long as it
@@ -93,21 +97,22 @@ impl GroupConsumer {
     /// As [`commit`](GroupConsumer::commit).
     pub async fn commit_record(&mut self, record: &Record) -> Result<CommitReport, GroupError> {
         let next = Offset::new(record.offset.value().saturating_add(1));
-        self.commit_offset(record.partition, next, "").await
+        self.commit_offset((record.topic(), record.partition), next, "").await
     }
 
     /// Commits an offset, the one after the last record that was worked off, with a note beside it.
+    /// The partition is a number where the member has one topic, and `(topic, number)` in any case.
     ///
     /// # Errors
     ///
     /// As [`commit`](GroupConsumer::commit).
     pub async fn commit_offset(
         &mut self,
-        partition: u32,
+        partition: impl Into<PartitionName<'_>>,
         offset: Offset,
         note: &str,
     ) -> Result<CommitReport, GroupError> {
-        let offsets = [(partition, offset, note)];
+        let offsets = [(partition.into(), offset, note)];
         let id = self.begin(|session, now| session.commit_offsets(&offsets, true, now));
         self.report(id).await
     }

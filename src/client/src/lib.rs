@@ -64,7 +64,7 @@ pub use error::{ConnectionFault, ServerError};
 pub use fate::{Ack, BatchFate};
 pub use group::{
     CommitFault, CommitId, CommitPolicy, CommitReport, GroupConsumer, GroupError, GroupEvent,
-    GroupOptions, Handed, Handout, LossReason, OnRemoved, PartitionCommit,
+    GroupOptions, Handed, Handout, LossReason, OnRemoved, PartitionCommit, PartitionName,
 };
 pub use incoming::{Incoming, IncomingFrames};
 pub use link::LinkOptions;

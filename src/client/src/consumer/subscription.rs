@@ -22,6 +22,14 @@ pub(crate) enum Purpose {
     Group(Asked),
 }
 
+/// A partition of one of the topics that are consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Its number among them.
+    pub(crate) topic: usize,
+    pub(crate) partition: u32,
+}
+
 /// A place among the subscriptions, and which of its occupants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotId {
@@ -31,7 +39,7 @@ pub(crate) struct SlotId {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) partition: u32,
+    pub(super) place: Place,
     pub(super) link: LinkId,
     pub(super) handle: Handle,
     pub(super) occupant: u32,
@@ -81,7 +89,7 @@ pub(crate) enum IfGone {
 impl Subscription {
     pub(super) fn new(link: LinkId, handle: Handle) -> Subscription {
         Subscription {
-            partition: 0,
+            place: Place { topic: 0, partition: 0 },
             link,
             handle,
             occupant: 0,
@@ -99,9 +107,9 @@ impl Subscription {
     }
 
     /// A new occupant.
-    pub(super) fn occupy(&mut self, partition: u32, start: StartAt, if_gone: IfGone) {
+    pub(super) fn occupy(&mut self, place: Place, start: StartAt, if_gone: IfGone) {
         *self = Subscription {
-            partition,
+            place,
             start,
             if_gone,
             occupant: self.occupant,

@@ -5,6 +5,7 @@
 
 use super::CommitReport;
 use crate::{DeliveredBatches, ServerError};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -18,6 +19,8 @@ pub enum GroupEvent {
     Delivered(DeliveredBatches),
     /// These partitions are the member's from now on.
     Assigned {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
     },
@@ -27,12 +30,16 @@ pub enum GroupEvent {
     /// asks for records again, or for [`let_go_timeout`](super::GroupOptions::let_go_timeout). Only
     /// then the next member gets them.
     Revoked {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
     },
     /// These partitions went without the member being asked. Nothing more of them is handed out,
     /// and what was not committed is handed out again to whoever has them.
     Lost {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
         /// How that came.
@@ -41,6 +48,8 @@ pub enum GroupEvent {
     /// Records that the group has not consumed were removed, by retention or by hand. It goes on
     /// where [`OnRemoved`](super::OnRemoved) says.
     Missed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which partition.
         partition: u32,
         /// The next record that the group would have consumed.
@@ -51,6 +60,8 @@ pub enum GroupEvent {
     /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers
     /// nothing.
     Removed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which partition.
         partition: u32,
         /// The next record that the group would have consumed.
@@ -62,6 +73,8 @@ pub enum GroupEvent {
     CommitFailed(CommitReport),
     /// The partition delivers nothing more.
     Failed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which one.
         partition: u32,
         /// Why.

@@ -37,6 +37,8 @@ pub enum GroupError {
     },
     /// A batch is whole and cannot be read: what its producer wrote is at fault. It is left out.
     Unreadable {
+        /// The topic.
+        topic: String,
         /// The partition.
         partition: u32,
         /// Why.
@@ -54,7 +56,7 @@ pub enum GroupError {
     /// now; the next call for records lets go of them.
     Withdrawn {
         /// Which ones.
-        partitions: Vec<u32>,
+        partitions: Vec<(String, u32)>,
     },
     /// The application did not ask for records for so long that its partitions went to others, and
     /// with them what it had not committed. The member has joined again: ask again.
@@ -87,18 +89,21 @@ impl fmt::Display for GroupError {
                  what is left begins at {start}; \
                  choose with `plimsoll group reset` where it goes on"
             ),
-            GroupError::Unreadable { partition, error } => {
-                write!(formatter, "a batch of partition {partition} cannot be read: {error}")
+            GroupError::Unreadable { topic, partition, error } => {
+                write!(formatter, "a batch of {topic}/{partition} cannot be read: {error}")
             }
             GroupError::Disconnected { address, fault } => write!(
                 formatter,
                 "no connection to {address}: {fault}; is the server running? \
                  `plimsoll serve --data-dir DIR --listen {address}`"
             ),
-            GroupError::Withdrawn { partitions } => write!(
-                formatter,
-                "partitions {partitions:?} go to other members: commit what is worked off of them"
-            ),
+            GroupError::Withdrawn { partitions } => {
+                formatter.write_str("partitions go to other members:")?;
+                for (topic, partition) in partitions {
+                    write!(formatter, " {topic}/{partition}")?;
+                }
+                formatter.write_str("; commit what is worked off of them")
+            }
             GroupError::NotPolled { limit } => write!(
                 formatter,
                 "no record was asked for within {} ms: the partitions went to others, and what was \

@@ -47,7 +47,7 @@ pub enum Handed<T> {
     Wait,
     /// There is nothing, and these partitions go to others as soon as the application has committed
     /// what it was handed of them, or asks again.
-    Withdrawn(Vec<u32>),
+    Withdrawn(Vec<(String, u32)>),
 }
 
 impl<T> Handed<T> {
@@ -112,8 +112,7 @@ impl Handout {
         self.listen(session, now)?;
         while let Some(record) = self.records.pop_front() {
             let Some(batches) = self.stage.batches() else { break };
-            let partition = batches.partition;
-            let record = record.map_err(|error| GroupError::Unreadable { partition, error })?;
+            let record = record.map_err(|error| unreadable(batches, error))?;
             let next = Offset::new(record.offset.value().saturating_add(1));
             if session.hand_out(batches, next) {
                 return Ok(Handed::Given(record));
@@ -176,12 +175,12 @@ impl Handout {
     fn hear(&mut self, session: &GroupConsumer, event: GroupEvent) -> Result<(), GroupError> {
         match event {
             GroupEvent::Delivered(batches) => self.stage = Stage::Closed(batches),
-            GroupEvent::Failed { partition, error } => {
-                let topic = session.topic().name.clone();
+            GroupEvent::Failed { topic, partition, error } => {
+                let topic = String::from(&*topic);
                 return Err(GroupError::Partition { topic, partition, error });
             }
-            GroupEvent::Removed { partition, wanted, beginning } => {
-                let topic = session.topic().name.clone();
+            GroupEvent::Removed { topic, partition, wanted, beginning } => {
+                let topic = String::from(&*topic);
                 let (committed, start) = (wanted, beginning);
                 return Err(GroupError::Removed { topic, partition, committed, start });
             }
@@ -189,8 +188,8 @@ impl Handout {
                 self.ended = Some(error.clone());
                 return Err(GroupError::Ended { group: String::from(session.group()), error });
             }
-            GroupEvent::Lost { partitions, reason } => {
-                self.note(GroupEvent::Lost { partitions, reason });
+            GroupEvent::Lost { topic, partitions, reason } => {
+                self.note(GroupEvent::Lost { topic, partitions, reason });
                 if let LossReason::NotPolled(limit) = reason {
                     return Err(GroupError::NotPolled { limit });
                 }
@@ -233,15 +232,16 @@ impl Handout {
                     return Ok(Handed::Again);
                 }
                 Stage::Unreadable(batches, error) => {
-                    let partition = batches.partition;
+                    let error = unreadable(&batches, error);
                     self.stage = Stage::Closed(batches);
-                    return Err(GroupError::Unreadable { partition, error });
+                    return Err(error);
                 }
                 Stage::UsedUp(batches) => session.release(&batches),
                 Stage::Empty => match session.poll_event() {
                     Some(event) => self.hear(session, event)?,
                     None => {
-                        let withdrawn: Vec<u32> = session.withdrawn().collect();
+                        let name = |(topic, partition)| (String::from(topic), partition);
+                        let withdrawn: Vec<_> = session.withdrawn().map(name).collect();
                         return Ok(match withdrawn.is_empty() {
                             true => Handed::Wait,
                             false => Handed::Withdrawn(withdrawn),
@@ -263,10 +263,10 @@ impl Handout {
         if session.commit_policy() != CommitPolicy::Before {
             return Ok(Some(true));
         }
-        let (partition, next) = (batches.partition, batch.header().next_offset());
+        let (place, next) = ((batches.topic(), batches.partition), batch.header().next_offset());
         let id = *self
             .commit
-            .get_or_insert_with(|| session.commit_offsets(&[(partition, next, "")], true, now));
+            .get_or_insert_with(|| session.commit_offsets(&[(place, next, "")], true, now));
         session.handle_expired_commits(now);
         let Some(report) = session.poll_report(id) else { return Ok(None) };
         self.commit = None;
@@ -289,6 +289,11 @@ impl Handout {
             }
         }
     }
+}
+
+fn unreadable(batches: &DeliveredBatches, error: DeliveryError) -> GroupError {
+    let (topic, partition) = (String::from(batches.topic()), batches.partition);
+    GroupError::Unreadable { topic, partition, error }
 }
 
 impl Stage {

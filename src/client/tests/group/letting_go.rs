@@ -39,7 +39,7 @@ fn an_application_that_asks_again_after_it_was_told_lets_go() {
     assert!(asked(&mut member, NOW).is_empty(), "it was not told yet");
     assert_eq!(member.withdrawn().count(), 0);
     assert!(matches!(member.poll_notice(), Some(GroupEvent::Revoked { .. })));
-    assert_eq!(member.withdrawn().collect::<Vec<_>>(), [0]);
+    assert_eq!(member.withdrawn().collect::<Vec<_>>(), [("orders", 0)]);
     member.waits(NOW);
     assert!(asked(&mut member, NOW).is_empty(), "the same call still waits");
     member.polled(NOW);
@@ -90,7 +90,7 @@ fn what_comes_waits_until_what_goes_is_let_go_of() {
     let asked = serve(&mut member, NOW);
     assert!(words(&asked).contains(&"7 lives in 3"), "{asked:?}");
     assert!(matches!(member.poll_event(),
-        Some(GroupEvent::Assigned { partitions }) if partitions == [2]));
+        Some(GroupEvent::Assigned { partitions, .. }) if partitions == [2]));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn who_waits_for_records_hears_what_is_withdrawn_and_lets_go_with_the_next_call(
     assert!(matches!(poll(&mut member, true), Handed::Wait));
     hear(&mut member, &assignment(2, &[]), NOW).unwrap();
     let Handed::Withdrawn(partitions) = poll(&mut member, false) else { panic!() };
-    assert_eq!(partitions, [0]);
+    assert_eq!(partitions, [(String::from("orders"), 0)]);
     assert!(serve(&mut member, NOW).is_empty());
     assert!(matches!(poll(&mut member, true), Handed::Wait));
     assert_eq!(words(&serve(&mut member, NOW)), ["7 lives in 2"]);

@@ -10,3 +10,4 @@ mod membership;
 mod removed;
 #[path = "../script/mod.rs"]
 mod script;
+mod topics;

@@ -172,7 +172,7 @@ pub(crate) fn joined(options: GroupOptions, has: &[(u32, Option<u64>)]) -> Group
     if !has.is_empty() {
         let partitions = has.iter().map(|has| has.0).collect::<Vec<_>>();
         assert!(matches!(member.poll_event(),
-            Some(GroupEvent::Assigned { partitions: told }) if told == partitions));
+            Some(GroupEvent::Assigned { partitions: told, .. }) if told == partitions));
     }
     member
 }

@@ -54,7 +54,7 @@ fn an_assignment_stops_what_goes_keeps_what_stays_and_is_then_acknowledged() {
     let asked = asked(&mut member, NOW);
     assert_eq!(words(&asked), ["unsubscribe 0", "unbind 0", "7 lives in 2"]);
     assert!(matches!(member.poll_event(),
-        Some(GroupEvent::Revoked { partitions }) if partitions == [0]));
+        Some(GroupEvent::Revoked { partitions, .. }) if partitions == [0]));
     hear(&mut member, &delivery(0, 8, 3), NOW).unwrap();
     assert_eq!(hand_out(&mut member, NOW), (1, 8));
     assert!(member.poll_event().is_none(), "nothing of the partition that went");
@@ -114,8 +114,10 @@ fn a_member_that_was_forgotten_joins_again_and_goes_on_without_a_break() {
     let asked = asked(&mut member, at_ms(1000));
     assert_eq!(words(&asked), ["unsubscribe 0", "unbind 0", "9 lives in 4"]);
     let lost = member.poll_event();
-    assert!(matches!(lost, Some(GroupEvent::Lost { partitions, reason: LossReason::Forgotten })
-        if partitions == [0]));
+    assert!(
+        matches!(lost, Some(GroupEvent::Lost { partitions, reason: LossReason::Forgotten, .. })
+        if partitions == [0])
+    );
     hear(&mut member, &delivery(1, 5, 3), at_ms(1000)).unwrap();
     assert_eq!(hand_out(&mut member, at_ms(1000)), (1, 8));
 }

@@ -25,7 +25,7 @@ fn a_committed_offset_that_is_gone_is_told_and_the_partition_goes_on_at_its_begi
     hear(&mut member, &gone, NOW).unwrap();
     assert_eq!(words(&asked(&mut member, NOW)), ["subscribe 0 at 5"]);
     member.poll_event();
-    let Some(GroupEvent::Missed { partition: 0, wanted, next }) = member.poll_event() else {
+    let Some(GroupEvent::Missed { partition: 0, wanted, next, .. }) = member.poll_event() else {
         panic!("three records were missed");
     };
     assert_eq!((wanted.value(), next.value()), (2, 5));
@@ -53,7 +53,7 @@ fn a_member_that_is_told_to_goes_on_at_the_end_where_its_offset_was_removed() {
     let gone = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
     hear(&mut member, &gone, NOW).unwrap();
     assert_eq!(words(&serve(&mut member, NOW)), ["subscribe 0 at 50"]);
-    let Some(GroupEvent::Missed { partition: 0, wanted, next }) = member.poll_event() else {
+    let Some(GroupEvent::Missed { partition: 0, wanted, next, .. }) = member.poll_event() else {
         panic!("48 records were missed");
     };
     assert_eq!((wanted.value(), next.value()), (2, 50));
