@@ -15,7 +15,7 @@ use plimsoll_client_blocking::{
 use plimsoll_ring::Signals;
 
 use crate::consume_format::Format;
-use crate::consume_group::{self, Commit};
+use crate::consume_group::{self, Commit, Removed};
 use crate::failure::Failure;
 
 /// Write the records of a topic to stdout.
@@ -46,6 +46,10 @@ pub(crate) struct Args {
     /// the output is written.
     #[arg(long, requires = "group", default_value = "manual")]
     commit: Commit,
+    /// Where to go on if records were removed, by retention or by hand, before the group had
+    /// consumed them.
+    #[arg(long, requires = "group", default_value = "start")]
+    on_removed: Removed,
     /// A name that outlives a restart of this member, which then finds its partitions again.
     #[arg(long, requires = "group", value_name = "NAME")]
     instance: Option<String>,
@@ -122,6 +126,7 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
     let mut options = GroupOptions::default();
     options.commit = args.commit.policy();
     options.from = args.from.0;
+    options.on_removed = args.on_removed.choice();
     options.visible = args.visible;
     options.instance = args.instance.clone().unwrap_or_default();
     let left = args.max_records.unwrap_or(u64::MAX);

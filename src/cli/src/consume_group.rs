@@ -5,10 +5,10 @@
 //! finished, and the member leaves, so that others go on at once.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    CommitPolicy, CommitReport, DeliveredBatch, GroupConsumer, GroupError, GroupEvent,
+    CommitPolicy, CommitReport, DeliveredBatch, GroupConsumer, GroupError, GroupEvent, OnRemoved,
 };
 use plimsoll_ring::Signals;
 
@@ -37,6 +37,27 @@ impl Commit {
     }
 }
 
+/// What to do where records were removed that the group has not consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Removed {
+    /// Go on at the first record that is left, and say on stderr how many were missed.
+    Start,
+    /// Go on after the last record, and say the same.
+    End,
+    /// End with an error that says what was removed.
+    Error,
+}
+
+impl Removed {
+    pub(crate) fn choice(self) -> OnRemoved {
+        match self {
+            Removed::Start => OnRemoved::Start,
+            Removed::End => OnRemoved::End,
+            Removed::Error => OnRemoved::Error,
+        }
+    }
+}
+
 /// How long to wait for records before looking whether a signal has come.
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -48,7 +69,8 @@ pub(crate) fn run(
     left: u64,
 ) -> Result<(), Failure> {
     let policy = member.commit_policy();
-    let done = Work { format, left, policy }.run(&mut member, signals);
+    let trouble = Trouble::default();
+    let done = Work { format, left, policy, trouble }.run(&mut member, signals);
     let closed = member.close();
     done?;
     closed.map_err(Failure::new)
@@ -58,6 +80,44 @@ struct Work {
     format: Format,
     left: u64,
     policy: CommitPolicy,
+    trouble: Trouble,
+}
+
+/// A time without the server or without commits: told when it begins and when it is over, not with
+/// each batch in between. A pipeline that must survive a restart goes on through it.
+#[derive(Debug, Default)]
+struct Trouble {
+    since: Option<Instant>,
+    /// Commits that were not taken since then: their lines may come again, here or elsewhere.
+    untaken: u64,
+}
+
+impl Trouble {
+    fn goes_on(&mut self, error: &GroupError) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            eprintln!("plimsoll: {error}");
+        }
+    }
+
+    fn is_over(&mut self) {
+        let Some(since) = self.since.take() else { return };
+        let (seconds, untaken) = (since.elapsed().as_secs_f32(), std::mem::take(&mut self.untaken));
+        eprintln!("plimsoll: goes on after {seconds:.1} s; commits that were not taken: {untaken}");
+    }
+
+    /// A commit that was not taken is no failure.
+    fn committed(&mut self, done: Result<CommitReport, GroupError>) -> Result<(), Failure> {
+        match done {
+            Ok(_) => self.is_over(),
+            Err(error @ GroupError::NotCommitted(_)) => {
+                self.goes_on(&error);
+                self.untaken += 1;
+            }
+            Err(error) => return Err(Failure::new(error)),
+        }
+        Ok(())
+    }
 }
 
 impl Work {
@@ -67,19 +127,18 @@ impl Work {
             if signals.wait_timeout(Duration::ZERO).map_err(Failure::new)?.is_some() {
                 // All that was handed out is written: auto need not hold back the last batch.
                 return match self.policy {
-                    CommitPolicy::Auto { .. } => committed(member.commit()),
+                    CommitPolicy::Auto { .. } => self.trouble.committed(member.commit()),
                     _ => Ok(()),
                 };
             }
-            let batch = match member.next_batch(WAIT) {
-                Ok(batch) => batch,
-                // It goes on trying by itself; so does a pipeline that must survive a restart.
-                Err(GroupError::Disconnected { .. }) => continue,
-                Err(error) => return Err(Failure::new(error)),
-            };
+            let taken = member.next_batch(WAIT);
             member.notices().for_each(|notice| tell(&notice));
-            if let Some(batch) = batch {
-                self.write(member, &batch, &mut bytes)?;
+            match taken {
+                Ok(Some(batch)) => self.write(member, &batch, &mut bytes)?,
+                Ok(None) => self.trouble.is_over(),
+                // It goes on trying by itself.
+                Err(error @ GroupError::Disconnected { .. }) => self.trouble.goes_on(&error),
+                Err(error) => return Err(Failure::new(error)),
             }
         }
         Ok(())
@@ -116,31 +175,19 @@ impl Work {
         match self.policy {
             CommitPolicy::Before => Ok(()),
             CommitPolicy::Auto { .. } if !is_cut => Ok(()),
-            _ => committed(member.commit_offset(partition, next, "")),
+            _ => self.trouble.committed(member.commit_offset(partition, next, "")),
         }
-    }
-}
-
-/// A commit that was not taken is no failure: the lines may come again, here or elsewhere.
-fn committed(done: Result<CommitReport, GroupError>) -> Result<(), Failure> {
-    match done {
-        Ok(_) => Ok(()),
-        Err(error @ GroupError::NotCommitted(_)) => {
-            eprintln!("plimsoll: {error}");
-            Ok(())
-        }
-        Err(error) => Err(Failure::new(error)),
     }
 }
 
 /// Tells on stderr what a person who reads the lines should know.
 fn tell(notice: &GroupEvent) {
     match notice {
-        GroupEvent::Missed { partition, wanted, beginning } => {
-            let missed = beginning.value().saturating_sub(wanted.value());
+        GroupEvent::Missed { partition, wanted, next } => {
+            let missed = next.value().saturating_sub(wanted.value());
             eprintln!(
-                "plimsoll: partition {partition} goes on at its beginning {beginning}: {missed} \
-                 records from {wanted} on were removed before the group had consumed them"
+                "plimsoll: partition {partition} goes on at {next}: {missed} records from {wanted} \
+                 on were removed, or passed over, before the group had consumed them"
             );
         }
         GroupEvent::Lost { partitions, reason } => {

@@ -6,8 +6,8 @@
 mod script;
 
 use plimsoll_client::{
-    CommitFault, CommitPolicy, ConnectionFault, GroupConsumer, GroupEvent, GroupOptions, Instant,
-    LossReason, Offset, Session, StartAt,
+    CommitFault, CommitPolicy, ConnectionFault, GroupConsumer, GroupError, GroupEvent,
+    GroupOptions, Handout, Instant, LossReason, Offset, OnRemoved, Session, StartAt,
 };
 use plimsoll_wire::{
     AssignedPartition, AssignedTopic, Assignment, CommitOffsetsResponse, CommittedOffset,
@@ -393,10 +393,10 @@ fn a_committed_offset_that_is_gone_is_told_and_the_partition_goes_on_at_its_begi
     hear(&mut member, &gone, NOW).unwrap();
     assert_eq!(words(&asked(&mut member, NOW)), ["subscribe 0 at 5"]);
     member.poll_event();
-    let Some(GroupEvent::Missed { partition: 0, wanted, beginning }) = member.poll_event() else {
+    let Some(GroupEvent::Missed { partition: 0, wanted, next }) = member.poll_event() else {
         panic!("three records were missed");
     };
-    assert_eq!((wanted.value(), beginning.value()), (2, 5));
+    assert_eq!((wanted.value(), next.value()), (2, 5));
 }
 
 /// A subscription that stood and then fell behind what was deleted is over at the server, so there
@@ -411,6 +411,55 @@ fn a_subscription_that_retention_overtakes_is_made_again_at_the_beginning() {
     assert!(matches!(told, Some(GroupEvent::Missed { partition: 0, .. })), "{told:?}");
     hear(&mut member, &delivery(0, 5, 3), NOW).unwrap();
     assert_eq!(hand_out(&mut member, NOW), (0, 8));
+}
+
+#[test]
+fn a_member_that_is_told_to_goes_on_at_the_end_where_its_offset_was_removed() {
+    let mut options = GroupOptions::default();
+    options.on_removed = OnRemoved::End;
+    let mut member = joined(options, &[(0, Some(2))]);
+    let gone = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &gone, NOW).unwrap();
+    assert_eq!(words(&serve(&mut member, NOW)), ["subscribe 0 at 50"]);
+    let Some(GroupEvent::Missed { partition: 0, wanted, next }) = member.poll_event() else {
+        panic!("48 records were missed");
+    };
+    assert_eq!((wanted.value(), next.value()), (2, 50));
+}
+
+/// The end is asked for; if the connection goes meanwhile, the next one knows it.
+#[test]
+fn a_member_that_loses_its_connection_while_it_looks_for_the_end_still_tells_what_was_missed() {
+    let mut options = GroupOptions::default();
+    options.on_removed = OnRemoved::End;
+    let mut member = joined(options, &[(0, Some(2))]);
+    let gone = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &gone, NOW).unwrap();
+    member.handle_lost(LINK, ConnectionFault::ClosedByServer, NOW);
+    let asked = connect(&mut member, at_ms(500));
+    hear(&mut member, &bound(asked[0].0), at_ms(500)).unwrap();
+    assert!(words(&serve(&mut member, at_ms(500))).contains(&"subscribe 0 at 100"));
+    let told = member.poll_event();
+    assert!(matches!(told, Some(GroupEvent::Missed { partition: 0, .. })), "{told:?}");
+}
+
+#[test]
+fn a_member_that_is_told_to_fails_where_its_offset_was_removed_and_goes_on_elsewhere() {
+    let mut options = GroupOptions::default();
+    options.on_removed = OnRemoved::Error;
+    let mut member = joined(options, &[(0, Some(2)), (1, Some(5))]);
+    let gone = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &gone, NOW).unwrap();
+    hear(&mut member, &delivery(1, 5, 3), NOW).unwrap();
+    let mut handout = Handout::default();
+    handout.ask();
+    let failed = handout.poll_batch(&mut member, NOW).unwrap_err();
+    let GroupError::Removed { topic, partition, committed, start } = failed else {
+        panic!("{failed}");
+    };
+    assert_eq!((&*topic, partition, committed.value(), start.value()), ("orders", 0, 2, 5));
+    assert!(serve(&mut member, NOW).is_empty(), "it is not subscribed to again");
+    assert_eq!(hand_out(&mut member, NOW), (1, 8));
 }
 
 #[test]

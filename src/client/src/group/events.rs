@@ -34,14 +34,23 @@ pub enum GroupEvent {
         /// How that came.
         reason: LossReason,
     },
-    /// The committed offset lies outside the partition: retention has removed records that the
-    /// group has not consumed. It goes on at the beginning.
+    /// Records that the group has not consumed were removed, by retention or by hand. It goes on
+    /// where [`OnRemoved`](super::OnRemoved) says.
     Missed {
-        /// Which one.
+        /// Which partition.
         partition: u32,
-        /// The committed offset.
+        /// The next record that the group would have consumed.
         wanted: Offset,
         /// Where it goes on. The difference is how many records were missed.
+        next: Offset,
+    },
+    /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers nothing.
+    Removed {
+        /// Which partition.
+        partition: u32,
+        /// The next record that the group would have consumed.
+        wanted: Offset,
+        /// The first record that is left.
         beginning: Offset,
     },
     /// A commit that nobody awaits was not taken in full.

@@ -6,6 +6,7 @@ use super::CommitReport;
 use crate::{AdminError, ConnectionFault, DeliveryError, ServerError};
 use alloc::string::String;
 use core::{error, fmt};
+use plimsoll_wire::Offset;
 
 /// Why a member of a group has no record to give, or could not commit.
 #[derive(Clone, Debug)]
@@ -19,6 +20,18 @@ pub enum GroupError {
         partition: u32,
         /// Why.
         error: ServerError,
+    },
+    /// Records were removed that the group has not consumed, and the member was told to take that
+    /// for an error. The partition delivers nothing more to it; the others go on.
+    Removed {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The next record that the group would have consumed: its committed offset.
+        committed: Offset,
+        /// The first record that is left.
+        start: Offset,
     },
     /// A batch is whole and cannot be read: what its producer wrote is at fault. It is left out.
     Unreadable {
@@ -53,6 +66,11 @@ impl fmt::Display for GroupError {
             GroupError::Partition { topic, partition, error } => {
                 write!(formatter, "{topic}/{partition}: {error}")
             }
+            GroupError::Removed { topic, partition, committed, start } => write!(
+                formatter,
+                "{topic}/{partition}: the group would go on at {committed}, which was removed; what \
+                 is left begins at {start}; choose with `plimsoll group reset` where it goes on"
+            ),
             GroupError::Unreadable { partition, error } => {
                 write!(formatter, "a batch of partition {partition} cannot be read: {error}")
             }

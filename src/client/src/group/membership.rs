@@ -6,7 +6,7 @@
 use super::{
     Asked, CommitFault, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason, Standing,
 };
-use crate::consumer::{IfGone, Purpose, RETRY_DELAY};
+use crate::consumer::{Purpose, RETRY_DELAY};
 use crate::{Instant, ServerError, StartAt};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -136,7 +136,7 @@ impl GroupConsumer {
             let held = Held { assigned, committed: assigned, ..Held::default() };
             self.partitions.insert(partition, held);
             self.given_up.remove(&partition);
-            self.consumer.add(partition, start, IfGone::Beginning, now);
+            self.consumer.add(partition, start, self.options.on_removed.if_gone(), now);
         }
         self.consumer.share_credit();
         if !gone.is_empty() {
@@ -253,7 +253,7 @@ impl GroupConsumer {
         }
     }
 
-    fn fail_commits(&mut self) {
+    pub(super) fn fail_commits(&mut self) {
         while let Some(ended) = self.commits.fail_first(CommitFault::MembershipLost) {
             self.commit_ended(Some(ended));
         }

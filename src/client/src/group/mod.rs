@@ -10,6 +10,7 @@
 mod commits;
 mod events;
 mod fault;
+mod handout;
 mod membership;
 mod options;
 mod session;
@@ -17,7 +18,8 @@ mod session;
 pub use commits::{CommitFault, CommitId, CommitReport, PartitionCommit};
 pub use events::{GroupEvent, LossReason};
 pub use fault::GroupError;
-pub use options::{CommitPolicy, GroupOptions};
+pub use handout::{Handed, Handout};
+pub use options::{CommitPolicy, GroupOptions, OnRemoved};
 
 use self::commits::{Commits, Ended};
 use crate::consumer::Consumer;
@@ -29,7 +31,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
-use plimsoll_wire::{COMMIT_OFFSETS_MAX, Generation, MemberId, Offset, TopicId};
+use plimsoll_wire::{COMMIT_OFFSETS_MAX, ErrorCode, Generation, MemberId, Offset, TopicId};
 
 /// The session of one member of a group that consumes one topic.
 #[derive(Debug)]
@@ -159,13 +161,18 @@ impl GroupConsumer {
         self.partitions.keys().copied()
     }
 
-    /// The application asks for records: what it was handed before counts as worked off under
-    /// `auto`, and it is alive.
+    /// The application asks for records, once for each call of its: what it was handed before
+    /// counts as worked off under `auto`, and it is alive.
     pub fn polled(&mut self, now: Instant) {
-        self.polled_at = now;
         if let Some(held) = self.fresh.take().and_then(|fresh| self.partitions.get_mut(&fresh)) {
             held.worked = held.handed;
         }
+        self.waits(now);
+    }
+
+    /// The application still waits for the records that it has asked for: it is alive.
+    pub fn waits(&mut self, now: Instant) {
+        self.polled_at = now;
         if self.standing == Standing::Away {
             self.standing = Standing::Joining;
             self.join(now);
@@ -227,6 +234,14 @@ impl GroupConsumer {
         self.reports.remove(&id)
     }
 
+    /// Nobody waits for a commit any more: if it fails, an event says so.
+    pub fn abandon(&mut self, id: CommitId) {
+        match self.reports.remove(&id) {
+            Some(report) => self.tell_if_failed(report),
+            None => self.commits.abandon(id),
+        }
+    }
+
     /// Ends commits that have waited too long; a driver that waits for one may call this instead of
     /// `handle_timeout`.
     pub fn handle_expired_commits(&mut self, now: Instant) {
@@ -235,17 +250,29 @@ impl GroupConsumer {
         }
     }
 
+    /// What the member hears of its membership and its commits. It comes before what was delivered,
+    /// because it decides about that.
+    pub fn poll_notice(&mut self) -> Option<GroupEvent> {
+        self.events.pop_front()
+    }
+
     /// What the member hears.
     pub fn poll_event(&mut self) -> Option<GroupEvent> {
-        // What happened to the membership comes first: it decides about what was delivered.
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
+        if let Some(notice) = self.poll_notice() {
+            return Some(notice);
         }
         Some(match self.consumer.poll_event()? {
             ConsumerEvent::Delivered(batches) => GroupEvent::Delivered(batches),
+            ConsumerEvent::Failed { partition, error }
+                if error.code == ErrorCode::OffsetOutOfRange =>
+            {
+                let beginning = Offset::new(error.detail_a);
+                let wanted = self.consumer.delivered_up_to(partition).unwrap_or(beginning);
+                GroupEvent::Removed { partition, wanted, beginning }
+            }
             ConsumerEvent::Failed { partition, error } => GroupEvent::Failed { partition, error },
-            ConsumerEvent::Missed { partition, wanted, beginning } => {
-                GroupEvent::Missed { partition, wanted, beginning }
+            ConsumerEvent::Missed { partition, wanted, next } => {
+                GroupEvent::Missed { partition, wanted, next }
             }
         })
     }
@@ -269,6 +296,17 @@ impl GroupConsumer {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.standing == Standing::Ended
+    }
+
+    /// The first commit of those that nobody awaited which was not taken; what is still under way
+    /// is given up. For a driver that closes, and takes no events any more.
+    pub fn take_failed_commit(&mut self) -> Option<CommitReport> {
+        self.fail_commits();
+        let failed = |event| match event {
+            GroupEvent::CommitFailed(report) => Some(report),
+            _ => None,
+        };
+        self.events.drain(..).find_map(failed)
     }
 
     /// Why a connection was lost last, if it is not connected now.
@@ -325,7 +363,13 @@ impl GroupConsumer {
         }
         if is_awaited {
             self.reports.insert(id, report);
-        } else if report.first_fault().is_some() {
+        } else {
+            self.tell_if_failed(report);
+        }
+    }
+
+    fn tell_if_failed(&mut self, report: CommitReport) {
+        if report.first_fault().is_some() {
             self.events.push_back(GroupEvent::CommitFailed(report));
         }
     }

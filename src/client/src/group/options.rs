@@ -3,6 +3,7 @@
 //! Nothing here is checked before the server is asked. What a newcomer gets wrong: `from` counts
 //! only for a partition of which the group has not committed an offset yet.
 
+use crate::consumer::IfGone;
 use crate::{LinkOptions, StartAt};
 use alloc::string::String;
 use core::time::Duration;
@@ -17,6 +18,8 @@ pub struct GroupOptions {
     pub commit: CommitPolicy,
     /// Where to begin in a partition of which the group has not committed an offset.
     pub from: StartAt,
+    /// What to do where records were removed that the group has not consumed.
+    pub on_removed: OnRemoved,
     /// A name that outlives a restart of the application: who comes back under it within the
     /// session timeout finds its partitions where they were. No two members may have the same.
     pub instance: String,
@@ -42,6 +45,7 @@ impl Default for GroupOptions {
         GroupOptions {
             commit: CommitPolicy::Manual,
             from: StartAt::Beginning,
+            on_removed: OnRemoved::Start,
             instance: String::new(),
             assignor: Assignor::Sticky,
             session_timeout: Duration::from_secs(10),
@@ -50,6 +54,30 @@ impl Default for GroupOptions {
             visible: Visible::Disk,
             credit_bytes: 16 << 20,
             link: LinkOptions::default(),
+        }
+    }
+}
+
+/// What a member does where records were removed, by retention or by hand, before the group had
+/// consumed them: its committed offset is not in the partition any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnRemoved {
+    /// Goes on at the first record that is left, and tells how many were missed.
+    #[default]
+    Start,
+    /// Goes on after the last record that there is then, and tells how many were missed.
+    End,
+    /// Hands out nothing of the partition, and tells the application with an error. Others go on.
+    Error,
+}
+
+impl OnRemoved {
+    pub(super) fn if_gone(self) -> IfGone {
+        match self {
+            OnRemoved::Start => IfGone::Beginning,
+            OnRemoved::End => IfGone::End,
+            OnRemoved::Error => IfGone::Fail,
         }
     }
 }
