@@ -8,6 +8,7 @@
 #![allow(clippy::duplicate_mod, reason = "one test for two clients of the same shape")]
 
 mod blocking;
+mod group_members;
 mod groups_through_tokio;
 mod groups_through_uring;
 mod pipeline;

@@ -13,8 +13,17 @@ use std::time::Duration;
 /// A member of a group that consumes one topic.
 ///
 /// Under the default policy nothing is committed but what [`commit`](GroupConsumer::commit) and its
-/// siblings say. A member that is dropped leaves the group and commits nothing more;
-/// [`close`](GroupConsumer::close) waits for what is under way.
+/// siblings say. How a member ends:
+///
+/// | | [`close`](GroupConsumer::close) | drop |
+/// |---|---|---|
+/// | commits under way | are waited for, up to 30 s | up to 1 s |
+/// | `manual` | commits nothing by itself | the same |
+/// | `auto` | commits what was handed out before the last call for records | the same |
+/// | a commit that fails | is the error | is not told |
+///
+/// What the *last* call handed out is not committed by `auto`, because nobody knows that it is
+/// worked off: it comes again, unless [`commit`](GroupConsumer::commit) is called first.
 #[derive(Debug)]
 pub struct GroupConsumer {
     engine: Arc<Engine<GroupSession>>,
@@ -53,7 +62,8 @@ impl GroupConsumer {
     }
 
     /// The next record of any partition; in each partition they come in order. `None`: there was
-    /// none within `timeout`.
+    /// none within `timeout`, or, sooner, partitions go to others of which something that was
+    /// handed out is not committed. Commit it: the next call lets go of them.
     ///
     /// # Errors
     ///
@@ -63,7 +73,8 @@ impl GroupConsumer {
     }
 
     /// The next batch of any partition: the fast way. Do not mix it with
-    /// [`next`](GroupConsumer::next), which may hold records of a batch that it has begun.
+    /// [`next`](GroupConsumer::next), which may hold records of a batch that it has begun. `None`
+    /// as there.
     ///
     /// # Errors
     ///
@@ -119,8 +130,8 @@ impl GroupConsumer {
         self.handout.notices()
     }
 
-    /// Waits for commits under way, leaves the group, and disconnects. Under `manual` it commits
-    /// nothing by itself.
+    /// Waits for commits under way, leaves the group, and disconnects. What is committed is told at
+    /// [`GroupConsumer`].
     ///
     /// # Errors
     ///
@@ -151,6 +162,7 @@ impl GroupConsumer {
             match handed? {
                 Handed::Given(given) => return Ok(Some(given)),
                 Handed::Again => {}
+                Handed::Withdrawn(_) => return Ok(None),
                 Handed::Wait if now < deadline => {
                     let until = deadline.min(now + Handout::WAIT_MAX);
                     drop(engine.wait_progress(state, Some(until)));

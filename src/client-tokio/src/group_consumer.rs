@@ -60,7 +60,8 @@ impl GroupConsumer {
     ///
     /// # Errors
     ///
-    /// See [`GroupError`]. The member may be called again after each.
+    /// See [`GroupError`]. The member may be called again after each. One is no failure:
+    /// [`GroupError::Withdrawn`], which only who waits with something uncommitted can get.
     pub async fn next(&mut self) -> Result<Record, GroupError> {
         self.wait(Handout::poll_record).await
     }
@@ -123,7 +124,7 @@ impl GroupConsumer {
     }
 
     /// Waits for commits under way, leaves the group, and disconnects. Under `manual` it commits
-    /// nothing by itself.
+    /// nothing by itself, under `auto` what was handed out before the last call for records.
     ///
     /// # Errors
     ///
@@ -173,6 +174,7 @@ impl GroupConsumer {
             match handed {
                 Handed::Given(given) => return Ok(given),
                 Handed::Again => {}
+                Handed::Withdrawn(partitions) => return Err(GroupError::Withdrawn { partitions }),
                 Handed::Wait => {
                     // Both ends mean the same: look again.
                     let _ = tokio::time::timeout(Handout::WAIT_MAX, progress).await;

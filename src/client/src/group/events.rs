@@ -22,6 +22,10 @@ pub enum GroupEvent {
         partitions: Vec<u32>,
     },
     /// These partitions go to others. Nothing more of them is handed out.
+    ///
+    /// Under `manual` what was handed out of them can still be committed, until the application
+    /// asks for records again, or for [`let_go_timeout`](super::GroupOptions::let_go_timeout). Only
+    /// then the next member gets them.
     Revoked {
         /// Which ones.
         partitions: Vec<u32>,
@@ -44,7 +48,8 @@ pub enum GroupEvent {
         /// Where it goes on. The difference is how many records were missed.
         next: Offset,
     },
-    /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers nothing.
+    /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers
+    /// nothing.
     Removed {
         /// Which partition.
         partition: u32,

@@ -5,6 +5,8 @@
 use super::CommitReport;
 use crate::{AdminError, ConnectionFault, DeliveryError, ServerError};
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
 use core::{error, fmt};
 use plimsoll_wire::Offset;
 
@@ -47,6 +49,19 @@ pub enum GroupError {
         /// What happened last.
         fault: ConnectionFault,
     },
+    /// No failure: while the application waited, these partitions went to other members, and of
+    /// what it was handed of them something is not committed. What is worked off can be committed
+    /// now; the next call for records lets go of them.
+    Withdrawn {
+        /// Which ones.
+        partitions: Vec<u32>,
+    },
+    /// The application did not ask for records for so long that its partitions went to others, and
+    /// with them what it had not committed. The member has joined again: ask again.
+    NotPolled {
+        /// How long it may take: [`max_poll_interval`](super::GroupOptions::max_poll_interval).
+        limit: Duration,
+    },
     /// Not every offset was committed; the report says which.
     NotCommitted(CommitReport),
     /// The membership has ended for good.
@@ -68,8 +83,9 @@ impl fmt::Display for GroupError {
             }
             GroupError::Removed { topic, partition, committed, start } => write!(
                 formatter,
-                "{topic}/{partition}: the group would go on at {committed}, which was removed; what \
-                 is left begins at {start}; choose with `plimsoll group reset` where it goes on"
+                "{topic}/{partition}: the group would go on at {committed}, which was removed; \
+                 what is left begins at {start}; \
+                 choose with `plimsoll group reset` where it goes on"
             ),
             GroupError::Unreadable { partition, error } => {
                 write!(formatter, "a batch of partition {partition} cannot be read: {error}")
@@ -79,11 +95,21 @@ impl fmt::Display for GroupError {
                 "no connection to {address}: {fault}; is the server running? \
                  `plimsoll serve --data-dir DIR --listen {address}`"
             ),
+            GroupError::Withdrawn { partitions } => write!(
+                formatter,
+                "partitions {partitions:?} go to other members: commit what is worked off of them"
+            ),
+            GroupError::NotPolled { limit } => write!(
+                formatter,
+                "no record was asked for within {} ms: the partitions went to others, and what was \
+                 not committed comes again",
+                limit.as_millis()
+            ),
             GroupError::NotCommitted(report) => match report.first_fault() {
                 Some((partition, fault)) => write!(
                     formatter,
                     "the offset of partition {partition} was not committed: {fault}; its records \
-                     come again"
+                     may come again"
                 ),
                 None => formatter.write_str("offsets were not committed"),
             },

@@ -8,10 +8,11 @@
 //! and decoded here. [`open`](Handout::open) does that and needs no session: call it without the
 //! lock.
 
-use super::{CommitId, CommitPolicy, GroupConsumer, GroupError, GroupEvent};
+use super::{CommitId, CommitPolicy, GroupConsumer, GroupError, GroupEvent, LossReason};
 use crate::{DeliveredBatch, DeliveredBatches, DeliveryError, Instant, Record, ServerError};
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 use plimsoll_wire::Offset;
@@ -44,6 +45,20 @@ pub enum Handed<T> {
     /// There is nothing: poll again when the session has heard something, and after
     /// [`WAIT_MAX`](Handout::WAIT_MAX) at the latest.
     Wait,
+    /// There is nothing, and these partitions go to others as soon as the application has committed
+    /// what it was handed of them, or asks again.
+    Withdrawn(Vec<u32>),
+}
+
+impl<T> Handed<T> {
+    fn map<U>(self, given: impl FnOnce(T) -> Handed<U>) -> Handed<U> {
+        match self {
+            Handed::Given(it) => given(it),
+            Handed::Again => Handed::Again,
+            Handed::Wait => Handed::Wait,
+            Handed::Withdrawn(partitions) => Handed::Withdrawn(partitions),
+        }
+    }
 }
 
 /// Where the delivery stands whose batches are handed out.
@@ -108,14 +123,10 @@ impl Handout {
         if self.to_decode.is_some() {
             return Ok(Handed::Again);
         }
-        Ok(match self.poll_open(session, now)? {
-            Handed::Given(()) => {
-                self.to_decode = self.take_open();
-                Handed::Again
-            }
-            Handed::Again => Handed::Again,
-            Handed::Wait => Handed::Wait,
-        })
+        Ok(self.poll_open(session, now)?.map(|()| {
+            self.to_decode = self.take_open();
+            Handed::Again
+        }))
     }
 
     /// The next batch that may be handed out. Not to be mixed with
@@ -130,18 +141,14 @@ impl Handout {
         now: Instant,
     ) -> Result<Handed<DeliveredBatch>, GroupError> {
         self.listen(session, now)?;
-        Ok(match self.poll_open(session, now)? {
-            Handed::Given(()) => {
-                let batch = self.take_open();
-                let is_ours = |batch: &DeliveredBatch| {
-                    let next = batch.header().next_offset();
-                    self.stage.batches().is_some_and(|of| session.hand_out(of, next))
-                };
-                batch.filter(is_ours).map_or(Handed::Again, Handed::Given)
-            }
-            Handed::Again => Handed::Again,
-            Handed::Wait => Handed::Wait,
-        })
+        Ok(self.poll_open(session, now)?.map(|()| {
+            let batch = self.take_open();
+            let is_ours = |batch: &DeliveredBatch| {
+                let next = batch.header().next_offset();
+                self.stage.batches().is_some_and(|of| session.hand_out(of, next))
+            };
+            batch.filter(is_ours).map_or(Handed::Again, Handed::Given)
+        }))
     }
 
     /// What happened to the membership since the last call. Of more than 1000 the oldest are
@@ -182,14 +189,22 @@ impl Handout {
                 self.ended = Some(error.clone());
                 return Err(GroupError::Ended { group: String::from(session.group()), error });
             }
-            notice => {
-                if self.notices.len() == NOTICES_MAX {
-                    self.notices.pop_front();
+            GroupEvent::Lost { partitions, reason } => {
+                self.note(GroupEvent::Lost { partitions, reason });
+                if let LossReason::NotPolled(limit) = reason {
+                    return Err(GroupError::NotPolled { limit });
                 }
-                self.notices.push_back(notice);
             }
+            notice => self.note(notice),
         }
         Ok(())
+    }
+
+    fn note(&mut self, notice: GroupEvent) {
+        if self.notices.len() == NOTICES_MAX {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(notice);
     }
 
     /// Sees to it that a batch lies open which may be handed out.
@@ -225,7 +240,13 @@ impl Handout {
                 Stage::UsedUp(batches) => session.release(&batches),
                 Stage::Empty => match session.poll_event() {
                     Some(event) => self.hear(session, event)?,
-                    None => return Ok(Handed::Wait),
+                    None => {
+                        let withdrawn: Vec<u32> = session.withdrawn().collect();
+                        return Ok(match withdrawn.is_empty() {
+                            true => Handed::Wait,
+                            false => Handed::Withdrawn(withdrawn),
+                        });
+                    }
                 },
             }
         }

@@ -53,6 +53,15 @@ pub struct GroupConsumer {
     commit_at: Option<Instant>,
     polled_at: Instant,
     partitions: BTreeMap<u32, Held>,
+    /// Withdrawn while the application was at work on them: the server is told that they are let go
+    /// of when that is committed, or when the application has had its chance.
+    withdrawn: BTreeMap<u32, Held>,
+    /// When they are let go of at the latest.
+    let_go_at: Option<Instant>,
+    /// The application was told of them.
+    is_told: bool,
+    /// What the newest assignment adds, with what is committed of it.
+    to_come: BTreeMap<u32, Option<Offset>>,
     /// What was handed out since the last call for records: it may not be worked off.
     fresh: Option<u32>,
     /// What was handed out of partitions that went before it was committed: the next commit of the
@@ -128,6 +137,10 @@ impl GroupConsumer {
             commit_at: None,
             polled_at: now,
             partitions: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
+            let_go_at: None,
+            is_told: false,
+            to_come: BTreeMap::new(),
             fresh: None,
             given_up: BTreeMap::new(),
             commits: Commits::default(),
@@ -162,10 +175,15 @@ impl GroupConsumer {
     }
 
     /// The application asks for records, once for each call of its: what it was handed before
-    /// counts as worked off under `auto`, and it is alive.
+    /// counts as worked off under `auto`, and it is alive. Partitions that were withdrawn are let
+    /// go of if it was told of them before.
     pub fn polled(&mut self, now: Instant) {
-        if let Some(held) = self.fresh.take().and_then(|fresh| self.partitions.get_mut(&fresh)) {
+        if let Some(held) = self.fresh.take().and_then(|fresh| self.held(fresh)) {
             held.worked = held.handed;
+        }
+        if !self.withdrawn.is_empty() && (self.is_told || self.options.commit.is_auto()) {
+            self.commit_worked(now);
+            self.let_go(now);
         }
         self.waits(now);
     }
@@ -253,7 +271,16 @@ impl GroupConsumer {
     /// What the member hears of its membership and its commits. It comes before what was delivered,
     /// because it decides about that.
     pub fn poll_notice(&mut self) -> Option<GroupEvent> {
-        self.events.pop_front()
+        let notice = self.events.pop_front()?;
+        self.is_told |= matches!(notice, GroupEvent::Revoked { .. });
+        Some(notice)
+    }
+
+    /// Under `manual`: partitions that go to others when what was handed out of them is committed,
+    /// or when the application asks for records again. Empty before a notice has told it of them.
+    pub fn withdrawn(&self) -> impl Iterator<Item = u32> + '_ {
+        let is_awaited = self.is_told && self.options.commit == CommitPolicy::Manual;
+        self.withdrawn.keys().copied().filter(move |_| is_awaited)
     }
 
     /// What the member hears.
@@ -337,7 +364,7 @@ impl GroupConsumer {
 
     /// Under `auto`: commits what was handed out before the last call for records.
     fn commit_worked(&mut self, now: Instant) {
-        if let CommitPolicy::Auto { .. } = self.options.commit {
+        if self.options.commit.is_auto() {
             let offsets = self.uncommitted(|held| held.worked);
             if !offsets.is_empty() {
                 self.begin_commit(offsets, false, now);
@@ -345,19 +372,24 @@ impl GroupConsumer {
         }
     }
 
+    fn held(&mut self, partition: u32) -> Option<&mut Held> {
+        let withdrawn = self.withdrawn.get_mut(&partition);
+        self.partitions.get_mut(&partition).or(withdrawn)
+    }
+
     fn uncommitted(&self, up_to: impl Fn(&Held) -> Option<Offset>) -> Vec<(u32, Offset, String)> {
         let of_one = |(partition, held): (&u32, &Held)| {
             let offset = up_to(held).filter(|offset| Some(*offset) > held.committed)?;
             Some((*partition, offset, String::new()))
         };
-        self.partitions.iter().filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
+        let held = self.partitions.iter().chain(&self.withdrawn);
+        held.filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
     }
 
     fn commit_ended(&mut self, ended: Option<Ended>) {
         let Some(Ended { id, is_awaited, report }) = ended else { return };
         for of in &report.partitions {
-            if let (Ok(committed), Some(held)) = (of.result, self.partitions.get_mut(&of.partition))
-            {
+            if let (Ok(committed), Some(held)) = (of.result, self.held(of.partition)) {
                 held.committed = held.committed.max(Some(committed));
             }
         }

@@ -27,9 +27,12 @@ pub struct GroupOptions {
     pub assignor: Assignor,
     /// Without a sign of life for so long the server gives the partitions to others.
     pub session_timeout: Duration,
-    /// An application that does not ask for records for so long has left the group; it joins again
-    /// when it asks.
+    /// An application that does not ask for records for so long has left the group. When it asks
+    /// again it hears [`NotPolled`](crate::GroupError::NotPolled) once, and joins again.
     pub max_poll_interval: Duration,
+    /// A partition that is withdrawn while records of it are handed out and not committed is let go
+    /// of after this, whatever the application does. The server allows twice as much.
+    pub let_go_timeout: Duration,
     /// A commit that is not answered within this has failed; it may still be taken.
     pub commit_timeout: Duration,
     /// Up to which level to see: never a record that a failure survived by it can take back.
@@ -50,6 +53,7 @@ impl Default for GroupOptions {
             assignor: Assignor::Sticky,
             session_timeout: Duration::from_secs(10),
             max_poll_interval: Duration::from_secs(300),
+            let_go_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(30),
             visible: Visible::Disk,
             credit_bytes: 16 << 20,
@@ -108,4 +112,8 @@ pub enum CommitPolicy {
 impl CommitPolicy {
     /// `Auto` every 5 seconds.
     pub const AUTO: CommitPolicy = CommitPolicy::Auto { interval: Duration::from_secs(5) };
+
+    pub(super) fn is_auto(self) -> bool {
+        matches!(self, CommitPolicy::Auto { .. })
+    }
 }
