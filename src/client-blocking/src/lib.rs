@@ -48,8 +48,8 @@ pub use plimsoll_client::{
     GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
     LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, PartitionCommit, PartitionDescription,
     PartitionIndex, PartitionState, ProducerOptions, Record, RecordError, Refusal, RequestError,
-    SendError, ServerError, ShardIndex, StartAt, Topic, TopicId, TopicPartition, Totals as Summary,
-    Visible, Watermarks, partition_of_key,
+    SendError, ServerError, ShardIndex, StartAt, Topic, TopicChanges, TopicId, TopicPartition,
+    TopicRetention, Totals as Summary, Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -42,7 +42,8 @@ pub use plimsoll_client::{
     DeliveryError, Doubt, Durability, DurabilityWanted, ErrorCode, Fate, Header, LinkOptions,
     NewRecord, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState,
     ProducerOptions, Record, RecordError, Refusal, RequestError, SendError, ServerError,
-    ShardIndex, StartAt, Topic, Totals as Summary, Visible, Watermarks, partition_of_key,
+    ShardIndex, StartAt, Topic, TopicChanges, TopicRetention, Totals as Summary, Visible,
+    Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -70,6 +70,7 @@ impl Storage {
         self.published(slot, batch, next);
         let header = plimsoll_batch::BatchHeader { base_offset: base, ..*batch.header() };
         self.note_producer(slot, &header, now.unix_ms);
+        self.retain(slot);
         self.schedule(slot, level, length as u64, now);
         Ok(Appended { base, next, is_duplicate: false })
     }

@@ -56,6 +56,7 @@ mod repair_steps;
 #[cfg(test)]
 mod repair_tests;
 mod replay;
+mod retention;
 mod running_crc;
 mod seed;
 mod span;
@@ -84,7 +85,7 @@ pub use entry::{
 };
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
-pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Slot};
+pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Retention, Slot};
 pub use index::{IndexEntry, SparseIndex};
 pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};

@@ -92,6 +92,7 @@ impl Storage {
         self.seeding = Seeding::Done;
         self.advance_checkpoint();
         self.sweep_all();
+        self.retain_all();
     }
 
     fn seed(&mut self, slot: Slot, id: PartitionId, recovered: RecoveredPartition) {
@@ -384,6 +385,7 @@ mod tests {
 
     use super::*;
     use crate::frame::Sequence;
+    use crate::identity::Retention;
     use crate::recovered::Place;
     use crate::{DataDirId, Journal, StorageConfig};
 
@@ -428,6 +430,7 @@ mod tests {
             segment_bytes: 16 << 20,
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         let slots = ids.map(|id| storage.open_partition(id, settings));
         storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });

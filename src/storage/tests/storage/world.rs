@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use plimsoll_batch::Offset;
 use plimsoll_sim::{Clock, Random, Survival, copy_of};
 use plimsoll_storage::{
-    Lent, Notice, PartitionConfig, PartitionId, ReadError, ReadId, Slot, StartupError, Storage,
+    Lent, Notice, PartitionConfig, PartitionId, ReadError, ReadId, Retention, Slot, StartupError,
+    Storage,
 };
 
 use crate::machine::{Issuer, Machine};
@@ -90,6 +91,7 @@ pub(crate) const CONFIG: PartitionConfig = PartitionConfig {
     segment_bytes: 256 << 10,
     batch_bytes_max: 1 << 20,
     flush_interval: std::time::Duration::from_millis(100),
+    retention: Retention::UNLIMITED,
 };
 
 pub(crate) fn id(topic: u32, partition: u32) -> PartitionId {
@@ -184,7 +186,8 @@ impl World {
         let now = self.clock.now.monotonic;
         let due = life.shards.iter().filter_map(Storage::poll_timeout).min();
         let Some(due) = due else { return Ok(false) };
-        self.clock.advance(due.since(now));
+        self.advance(due.since(now));
+        let Some(life) = &mut self.life else { return Ok(false) };
         for storage in &mut life.shards {
             if storage.poll_timeout().is_some_and(|due| due <= self.clock.now.monotonic) {
                 storage.handle_timeout(self.clock.now);
@@ -192,6 +195,24 @@ impl World {
         }
         self.pump();
         Ok(true)
+    }
+
+    /// Lets time go by, with nobody looking.
+    pub(crate) fn advance(&mut self, passed: std::time::Duration) {
+        self.clock.advance(passed);
+        for partition in self.model.values_mut() {
+            partition.now_ms = self.clock.now.unix_ms;
+        }
+    }
+
+    /// Other settings for a partition.
+    pub(crate) fn set_config(&mut self, id: PartitionId, config: PartitionConfig) {
+        let now = self.clock.now;
+        let partition = self.model.get_mut(&id).expect("in the model");
+        partition.config = config;
+        let life = self.life.as_mut().expect("a life has begun");
+        let (shard, slot) = life.slots[&id];
+        life.shards[shard].set_config(slot, config, now);
     }
 
     /// Lets everything come to rest. What was appended is on disk then.

@@ -1,7 +1,7 @@
 //! What a start must have, by the acknowledgements of the lives before.
 
 use plimsoll_batch::{Batches, Offset};
-use plimsoll_storage::{Cursor, Level, PartitionId};
+use plimsoll_storage::{Cursor, Level, PartitionId, ReadError};
 
 use super::{Cut, World};
 
@@ -65,6 +65,12 @@ impl World {
             let lent = match self.read_once(shard, slot, cursor, Level::Memory, 300_000)? {
                 Ok(Some(lent)) => lent,
                 Ok(None) => break,
+                // It went by itself meanwhile.
+                Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
+                    cursor = Cursor::at(start);
+                    kept = self.model[&id].batches.partition_point(|batch| batch.next <= start);
+                    continue;
+                }
                 Err(error) => panic!("{id}: {error}"),
             };
             let life = self.life.as_mut().expect("a life has begun");
