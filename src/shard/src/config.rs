@@ -1,8 +1,8 @@
 //! What the server tells a shard at its start. Every limit of a shard is here.
 //!
 //! Nothing here changes while the shard runs. What a newcomer gets wrong: limits are of one shard,
-//! except where they say otherwise (`partitions_max`). Settings of a topic are its own: here are those
-//! of a new one that does not say.
+//! except where they say otherwise (`partitions_max`). A topic has settings of its own: here are
+//! those of a new one that does not say.
 
 use alloc::string::String;
 use core::time::Duration;

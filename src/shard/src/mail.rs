@@ -70,7 +70,8 @@ pub(crate) enum Letter {
     TopicAltered(Arc<Topic>),
     /// From shard 0: the topic is gone, durably.
     TopicRemoved { topic: u32 },
-    /// To shard 0: the last `TopicOpened`, `TopicAltered` or `TopicRemoved` of this topic has been carried out.
+    /// To shard 0: the last `TopicOpened`, `TopicAltered` or `TopicRemoved` of this topic has been
+    /// carried out.
     TopicSettled { topic: u32 },
     /// To shard 0: recovery's findings are durable in this shard's journal.
     Seeded,

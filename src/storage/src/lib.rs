@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod age_clock;
 mod anchor;
 mod append;
 mod arena_image;
@@ -72,6 +73,7 @@ mod verify_journal;
 mod verify_segment;
 #[cfg(test)]
 mod verify_tests;
+mod written;
 
 pub use anchor::Anchor;
 pub use append::Appended;
@@ -114,3 +116,4 @@ pub use trim::TrimError;
 // What `DataFiles` speaks; its implementors need no other crate of ours.
 pub use plimsoll_device::{IoError, IoErrorKind};
 pub use verify::{DataFiles, Finding, VerifyError, VerifySummary, verify};
+pub use written::{Written, WrittenSpan};

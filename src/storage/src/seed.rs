@@ -79,6 +79,7 @@ impl Storage {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
         self.rest_begins(now);
+        self.begin_age_clock(now);
         self.feed();
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
@@ -108,6 +109,7 @@ impl Storage {
         // a file is in a directory that was made durable before.
         partition.directory_ready = partition.sealed.len() >= recovered.runs.len();
         partition.active = recovered.active;
+        partition.active_written = recovered.active_written;
         partition.first_planned = partition.first_segment();
         let offset = recovered.next_offset;
         let point = Point { offset, segment: recovered.active, position: end };
@@ -258,7 +260,9 @@ impl Storage {
             self.roll_if_full(feed.slot, batch.len() as u64);
             let Ok(span) = self.span_with_room(feed.slot, batch.len()) else { return false };
             self.memory.append(span, (batch, header.crc), (base, next), |_| {});
+            let written = self.age_clock.written();
             let partition = self.partition_mut(feed.slot);
+            partition.active_written.note(written, partition.published.position == 0);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;
             self.note_producer(feed.slot, &header, self.producers.now_ms());

@@ -14,6 +14,7 @@ use plimsoll_device::{
     OpenMode,
 };
 
+use crate::age_clock::AgeClock;
 use crate::arena_layout::ArenaHeader;
 use crate::commit::Commit;
 use crate::describe::StorageCounters;
@@ -87,6 +88,9 @@ pub struct Storage {
     /// Partitions whose start moves with the next frame.
     pub(crate) trims: VecDeque<Slot>,
     pub(crate) due: BTreeSet<(Instant, Slot)>,
+    /// When to look for old segments.
+    pub(crate) ages: BTreeSet<(Instant, Slot)>,
+    pub(crate) age_clock: AgeClock,
     /// Oldest frame needed, by partition.
     pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
     /// Partitions older than this are being logged anew.
@@ -231,6 +235,8 @@ impl Storage {
             leases_void: VecDeque::new(),
             trims: VecDeque::new(),
             due: BTreeSet::new(),
+            ages: BTreeSet::new(),
+            age_clock: AgeClock::default(),
             by_oldest: BTreeSet::new(),
             checkpoint_to: None,
             anchor: AnchorState::Idle,
@@ -299,7 +305,7 @@ impl Storage {
 
     /// Takes in the end of a disk operation.
     pub fn handle(&mut self, completion: DiskCompletion, now: Now) {
-        self.clock = now.monotonic;
+        self.look_at_clocks(now);
         self.handle_one(completion);
         self.handle_refused();
     }
@@ -338,7 +344,8 @@ impl Storage {
 
     /// Takes in that the instant of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.clock = now.monotonic;
+        self.look_at_clocks(now);
+        self.retain_due();
         while let Some(&(due, slot)) = self.due.first()
             && due <= now.monotonic
         {
@@ -355,7 +362,8 @@ impl Storage {
     /// When `handle_timeout` is wanted next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
-        [due, self.disk_full].into_iter().flatten().min()
+        let age = self.ages.first().map(|(due, _)| *due);
+        [due, age, self.disk_full].into_iter().flatten().min()
     }
 
     /// The next operation for the machine.

@@ -1,8 +1,8 @@
 //! Topics: requests about them, on any shard, and their partitions, on the shards that own them.
 //!
-//! Creating, altering and deleting is shard 0's work (`metadata.rs`); here it is asked for and carried out.
-//! What a newcomer gets wrong: every shard knows every topic, but has a `Partition` only for those
-//! that it owns.
+//! Creating, altering and deleting is shard 0's work (`metadata.rs`); here it is asked for and
+//! carried out. What a newcomer gets wrong: every shard knows every topic, but has a `Partition`
+//! only for those that it owns.
 
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;

@@ -58,6 +58,8 @@ pub(crate) struct Life {
     pub(crate) failed: BTreeSet<usize>,
     pub(crate) removing: BTreeSet<PartitionId>,
     pub(crate) rooms: usize,
+    pub(crate) leaps: usize,
+    pub(crate) leaps_believed: usize,
     pub(crate) disk_rooms: usize,
     pub(crate) reads: BTreeMap<(usize, ReadId), Result<Lent, ReadError>>,
     pub(crate) located: BTreeMap<(usize, ReadId), Result<Offset, ReadError>>,
@@ -205,6 +207,23 @@ impl World {
         }
     }
 
+    /// Lets so much time go by, a second at a time.
+    pub(crate) fn settle_for(&mut self, time: std::time::Duration) {
+        let until = self.clock.now.monotonic + time;
+        while self.clock.now.monotonic < until {
+            while self.machine.disk.pending() > 0 {
+                self.step().expect("nothing cuts it");
+            }
+            self.advance(std::time::Duration::from_secs(1));
+            let now = self.clock.now;
+            for storage in &mut self.life().shards {
+                storage.handle_timeout(now);
+            }
+            self.pump();
+        }
+        self.check_marks();
+    }
+
     /// Other settings for a partition.
     pub(crate) fn set_config(&mut self, id: PartitionId, config: PartitionConfig) {
         let now = self.clock.now;
@@ -336,6 +355,8 @@ fn note(parts: Parts<'_>, model: &mut BTreeMap<PartitionId, Partition>, notice: 
                 partition.saw(life.shards[shard].watermarks(slot));
             }
         }
+        Notice::ClockLeapt { .. } => life.leaps += 1,
+        Notice::ClockBelieved { .. } => life.leaps_believed += 1,
         Notice::Room => life.rooms += 1,
         Notice::DiskHasRoom => life.disk_rooms += 1,
         Notice::Failed(_) => assert!(life.failed.insert(shard), "a failure is told once"),
