@@ -64,7 +64,7 @@ fn produce(world: &mut World, partition: u32, batches: u32) {
         let handle = plimsoll_wire::Handle(0);
         let produce = plimsoll_wire::Produce { handle, durability, also: None, batch: &batch };
         let frame = encoded(|out| {
-            produce.encode(CorrelationId(100 + number), out).unwrap();
+            assert_eq!(produce.encode(CorrelationId(100 + number), out), Ok(()));
         });
         world.send(socket, &frame);
     }
@@ -137,7 +137,7 @@ fn what_cannot_be_altered_is_refused_and_changes_nothing() {
     assert_eq!(settings(&mut world, socket, true), before);
 }
 
-/// Timers of an idle server: none without retention, one a shard with it, and none when all is gone.
+/// Timers of an idle server: none without retention, and none when all is gone.
 #[test]
 fn an_idle_topic_ages_and_what_does_not_age_sets_no_timer() {
     let mut world = World::new(2);

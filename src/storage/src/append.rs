@@ -228,7 +228,7 @@ impl Storage {
         self.counters.appended_batches += 1;
         self.counters.appended_records += u64::from(batch.header().record_count());
         self.counters.appended_bytes += length;
-        let written = self.age_clock.written();
+        let written = self.aging.clock.written();
         let partition = self.partition_mut(slot);
         let base = partition.published;
         partition.active_written.note(written, base.position == 0);

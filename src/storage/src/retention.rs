@@ -5,13 +5,14 @@
 //! data ages has one timer, for its next segment. What a newcomer gets wrong: only sealed segments
 //! go, so that one that takes data is sealed when it has done so for a quarter of the age.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use plimsoll_batch::Offset;
-use plimsoll_device::Now;
+use plimsoll_device::{Instant, Now};
 
-use crate::age_clock::ClockNews;
+use crate::age_clock::{AgeClock, ClockNews};
 use crate::identity::{PartitionConfig, Retention, Slot};
 use crate::limits::{AGES_A_TURN, SEGMENTS_MAX};
 use crate::notice::Notice;
@@ -21,6 +22,14 @@ use crate::written::{Written, WrittenSpan};
 
 /// A segment takes data for this part of the age at most.
 const SEALED_AFTER_PARTS: i64 = 4;
+
+/// What of the log ages, and by which clock.
+#[derive(Default)]
+pub(crate) struct Aging {
+    pub(crate) clock: AgeClock,
+    /// When to look for old segments of which partition.
+    pub(crate) due: BTreeSet<(Instant, Slot)>,
+}
 
 impl Storage {
     /// New settings of a partition; they count from now on, the size of segments for those that are
@@ -57,7 +66,7 @@ impl Storage {
     /// Looks at those whose next segment is old by now, at most so many at once.
     pub(crate) fn retain_due(&mut self) {
         for _ in 0..AGES_A_TURN {
-            match self.ages.first() {
+            match self.aging.due.first() {
                 Some(&(due, slot)) if due <= self.clock => self.retain_by_age(slot),
                 _ => return,
             }
@@ -67,7 +76,7 @@ impl Storage {
     /// What the clocks say now; with every input.
     pub(crate) fn look_at_clocks(&mut self, now: Now) {
         self.clock = now.monotonic;
-        if let Some(news) = self.age_clock.observe(now) {
+        if let Some(news) = self.aging.clock.observe(now) {
             self.tell_clock(news);
         }
     }
@@ -76,7 +85,7 @@ impl Storage {
     pub(crate) fn begin_age_clock(&mut self, now: Now) {
         let newest = self.by_id.values().map(|slot| self.partition(*slot).newest_written());
         let newest = newest.max().unwrap_or(Written::UNKNOWN);
-        if let Some(news) = self.age_clock.begin(newest, now) {
+        if let Some(news) = self.aging.clock.begin(newest, now) {
             self.tell_clock(news);
         }
     }
@@ -90,10 +99,11 @@ impl Storage {
                 ClockNews::Believed(by_ms) => Notice::ClockBelieved { by_ms },
             });
         }
-        let slots: Vec<Slot> = core::mem::take(&mut self.ages).into_iter().map(|it| it.1).collect();
+        let slots: Vec<Slot> =
+            core::mem::take(&mut self.aging.due).into_iter().map(|it| it.1).collect();
         for slot in slots {
             self.partition_mut(slot).age_due = Some(self.clock);
-            self.ages.insert((self.clock, slot));
+            self.aging.due.insert((self.clock, slot));
         }
     }
 
@@ -121,14 +131,14 @@ impl Storage {
     fn retain_by_age(&mut self, slot: Slot) {
         self.forget_age(slot);
         let (Some(age), Some(now_ms)) =
-            (self.partition(slot).config.retention.age, self.age_clock.now_ms())
+            (self.partition(slot).config.retention.age, self.aging.clock.now_ms())
         else {
             return;
         };
         if self.keeps_everything(slot) {
             return;
         }
-        let written = self.age_clock.written();
+        let written = self.aging.clock.written();
         let partition = self.partition_mut(slot);
         partition.count_unknown_from(written);
         let ages = Ages { now_ms, age_ms: i64::try_from(age.as_millis()).unwrap_or(i64::MAX) };
@@ -146,16 +156,17 @@ impl Storage {
             let in_ms = u64::try_from(left_ms.max(1)).unwrap_or(1);
             let due = self.clock + Duration::from_millis(in_ms);
             // The earlier the clock is known to be right, the better.
-            let due = self.age_clock.leap_ends().map_or(due, |ends| ends.max(self.clock).min(due));
+            let due =
+                self.aging.clock.leap_ends().map_or(due, |ends| ends.max(self.clock).min(due));
             self.partition_mut(slot).age_due = Some(due);
-            self.ages.insert((due, slot));
+            self.aging.due.insert((due, slot));
         }
     }
 
     /// The partition has no timer.
     pub(crate) fn forget_age(&mut self, slot: Slot) {
         if let Some(due) = self.partition_mut(slot).age_due.take() {
-            self.ages.remove(&(due, slot));
+            self.aging.due.remove(&(due, slot));
         }
     }
 }

@@ -260,7 +260,7 @@ impl Storage {
             self.roll_if_full(feed.slot, batch.len() as u64);
             let Ok(span) = self.span_with_room(feed.slot, batch.len()) else { return false };
             self.memory.append(span, (batch, header.crc), (base, next), |_| {});
-            let written = self.age_clock.written();
+            let written = self.aging.clock.written();
             let partition = self.partition_mut(feed.slot);
             partition.active_written.note(written, partition.published.position == 0);
             partition.published.offset = next;

@@ -14,7 +14,6 @@ use plimsoll_device::{
     OpenMode,
 };
 
-use crate::age_clock::AgeClock;
 use crate::arena_layout::ArenaHeader;
 use crate::commit::Commit;
 use crate::describe::StorageCounters;
@@ -34,6 +33,7 @@ use crate::producer_books::ProducerBooks;
 use crate::read_job::ReadJob;
 use crate::recovered::RecoveredPartition;
 use crate::remove::Removal;
+use crate::retention::Aging;
 use crate::seed::Feed;
 use crate::span::{SpanId, SpanMemory};
 use crate::spill::Stored;
@@ -88,9 +88,7 @@ pub struct Storage {
     /// Partitions whose start moves with the next frame.
     pub(crate) trims: VecDeque<Slot>,
     pub(crate) due: BTreeSet<(Instant, Slot)>,
-    /// When to look for old segments.
-    pub(crate) ages: BTreeSet<(Instant, Slot)>,
-    pub(crate) age_clock: AgeClock,
+    pub(crate) aging: Aging,
     /// Oldest frame needed, by partition.
     pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
     /// Partitions older than this are being logged anew.
@@ -198,7 +196,6 @@ impl Storage {
     /// # Panics
     /// When the arena is smaller than [`ARENA_BYTES_MIN`](crate::ARENA_BYTES_MIN).
     pub fn new(config: StorageConfig, arena: Arena) -> Self {
-        assert!(arena.length_bytes() >= crate::limits::ARENA_BYTES_MIN, "the arena is too small");
         let header = arena_header(&config, arena.length_bytes() as u64);
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
@@ -235,8 +232,7 @@ impl Storage {
             leases_void: VecDeque::new(),
             trims: VecDeque::new(),
             due: BTreeSet::new(),
-            ages: BTreeSet::new(),
-            age_clock: AgeClock::default(),
+            aging: Aging::default(),
             by_oldest: BTreeSet::new(),
             checkpoint_to: None,
             anchor: AnchorState::Idle,
@@ -362,7 +358,7 @@ impl Storage {
     /// When `handle_timeout` is wanted next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
-        let age = self.ages.first().map(|(due, _)| *due);
+        let age = self.aging.due.first().map(|(due, _)| *due);
         [due, age, self.disk_full].into_iter().flatten().min()
     }
 
@@ -473,6 +469,8 @@ fn take_runs(memory: &mut SpanMemory) -> (Vec<SpanId>, SpanId, SpanId) {
 }
 
 fn arena_header(config: &StorageConfig, length_bytes: u64) -> ArenaHeader {
+    let least = crate::limits::ARENA_BYTES_MIN as u64;
+    assert!(length_bytes >= least, "the arena is too small");
     ArenaHeader {
         boot_id: config.boot_id,
         data_dir: config.data_dir,
