@@ -47,7 +47,8 @@ pub use plimsoll_client::{
     LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
     PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
     RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
-    TopicId, TopicPartition, Totals as Summary, Visible, Watermarks, partition_of_key,
+    TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Visible, Watermarks,
+    partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

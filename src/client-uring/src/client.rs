@@ -14,7 +14,7 @@ use plimsoll_client::{
     AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
     GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
     PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
-    Visible,
+    TopicChanges, Visible,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -179,6 +179,15 @@ impl Client {
             AdminReply::Created { topic_id } => Ok(topic_id),
             _ => Err(self.error(RequestError::UnexpectedReply)),
         }
+    }
+
+    /// Gives a topic other settings, durably; every shard goes by them when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses (it does not exist, or a setting is not allowed) or cannot be asked.
+    pub async fn alter_topic(&self, changes: &TopicChanges<'_>) -> Result<(), AdminError> {
+        self.ask(&AdminRequest::AlterTopic(*changes)).await.map(drop)
     }
 
     /// Deletes a topic and its records, durably.

@@ -12,7 +12,7 @@ use core::time::Duration;
 use plimsoll_batch::{Batches, Offset};
 use plimsoll_storage::{
     Cursor, Lent, Level, OFFSETS_PARTITIONS, PartitionConfig, PartitionId, ReadError, ReadOutcome,
-    Slot,
+    Retention, Slot,
 };
 use plimsoll_wire::{CommittedOffset, CorrelationId, ErrorCode, MemberId, TopicPartition};
 
@@ -90,6 +90,7 @@ impl Shard {
             segment_bytes: SEGMENT_BYTES,
             batch_bytes_max: BATCH_BYTES_MAX + (64 << 10),
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         for partition in 0..OFFSETS_PARTITIONS {
             let id = PartitionId { topic: PartitionId::OFFSETS_TOPIC, partition };
