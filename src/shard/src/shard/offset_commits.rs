@@ -5,6 +5,7 @@
 //! order of two commits does not matter, because an offset only goes forward.
 
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, Offset};
@@ -212,6 +213,10 @@ impl Shard {
         let partition = partition_of(group).partition;
         let closed = || Problem::new(ErrorCode::Overloaded, "the offsets are not open here");
         let slot = self.offset_logs.get(&partition).ok_or_else(closed)?.slot;
+        if let Some(failure) = self.storage.failure() {
+            // Also where nothing is to be written: what was written before may never be on disk.
+            return Err(Problem::new(ErrorCode::DiskFailed, failure.to_string()));
+        }
         let name = self.groups.ensure(group).name();
         let appended = self.append_changes((&name, partition), slot, changes);
         if let Err(problem) = appended {
