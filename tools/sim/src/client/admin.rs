@@ -192,23 +192,7 @@ impl Admins {
             }
             (Task::FindPassing(..), Err(_)) => true,
             (Task::List, Ok(AdminReply::Topics(topics))) => {
-                self.listed = topics.iter().map(|topic| topic.name.clone()).collect();
-                for number in 0..self.plans.len() {
-                    let name = name_of(number);
-                    let found = topics.iter().find(|topic| topic.name == name);
-                    match (found, self.topics.get(&number)) {
-                        (Some(found), Some(known)) if found.id != known.id => {
-                            ledger.violate(format!("{name} has another id: {found:?}"));
-                        }
-                        (Some(found), _) => drop(self.topics.insert(number, found.clone())),
-                        // The record of its creation was in the frame that rotted, and the server
-                        // has said so: no topic is created before a repair.
-                        (None, _) if ledger.is_damaged => {
-                            ledger.remark(|| format!("{name} went with a damaged journal"));
-                        }
-                        (None, _) => ledger.violate(format!("{name} is not there any more")),
-                    }
-                }
+                self.take_list(&topics, ledger);
                 true
             }
             (Task::Describe(topic), Ok(AdminReply::Partitions(partitions))) => {
@@ -245,6 +229,27 @@ impl Admins {
             self.next_try = now;
         } else {
             self.next_try = now + RETRY;
+        }
+    }
+
+    /// The topics of the scenario are there, and are those that they were.
+    fn take_list(&mut self, topics: &[Topic], ledger: &mut Ledger) {
+        self.listed = topics.iter().map(|topic| topic.name.clone()).collect();
+        for number in 0..self.plans.len() {
+            let name = name_of(number);
+            let found = topics.iter().find(|topic| topic.name == name);
+            match (found, self.topics.get(&number)) {
+                (Some(found), Some(known)) if found.id != known.id => {
+                    ledger.violate(format!("{name} has another id: {found:?}"));
+                }
+                (Some(found), _) => drop(self.topics.insert(number, found.clone())),
+                // The record of its creation was in the frame that rotted, and the server
+                // has said so: no topic is created before a repair.
+                (None, _) if ledger.is_damaged => {
+                    ledger.remark(|| format!("{name} went with a damaged journal"));
+                }
+                (None, _) => ledger.violate(format!("{name} is not there any more")),
+            }
         }
     }
 }

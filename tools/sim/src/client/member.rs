@@ -93,10 +93,9 @@ impl MemberClient {
         let Some(app) = self.current.take() else { return };
         ledger.groups[self.group].let_go(self.seat);
         let goes = match self.random.below(4) {
-            0 | 1 => Goes::Dies,
-            2 => Goes::Leaves,
+            0 => Goes::Leaves,
             // Without a name nobody could tell that it was replaced.
-            _ if self.plan.is_static => Goes::LivesOn,
+            1 | 2 if self.plan.is_static => Goes::LivesOn,
             _ => Goes::Dies,
         };
         let waits = [0, 0, 20, 800][self.random.below(4) as usize];

@@ -33,7 +33,9 @@ pub(super) fn make(scenario: &mut Scenario) {
         for _ in 0..random.below(acts_max) {
             let what = match random.below(100) {
                 0..20 => What::DescribeGroup { group: random.below(groups) as usize },
-                20..30 => What::Nothing,
+                20..27 => What::Nothing,
+                // Commits are under way for long, while members come and go.
+                27..35 => What::DiskPause { ms: 1 + random.below(200) as u32 },
                 _ => on_a_member(random, (first, members)),
             };
             let at = random.below(life.acts.len() as u64 + 1) as usize;

@@ -148,7 +148,8 @@ impl World<'_> {
         let pending = self.disk.pending();
         format!(
             "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
-             operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the disk, shards {stats:?}"
+             operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
+             disk, shards {stats:?}"
         )
     }
 
