@@ -63,6 +63,9 @@ pub struct ShardLimits {
     pub group_members_max: usize,
     /// Committed offsets of all groups of this shard.
     pub committed_offsets_max: usize,
+    /// By how much a log of committed offsets grows, at least, before what still counts in it is
+    /// written again and the rest goes.
+    pub offset_log_fresh_bytes_min: u64,
 }
 
 impl Default for ShardLimits {
@@ -82,6 +85,7 @@ impl Default for ShardLimits {
             groups_max: 10_000,
             group_members_max: 50_000,
             committed_offsets_max: 1_000_000,
+            offset_log_fresh_bytes_min: 4 << 20,
         }
     }
 }

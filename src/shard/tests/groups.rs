@@ -142,6 +142,26 @@ fn a_commit_is_answered_only_when_it_is_on_disk() {
     assert_eq!(world.answers(socket), [(7, ends.clone()), (8, ends)]);
 }
 
+/// Under `before` two members would else be handed the same records: the one whose commit is on its
+/// way, and the one that begins where the group was before it.
+#[test]
+fn a_partition_is_given_on_only_when_the_commits_of_its_holder_are_on_disk() {
+    let (mut world, socket) = with_topic(1, 1);
+    let named = JoinGroup { instance: "i", ..join("g") };
+    let member = joined(&mut world, socket, &named);
+    world.disks_stand_still = true;
+    world.send(socket, &encoded(|out| commit(&member, 0, 5).encode(CorrelationId(7), out)));
+    let next = world.hello(0);
+    let other = joined(&mut world, next, &named);
+    assert_eq!(other.assigned, Some(vec![]), "not from where its predecessor began");
+    world.disks_stand_still = false;
+    world.run();
+    let taken = Answer::Committed(vec![(partition(0), None, Some(5))]);
+    assert_eq!(world.answers(socket), [(7, taken)]);
+    let [(0, Answer::Member(told))] = &world.answers(next)[..] else { panic!("told") };
+    assert_eq!(told.assigned, Some(vec![(0, Some(5))]));
+}
+
 #[test]
 fn a_committed_offset_never_goes_back_but_by_a_reset_of_an_empty_group() {
     let (mut world, socket) = with_topic(2, 1);
