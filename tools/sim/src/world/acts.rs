@@ -54,11 +54,11 @@ impl World<'_> {
                 self.disk.faults.no_space = full && self.is_serving();
             }
             What::Fault { kind, nth } => self.place_fault(kind, nth),
-            What::Passing { bytes } => {
+            What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);
                 self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
-                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes));
+                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes, lasts_ms));
                 self.admins.tasks.push_back(Task::DeletePassing(name));
             }
         }
