@@ -202,8 +202,7 @@ impl Storage {
         let Some(id) = self.memory.take_span(&new) else {
             panic!("the arena is too small for what recovery found")
         };
-        let range = self.memory.range(id, 0, header.carried);
-        self.memory.arena_mut().bytes_mut(range).copy_from_slice(&run.bytes);
+        self.memory.carry_in(id, &run.bytes);
         if sealed {
             self.memory.close(id, true);
         }

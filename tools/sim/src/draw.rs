@@ -157,7 +157,15 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         9 => End::Power(Survival::Newest),
         _ => End::Power(Survival::Random),
     };
-    Life { shards, acts, cut_after, cut_at_flush: None, cut_at_served_flush: None, end }
+    Life {
+        shards,
+        acts,
+        cut_after,
+        cut_at_flush: None,
+        cut_at_served_flush: None,
+        cut_at_append: None,
+        end,
+    }
 }
 
 fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
@@ -173,7 +181,8 @@ fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
     } else if drawn < character.network_permille + character.disk_permille {
         on_the_disk(random, character)
     } else if drawn > 990 {
-        What::Passing { bytes: [8, 1_000, 40_000][random.below(3) as usize] }
+        let bytes = [8, 1_000, 40_000][random.below(3) as usize];
+        What::Passing { bytes, lasts_ms: 0 }
     } else {
         append(random, character, cast)
     };

@@ -168,6 +168,8 @@ pub struct Life {
     pub cut_at_flush: Option<u64>,
     /// As `cut_at_flush`, counted from when the server serves.
     pub cut_at_served_flush: Option<u64>,
+    /// The end comes within the stores to an arena that follow so many appends.
+    pub cut_at_append: Option<u64>,
     /// How it ends.
     pub end: End,
 }
@@ -268,6 +270,8 @@ pub enum What {
     Passing {
         /// How much is written: a record of so many bytes, some times.
         bytes: u32,
+        /// How long it is there before it goes.
+        lasts_ms: u32,
     },
 }
 
@@ -370,9 +374,10 @@ impl fmt::Display for Scenario {
             writeln!(f, "{assignor:?}, {session_timeout_ms} ms: {:?}", members[seat])?;
         }
         for (number, life) in self.lives.iter().enumerate() {
-            let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, end } = life;
+            let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, .. } = life;
             write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, at flush ")?;
-            writeln!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, {end:?}")?;
+            write!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, ")?;
+            writeln!(f, "within append {:?}, {:?}", life.cut_at_append, life.end)?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }

@@ -87,6 +87,10 @@ impl Shrinking {
             if candidate.lives[life].cut_at_served_flush.take().is_some() {
                 self.offer(candidate);
             }
+            let mut candidate = self.best.clone();
+            if candidate.lives[life].cut_at_append.take().is_some() {
+                self.offer(candidate);
+            }
         }
     }
 

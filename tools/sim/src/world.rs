@@ -72,6 +72,8 @@ struct World<'a> {
     ledger: Ledger,
     order: Random,
     time: Random,
+    /// Between which stores processes die.
+    stores: Random,
     /// Until when the disk completes nothing.
     disk_rests_until: Instant,
     /// Until when the disk holds back what is written to the fronts of files.
@@ -126,6 +128,7 @@ impl<'a> World<'a> {
             ledger,
             order: random.stream("order"),
             time: random.stream("time"),
+            stores: random.stream("stores"),
             disk_rests_until: Instant::ORIGIN,
             fronts_held_until: None,
             silent: Vec::new(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_client::{
     Admin, AdminReply, AdminRequest, ErrorCode, GroupInfo, IncomingFrames, Instant, NewTopic,
-    PartitionDescription, Topic,
+    PartitionDescription, Topic, TopicRetention,
 };
 use plimsoll_sim::{ClientId, Network};
 
@@ -29,8 +29,8 @@ pub(crate) enum Task {
     Create(usize),
     /// A topic is to be created, under this name.
     CreatePassing(String),
-    /// Where it lives; then so many bytes are written to it.
-    FindPassing(String, u32),
+    /// Where it lives; then so many bytes are written to it, and it lasts for so many milliseconds.
+    FindPassing(String, u32, u32),
     /// It is to go.
     DeletePassing(String),
     /// What is known of all topics.
@@ -159,7 +159,7 @@ impl Admins {
                 AdminRequest::CreateTopic(new)
             }
             Task::DeletePassing(name) => AdminRequest::DeleteTopic { topic: name },
-            Task::FindPassing(name, _) => AdminRequest::Metadata { topics: vec![name.as_str()] },
+            Task::FindPassing(name, ..) => AdminRequest::Metadata { topics: vec![name.as_str()] },
             Task::List => AdminRequest::Metadata { topics: Vec::new() },
             Task::Describe(topic) => {
                 name = name_of(*topic);
@@ -181,13 +181,15 @@ impl Admins {
         let Some(reply) = connection.admin.poll_reply() else { return };
         let Some(Asked { task, groups, .. }) = connection.asked.take() else { return };
         ledger.remark(|| format!("{task:?} is answered {reply:?}"));
+        let mut rest = Duration::ZERO;
         let is_done = match (&task, reply) {
             (Task::Create(_) | Task::CreatePassing(_), Ok(AdminReply::Created { .. })) => true,
             (Task::DeletePassing(name), Ok(AdminReply::Done)) => {
                 self.deleted.push(name.clone());
                 true
             }
-            (Task::FindPassing(_, bytes), Ok(AdminReply::Topics(topics))) => {
+            (Task::FindPassing(_, bytes, lasts_ms), Ok(AdminReply::Topics(topics))) => {
+                rest = Duration::from_millis(u64::from(*lasts_ms));
                 self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
                 true
             }
@@ -227,7 +229,7 @@ impl Admins {
         };
         if is_done {
             self.tasks.pop_front();
-            self.next_try = now;
+            self.next_try = now + rest;
         } else {
             self.next_try = now + RETRY;
         }

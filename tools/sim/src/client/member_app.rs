@@ -114,7 +114,7 @@ impl MemberApp {
 
     /// What it may hand out.
     pub(crate) fn assigned(&self) -> BTreeSet<u32> {
-        self.session.assigned().collect()
+        self.session.assigned().map(|(_, partition)| partition).collect()
     }
 
     pub(crate) fn is_ready(&self, network: &Network, now: Instant, reads: bool) -> bool {
@@ -239,7 +239,7 @@ impl MemberApp {
             None => return false,
             Some(GroupEvent::Delivered(batches)) => self.current = Some(batches),
             Some(GroupEvent::Failed { .. }) => self.has_failed = true,
-            Some(GroupEvent::Revoked { partitions } | GroupEvent::Lost { partitions, .. }) => {
+            Some(GroupEvent::Revoked { partitions, .. } | GroupEvent::Lost { partitions, .. }) => {
                 self.done.retain(|partition, _| !partitions.contains(partition));
             }
             Some(_) => {}

@@ -57,11 +57,11 @@ impl World<'_> {
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
-            What::Passing { bytes } => {
+            What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);
                 self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
-                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes));
+                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes, lasts_ms));
                 self.admins.tasks.push_back(Task::DeletePassing(name));
             }
         }
