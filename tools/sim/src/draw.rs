@@ -4,6 +4,7 @@
 //! gets wrong: a choice that is drawn evenly for every act gives runs that are all alike, so the
 //! shares themselves are drawn first.
 
+mod groups;
 mod special;
 
 use plimsoll_sim::{Random, Survival};
@@ -37,8 +38,11 @@ pub fn draw(seed: u64) -> Scenario {
         let flushes = [10, 40, 160][random.below(3) as usize];
         life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
     }
-    let mut scenario = Scenario { seed, settings, topics, producers, consumers, lives, rots };
+    let groups = Vec::new();
+    let mut scenario =
+        Scenario { seed, settings, topics, producers, consumers, groups, lives, rots };
     special::make(&mut scenario, random);
+    groups::make(&mut scenario);
     scenario
 }
 

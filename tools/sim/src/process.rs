@@ -195,6 +195,8 @@ impl Process {
             lent_bytes_max: configured / 4,
             forward_bytes_max: 1 << 20,
             outbox_max: 64,
+            // So that logs of offsets are shortened, also in a short life.
+            offset_log_fresh_bytes_min: 4 << 10,
             ..ShardLimits::default()
         };
         let shard = ShardConfig {

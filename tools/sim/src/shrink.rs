@@ -103,6 +103,13 @@ impl Shrinking {
                 break;
             }
         }
+        while !self.best.groups.is_empty() {
+            let mut candidate = self.best.clone();
+            candidate.groups.pop();
+            if !self.offer(candidate) {
+                break;
+            }
+        }
         for fault in [DiskFault::SyncDrops, DiskFault::ShortWrite] {
             let mut candidate = self.best.clone();
             let acts = candidate.lives.iter_mut().flat_map(|life| &mut life.acts);

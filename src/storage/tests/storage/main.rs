@@ -17,6 +17,7 @@ mod machine;
 mod model;
 mod partitions;
 mod producers;
+mod retention;
 mod segments;
 mod trimming;
 mod world;

@@ -140,8 +140,8 @@ fn flood(scenario: &mut Scenario, random: &mut Random) {
     scenario.lives[last] = life;
 }
 
-/// More than a whole journal, frame by frame, while no anchor becomes durable: the next start begins
-/// to read where the last one that did says.
+/// More than a whole journal, frame by frame, while no anchor becomes durable: the next start
+/// begins to read where the last one that did says.
 fn lap(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     let end = if random.chance(700) { power(random) } else { End::Kill };

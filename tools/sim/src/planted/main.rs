@@ -3,7 +3,8 @@
 //! Each patch of `tools/sim/planted` is applied to a copy of the work tree, the simulator is built
 //! there, and must find it within so many seeds; a bug that only the exhaustive cuts of storage
 //! find is caught, too, and so is one that no simulated machine can show and a test that its patch
-//! names finds on the real one. The tree without a bug must pass the same seeds: else nothing is proved.
+//! names finds on the real one. The tree without a bug must pass the same seeds: else nothing is
+//! proved.
 //!
 //! What a newcomer gets wrong: a bug that is not caught says nothing of the log. It says that the
 //! simulator is blind there, and so is everything that was believed because of it.

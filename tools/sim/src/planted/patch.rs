@@ -1,9 +1,9 @@
 //! The patches: each begins with a line that says what it plants, and one that says which promise
 //! that breaks.
 //!
-//! It reads and names them. A third line, `Caught-by:`, is for what a simulated machine cannot show:
-//! it names a test against the real one, as `cargo test` is told it. What a newcomer gets wrong: the order is that of the names, so that a
-//! number in front keeps what belongs together.
+//! It reads and names them. A third line, `Caught-by:`, is for what a simulated machine cannot
+//! show: it names a test against the real one, as `cargo test` is told it. What a newcomer gets
+//! wrong: the order is that of the names, so that a number in front keeps what belongs together.
 
 use std::path::{Path, PathBuf};
 

@@ -156,7 +156,7 @@ impl World<'_> {
     /// What had left the server is heard now, so that it is known before which loss it was said.
     fn hear_the_last(&mut self) {
         self.slow_until.fill(Instant::ORIGIN);
-        for client in 0..=self.producers.len() + self.consumers.len() {
+        for client in 0..=self.clients() {
             self.turn_client(client);
         }
     }
