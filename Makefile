@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive planted demo bench crash rot powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash rot powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -18,12 +18,12 @@ FLIPS ?= 20000
 PLANTED ?=
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 26
 
 build: ## the release binaries: plimsoll and its load generator
 	$(CARGO) build --release $(LOCKED) -p plimsoll-cli -p plimsoll-load
 
-check: format lint tidy purity test doc sim ## the gate: all of the next seven
+check: format lint tidy purity test doc sim planted-rotating ## the gate: the next eight
 
 format: ## is everything formatted?
 	$(CARGO) fmt --all --check
@@ -46,12 +46,17 @@ doc: ## the documentation, warnings are errors
 sim: ## whole servers on the simulated machine, SEEDS=N of them
 	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate -- --seeds $(SEEDS)
 
+# In a copy of the tree below target/planted, so that each bug costs a build of what it changes.
+planted-rotating: ## five of the planted bugs, others each day: the simulator must catch each
+	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate --bin plimsoll-planted -- \
+		--rotate 5 --no-control
+
 exhaustive: ## one life cut after every operation, each survivor alone and each lost alone
 	PLIMSOLL_EXHAUSTIVE=1 $(CARGO) test --release $(LOCKED) -p plimsoll-storage --test storage \
 		exhaustive -- --nocapture
 
-# Not part of the gate: each bug is a build of storage, shard and the simulator, and its seeds.
-planted: ## plants bugs in a copy of the tree, one by one: the simulator must catch each
+# Each bug is a build of storage, shard and the simulator, and its seeds: the gate has five of them.
+planted: ## all of the planted bugs, one by one, after the tree without one
 	$(CARGO) run --release $(LOCKED) --quiet -p plimsoll-simulate --bin plimsoll-planted -- $(PLANTED)
 
 demo: build ## load, kill -9, restart, count: one table, one verdict
