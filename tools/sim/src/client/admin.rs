@@ -149,8 +149,7 @@ impl Admins {
                     flush_interval_ms: plan.flush_interval_ms,
                     segment_bytes: plan.segment_bytes,
                     batch_bytes_max: 256 << 10,
-                    retention: TopicRetention::UNLIMITED,
-                    durability: None,
+                    ..NewTopic::default()
                 })
             }
             Task::CreatePassing(name) => {
