@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_client::{
     Admin, AdminReply, AdminRequest, ErrorCode, GroupInfo, IncomingFrames, Instant, NewTopic,
-    PartitionDescription, Topic, TopicRetention,
+    PartitionDescription, Topic,
 };
 use plimsoll_sim::{ClientId, Network};
 
