@@ -1,6 +1,6 @@
 //! The Plimsoll client on tokio-uring: io_uring, one thread.
 //!
-//! Two tasks for each connection, one connection for each shard in use, all decisions in
+//! One task for each connection, one connection for each shard in use, all decisions in
 //! `plimsoll-client`. Nothing here is `Send`: everything lives on the thread that runs
 //! `tokio_uring::start`. Produce frames are written out of the memory that they were built in.
 //!
@@ -26,30 +26,26 @@
 
 #![forbid(unsafe_code)]
 
-mod admin_connection;
-mod client;
-mod clock;
-mod consumer;
-mod engine;
-mod group_admin;
-mod group_consumer;
-mod producer;
-mod receipt;
+mod transport;
 
-pub use client::{Client, ClientBuilder};
-pub use consumer::Consumer;
-pub use group_consumer::GroupConsumer;
-pub use plimsoll_client::{
-    Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
-    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
-    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
-    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
-    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
-    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
-    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
-    RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
-    TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Visible, Watermarks,
-    partition_of_key,
-};
-pub use producer::Producer;
-pub use receipt::Receipt;
+pub use plimsoll_client_async::vocabulary::*;
+pub use transport::Uring;
+
+/// A server, known by its address. See [`plimsoll_client_async::Client`].
+pub type Client = plimsoll_client_async::Client<Uring>;
+
+/// The choices of a client. See [`plimsoll_client_async::ClientBuilder`].
+pub type ClientBuilder = plimsoll_client_async::ClientBuilder<Uring>;
+
+/// Reads one topic. See [`plimsoll_client_async::Consumer`].
+pub type Consumer = plimsoll_client_async::Consumer<Uring>;
+
+/// A member of a group that consumes one topic, or several. See
+/// [`plimsoll_client_async::GroupConsumer`].
+pub type GroupConsumer = plimsoll_client_async::GroupConsumer<Uring>;
+
+/// Sends records to one topic. See [`plimsoll_client_async::Producer`].
+pub type Producer = plimsoll_client_async::Producer<Uring>;
+
+/// A record that was taken; awaiting it gives the ack. See [`plimsoll_client_async::Receipt`].
+pub type Receipt = plimsoll_client_async::Receipt<Uring>;

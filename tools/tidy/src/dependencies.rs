@@ -10,7 +10,7 @@ use crate::names;
 use crate::violation::Report;
 
 /// Each folder below `src/` and the folders that it may use.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("batch", &[]),
     ("wire", &["batch"]),
     ("device", &[]),
@@ -21,8 +21,9 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("server", &["shard", "ring", "storage", "wire", "device"]),
     ("client", &["batch", "wire"]),
     ("client-blocking", &["client"]),
-    ("client-tokio", &["client"]),
-    ("client-uring", &["client"]),
+    ("client-async", &["client"]),
+    ("client-tokio", &["client-async", "client"]),
+    ("client-uring", &["client-async", "client"]),
     // `ring` for the probes of the host that `doctor` makes, `batch` and `wire` to show what is
     // in a file and in an answer.
     ("cli", &["server", "client-blocking", "storage", "ring", "batch", "wire"]),

@@ -5,28 +5,30 @@
 //! server.
 
 use crate::engine::{Driven, Engine};
-use crate::{ConsumeError, DeliveredBatch, Offset, Record};
 use plimsoll_client::{
-    Consumer as ConsumerSession, ConsumerEvent, DeliveredBatches, DeliveryError, Topic,
+    ConsumeError, Consumer as ConsumerSession, ConsumerEvent, DeliveredBatch, DeliveredBatches,
+    DeliveryError, Offset, Record, Topic,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Reads one topic, from as many partitions as it was asked for.
 ///
 /// What was handed out counts as consumed at the next call: then the server may send as much
 /// again. Every future here may be dropped before it is done: nothing is lost.
 #[derive(Debug)]
-pub struct Consumer {
-    engine: Rc<Engine<ConsumerSession>>,
+pub struct Consumer<T> {
+    engine: Arc<Engine<ConsumerSession>>,
     topic: Topic,
     current: Option<DeliveredBatches>,
     records: VecDeque<Result<Record, DeliveryError>>,
     positions: BTreeMap<u32, Offset>,
+    transport: PhantomData<T>,
 }
 
-impl Consumer {
-    pub(crate) fn new(engine: Rc<Engine<ConsumerSession>>) -> Consumer {
+impl<T> Consumer<T> {
+    pub(crate) fn new(engine: Arc<Engine<ConsumerSession>>) -> Consumer<T> {
         let topic = {
             let mut state = engine.lock();
             let now = engine.clock.now();
@@ -34,7 +36,8 @@ impl Consumer {
             state.session.topic().clone()
         };
         let (records, positions) = (VecDeque::new(), BTreeMap::new());
-        Consumer { engine, topic, current: None, records, positions }
+        let transport = PhantomData;
+        Consumer { engine, topic, current: None, records, positions, transport }
     }
 
     /// The topic.
@@ -127,7 +130,7 @@ impl Consumer {
     }
 }
 
-impl Drop for Consumer {
+impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
         let mut state = self.engine.lock();
         self.engine.close(&mut state);

@@ -5,10 +5,11 @@
 //! alive its tasks are.
 
 use crate::engine::{Driven, Engine};
-use crate::{CommitPolicy, CommitReport, DeliveredBatch, GroupError, GroupEvent, Offset, Record};
 use plimsoll_client::{
-    CommitId, GroupConsumer as GroupSession, Handed, Handout, Instant, PartitionName, Topic,
+    CommitId, CommitPolicy, CommitReport, DeliveredBatch, GroupConsumer as GroupSession,
+    GroupError, GroupEvent, Handed, Handout, Instant, Offset, PartitionName, Record, Topic,
 };
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +20,26 @@ use std::time::Duration;
 /// dropped says good-bye in the background, as long as its runtime runs. Every future here may be
 /// dropped before it is done: no record is lost.
 #[derive(Debug)]
-pub struct GroupConsumer {
+pub struct GroupConsumer<T> {
     engine: Arc<Engine<GroupSession>>,
     topics: Vec<Topic>,
     policy: CommitPolicy,
     handout: Handout,
+    transport: PhantomData<T>,
 }
 
-type Poll<T> = fn(&mut Handout, &mut GroupSession, Instant) -> Result<Handed<T>, GroupError>;
+type Poll<G> = fn(&mut Handout, &mut GroupSession, Instant) -> Result<Handed<G>, GroupError>;
 
-impl GroupConsumer {
-    pub(crate) fn new(engine: Arc<Engine<GroupSession>>) -> GroupConsumer {
+impl<T> GroupConsumer<T> {
+    pub(crate) fn new(engine: Arc<Engine<GroupSession>>) -> GroupConsumer<T> {
         let (topics, policy) = {
             let mut state = engine.lock();
             let now = engine.clock.now();
             engine.dial_due(&mut state, now);
             (state.session.topics().to_vec(), state.session.commit_policy())
         };
-        GroupConsumer { engine, topics, policy, handout: Handout::default() }
+        let (handout, transport) = (Handout::default(), PhantomData);
+        GroupConsumer { engine, topics, policy, handout, transport }
     }
 
     /// The topics.
@@ -160,7 +163,7 @@ impl GroupConsumer {
         failed.map_or(Ok(()), |report| Err(GroupError::NotCommitted(report)))
     }
 
-    async fn wait<T>(&mut self, poll: Poll<T>) -> Result<T, GroupError> {
+    async fn wait<G>(&mut self, poll: Poll<G>) -> Result<G, GroupError> {
         let GroupConsumer { engine, handout, .. } = self;
         handout.ask();
         loop {
@@ -242,7 +245,7 @@ impl Drop for Awaited<'_> {
     }
 }
 
-impl Drop for GroupConsumer {
+impl<T> Drop for GroupConsumer<T> {
     fn drop(&mut self) {
         self.begin_to_leave();
     }

@@ -4,31 +4,32 @@
 //! away, because an answer to an old question may still arrive on it.
 
 use crate::engine::{dial, io_fault};
+use crate::transport::Transport;
 use plimsoll_client::{
     Admin, AdminReply, AdminRequest, ConnectionFault, IncomingFrames, RequestError,
 };
+use std::fmt;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-#[derive(Debug)]
-pub(crate) struct AdminConnection {
-    stream: TcpStream,
+pub(crate) struct AdminConnection<T: Transport> {
+    reading: T::Reading,
+    writing: T::Writing,
     admin: Admin,
     incoming: IncomingFrames,
     timeout: Duration,
 }
 
-impl AdminConnection {
+impl<T: Transport> AdminConnection<T> {
     pub(crate) async fn open(
         address: &str,
         client_name: &str,
         connect_timeout: Duration,
         timeout: Duration,
-    ) -> Result<AdminConnection, RequestError> {
-        let stream = dial(address, connect_timeout).await.map_err(RequestError::Connection)?;
+    ) -> Result<AdminConnection<T>, RequestError> {
+        let dialled = dial::<T>(address, connect_timeout).await;
+        let (reading, writing) = dialled.map_err(RequestError::Connection)?;
         let (admin, incoming) = (Admin::new(client_name), IncomingFrames::new());
-        Ok(AdminConnection { stream, admin, incoming, timeout })
+        Ok(AdminConnection { reading, writing, admin, incoming, timeout })
     }
 
     /// Asks and waits. After [`RequestError::Connection`] the connection is of no more use.
@@ -49,7 +50,7 @@ impl AdminConnection {
         self.admin.ask(request);
         loop {
             while let Some(chunk) = self.admin.poll_transmit() {
-                let written = self.stream.write_all(&chunk).await;
+                let written = T::write(&mut self.writing, chunk).await;
                 written.map_err(|error| RequestError::Connection(io_fault(&error)))?;
             }
             while let Some(frame) = self.incoming.next_frame().map_err(RequestError::Connection)? {
@@ -58,11 +59,20 @@ impl AdminConnection {
             if let Some(reply) = self.admin.poll_reply() {
                 return reply.map_err(RequestError::Server);
             }
-            match self.stream.read(self.incoming.space()).await {
+            match T::read(&mut self.reading, &mut self.incoming).await {
                 Ok(0) => return Err(RequestError::Connection(ConnectionFault::ClosedByServer)),
-                Ok(bytes) => self.incoming.filled(bytes),
+                Ok(_) => {}
                 Err(error) => return Err(RequestError::Connection(io_fault(&error))),
             }
         }
+    }
+}
+
+impl<T: Transport> fmt::Debug for AdminConnection<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AdminConnection")
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }

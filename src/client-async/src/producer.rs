@@ -5,10 +5,11 @@
 
 use crate::engine::{Driven, Engine};
 use crate::receipt::{Receipt, SharedFate};
-use crate::{AckLevel, NewRecord, SendError};
 use plimsoll_client::{
-    AppendRejected, BatchId, Durability, LinkId, Producer as ProducerSession, Topic, Totals,
+    AckLevel, AppendRejected, BatchId, Durability, LinkId, NewRecord, Producer as ProducerSession,
+    SendError, Topic, Totals,
 };
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Sends records to one topic. Many tasks may use it at once.
@@ -16,21 +17,22 @@ use std::sync::Arc;
 /// [`close`](Producer::close) it to be sure of everything; a producer that is dropped gives up on
 /// what is not yet acked, and sends nothing more.
 #[derive(Debug)]
-pub struct Producer {
+pub struct Producer<T> {
     engine: Arc<ProducerEngine>,
     topic: Topic,
     level: Option<AckLevel>,
+    transport: PhantomData<T>,
 }
 
 pub(crate) type ProducerEngine = Engine<ProducerSession<SharedFate>>;
 
-impl Producer {
-    pub(crate) fn new(engine: Arc<ProducerEngine>) -> Producer {
+impl<T> Producer<T> {
+    pub(crate) fn new(engine: Arc<ProducerEngine>) -> Producer<T> {
         let (topic, level) = {
             let state = engine.lock();
             (state.session.topic().clone(), state.session.durability().ack_level())
         };
-        Producer { engine, topic, level }
+        Producer { engine, topic, level, transport: PhantomData }
     }
 
     /// The topic.
@@ -52,7 +54,7 @@ impl Producer {
     /// # Errors
     ///
     /// The record was not taken, and is surely not written.
-    pub async fn send(&self, record: &NewRecord<'_>) -> Result<Receipt, SendError> {
+    pub async fn send(&self, record: &NewRecord<'_>) -> Result<Receipt<T>, SendError> {
         loop {
             let progress = self.engine.progress.notified();
             tokio::pin!(progress);
@@ -69,7 +71,7 @@ impl Producer {
     /// # Errors
     ///
     /// As `send`.
-    pub fn try_send(&self, record: &NewRecord<'_>) -> Result<Option<Receipt>, SendError> {
+    pub fn try_send(&self, record: &NewRecord<'_>) -> Result<Option<Receipt<T>>, SendError> {
         let engine = &self.engine;
         let mut state = engine.lock();
         if state.is_closed {
@@ -88,6 +90,7 @@ impl Producer {
                     index: place.index,
                     level: self.level,
                     fate: place.attachment.clone(),
+                    transport: PhantomData,
                 };
                 if poll {
                     engine.dial_due(&mut state, now);
@@ -137,7 +140,7 @@ impl Producer {
     }
 }
 
-impl Drop for Producer {
+impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
         let mut state = self.engine.lock();
         let now = self.engine.clock.now();

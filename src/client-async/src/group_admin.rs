@@ -3,12 +3,13 @@
 //! What a newcomer gets wrong: offsets are reset, and groups deleted, only while the group has no
 //! members. Stop them first; whoever consumes would go on where it is.
 
-use crate::{AdminError, Client, Offset, RequestError};
+use crate::{Client, Transport};
 use plimsoll_client::{
-    AdminReply, AdminRequest, CommittedOffset, GroupInfo, GroupSummary, TopicPartition,
+    AdminError, AdminReply, AdminRequest, CommittedOffset, GroupInfo, GroupSummary, Offset,
+    RequestError, TopicPartition,
 };
 
-impl Client {
+impl<T: Transport> Client<T> {
     /// All consumer groups.
     ///
     /// # Errors

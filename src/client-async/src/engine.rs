@@ -1,22 +1,19 @@
-//! Carries out what a session wants: two tasks for each connection, on one thread.
+//! Carries out what a session wants: one task for each connection, one short lock.
 //!
-//! The *keeper* of a link dials it and writes; its *reader* reads. They end when the producer or
-//! consumer is closed. The session is never borrowed across an await.
+//! The *keeper* of a link dials it, then reads and writes at once in the same task. It ends when
+//! the producer or consumer is closed. The lock is never held across an await.
 
 use crate::clock::{Clock, WallClock};
-use bytes::Bytes;
+use crate::transport::Transport;
 use plimsoll_client::{Chunk, ConnectionFault, IncomingFrames, Instant, LinkId, Session};
-use std::cell::{RefCell, RefMut};
 use std::io;
-use std::net::Shutdown;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio_uring::net::TcpStream;
 
-/// A session that tells what it has to tell to whoever waits, at once.
-pub(crate) trait Driven: Session + 'static {
+/// A session that an engine can drive.
+pub trait Driven: Session + Send + 'static {
+    /// Tells what it has to tell to whoever waits; the engine's lock is held.
     fn tell(&mut self);
 
     /// Whether it needs no connection any more.
@@ -25,15 +22,17 @@ pub(crate) trait Driven: Session + 'static {
     }
 }
 
+/// A session and the keepers of its links. It has no transport of its own: its keepers do.
 #[derive(Debug)]
-pub(crate) struct Engine<S> {
-    state: RefCell<State<S>>,
+pub struct Engine<S> {
+    state: Mutex<State<S>>,
     keepers: Vec<Notify>,
     /// Told to all who wait for room, for a flush, for records.
     pub(crate) progress: Notify,
     pub(crate) clock: Clock,
     pub(crate) address: String,
     connect_timeout: Duration,
+    spawn_keeper: fn(Arc<Engine<S>>, LinkId),
 }
 
 #[derive(Debug)]
@@ -43,37 +42,35 @@ pub(crate) struct State<S> {
     pub(crate) is_closed: bool,
     has_keeper: Vec<bool>,
     is_dial_due: Vec<bool>,
-    /// Why the reader of each link has stopped.
-    faults: Vec<Option<ConnectionFault>>,
 }
 
 impl<S: Driven> Engine<S> {
-    pub(crate) fn new(
+    pub(crate) fn new<T: Transport>(
         session: S,
         clock: Clock,
         address: String,
         connect_timeout: Duration,
-    ) -> Rc<Engine<S>> {
+    ) -> Arc<Engine<S>> {
         let count = usize::from(session.links());
-        Rc::new(Engine {
-            state: RefCell::new(State {
+        Arc::new(Engine {
+            state: Mutex::new(State {
                 session,
                 wall: WallClock::default(),
                 is_closed: false,
                 has_keeper: vec![false; count],
                 is_dial_due: vec![false; count],
-                faults: vec![None; count],
             }),
             keepers: (0..count).map(|_| Notify::new()).collect(),
             progress: Notify::new(),
             clock,
             address,
             connect_timeout,
+            spawn_keeper: T::spawn_keeper,
         })
     }
 
-    pub(crate) fn lock(&self) -> RefMut<'_, State<S>> {
-        self.state.borrow_mut()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn wake(&self, link: LinkId) {
@@ -95,14 +92,13 @@ impl<S: Driven> Engine<S> {
 
     /// Sees to it that links which are to be dialled have a keeper who does it. Must be called
     /// within a runtime.
-    pub(crate) fn dial_due(self: &Rc<Self>, state: &mut State<S>, now: Instant) {
+    pub(crate) fn dial_due(self: &Arc<Self>, state: &mut State<S>, now: Instant) {
         while let Some(link) = state.session.poll_dial(now) {
             let index = usize::from(link.0);
             state.is_dial_due[index] = true;
             if !state.has_keeper[index] {
                 state.has_keeper[index] = true;
-                let engine = Rc::clone(self);
-                tokio_uring::spawn(async move { engine.keep(link).await });
+                (self.spawn_keeper)(Arc::clone(self), link);
             }
             self.wake(link);
         }
@@ -122,11 +118,13 @@ impl<S: Driven> Engine<S> {
         self.progress.notify_waiters();
     }
 
-    async fn keep(self: Rc<Self>, link: LinkId) {
+    /// The keeper of a link: what [`Transport::spawn_keeper`] spawns. It ends when the session is
+    /// closed.
+    pub async fn keep<T: Transport>(self: Arc<Self>, link: LinkId) {
         while self.wait_for_dial(link).await {
-            let dialled = dial(&self.address, self.connect_timeout).await;
+            let dialled = dial::<T>(&self.address, self.connect_timeout).await;
             let fault = match dialled {
-                Ok(stream) => self.serve(link, stream).await,
+                Ok((reading, writing)) => self.serve::<T>(link, reading, writing).await,
                 Err(fault) => fault,
             };
             let mut state = self.lock();
@@ -138,7 +136,7 @@ impl<S: Driven> Engine<S> {
     }
 
     /// False: the session is closed.
-    async fn wait_for_dial(self: &Rc<Self>, link: LinkId) -> bool {
+    async fn wait_for_dial(self: &Arc<Self>, link: LinkId) -> bool {
         let index = usize::from(link.0);
         loop {
             let timeout = {
@@ -157,40 +155,29 @@ impl<S: Driven> Engine<S> {
         }
     }
 
-    async fn serve(self: &Rc<Self>, link: LinkId, stream: TcpStream) -> ConnectionFault {
+    async fn serve<T: Transport>(
+        self: &Arc<Self>,
+        link: LinkId,
+        reading: T::Reading,
+        writing: T::Writing,
+    ) -> ConnectionFault {
         self.lock().session.handle_connected(link, self.clock.now());
-        let stream = Rc::new(stream);
-        let (engine, reading) = (Rc::clone(self), Rc::clone(&stream));
-        let reader = tokio_uring::spawn(async move {
-            let fault = engine.read(link, &reading).await;
-            engine.lock().faults[usize::from(link.0)] = Some(fault);
-            engine.wake(link);
-        });
-        let fault = self.write(link, &stream).await;
-        // It may be closed already; the reader ends either way.
-        let _ = stream.shutdown(Shutdown::Both);
-        let _ = reader.await;
-        self.lock().faults[usize::from(link.0)] = None;
-        fault
+        tokio::select! {
+            fault = self.read::<T>(link, reading) => fault,
+            fault = self.write::<T>(link, writing) => fault,
+        }
     }
 
-    async fn read(&self, link: LinkId, stream: &TcpStream) -> ConnectionFault {
+    async fn read<T: Transport>(&self, link: LinkId, mut reading: T::Reading) -> ConnectionFault {
         let mut incoming = IncomingFrames::new();
-        let mut buffer = vec![0; READ_BYTES];
         loop {
-            let read;
-            (read, buffer) = stream.read(buffer).await;
-            let bytes = match read {
+            match T::read(&mut reading, &mut incoming).await {
                 Ok(0) => return ConnectionFault::ClosedByServer,
-                Ok(bytes) => bytes,
+                Ok(_) => {}
                 Err(error) => return io_fault(&error),
-            };
-            let mut taken = 0;
-            while taken < bytes {
-                taken += incoming.take_from(&buffer[taken..bytes]);
-                if let Err(fault) = self.handle_frames(link, &mut incoming) {
-                    return fault;
-                }
+            }
+            if let Err(fault) = self.handle_frames(link, &mut incoming) {
+                return fault;
             }
         }
     }
@@ -210,7 +197,11 @@ impl<S: Driven> Engine<S> {
         Ok(())
     }
 
-    async fn write(self: &Rc<Self>, link: LinkId, stream: &TcpStream) -> ConnectionFault {
+    async fn write<T: Transport>(
+        self: &Arc<Self>,
+        link: LinkId,
+        mut writing: T::Writing,
+    ) -> ConnectionFault {
         loop {
             let (chunk, timeout) = match self.next_chunk(link) {
                 Ok(next) => next,
@@ -218,8 +209,7 @@ impl<S: Driven> Engine<S> {
             };
             match chunk {
                 Some(chunk) => {
-                    let (written, _) = stream.write_all(Bytes::from_owner(chunk)).await;
-                    if let Err(error) = written {
+                    if let Err(error) = T::write(&mut writing, chunk).await {
                         return io_fault(&error);
                     }
                 }
@@ -230,16 +220,13 @@ impl<S: Driven> Engine<S> {
 
     /// Bytes to write, or until when to wait for some.
     fn next_chunk(
-        self: &Rc<Self>,
+        self: &Arc<Self>,
         link: LinkId,
     ) -> Result<(Option<Chunk>, Option<Instant>), ConnectionFault> {
         let mut state = self.lock();
         let now = self.turn(&mut state);
         if state.is_closed {
             return Err(ConnectionFault::ClosedByClient);
-        }
-        if let Some(fault) = state.faults[usize::from(link.0)].take() {
-            return Err(fault);
         }
         if let Some(fault) = state.session.poll_hang_up(link) {
             return Err(fault);
@@ -250,7 +237,7 @@ impl<S: Driven> Engine<S> {
     }
 
     /// What is due by time.
-    fn turn(self: &Rc<Self>, state: &mut State<S>) -> Instant {
+    fn turn(self: &Arc<Self>, state: &mut State<S>) -> Instant {
         let now = self.clock.now();
         state.session.handle_timeout(now);
         self.dial_due(state, now);
@@ -278,25 +265,12 @@ impl<S: Driven> Engine<S> {
     }
 }
 
-/// How much one read may bring.
-pub(crate) const READ_BYTES: usize = 64 << 10;
-
-/// Connects to the first address that answers.
-pub(crate) async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, ConnectionFault> {
-    let dialling = async {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in tokio::net::lookup_host(address).await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    match tokio::time::timeout(timeout, dialling).await {
+/// Connects, or says why not in time.
+pub(crate) async fn dial<T: Transport>(
+    address: &str,
+    timeout: Duration,
+) -> Result<(T::Reading, T::Writing), ConnectionFault> {
+    match tokio::time::timeout(timeout, T::dial(address)).await {
         Ok(dialled) => dialled.map_err(|error| io_fault(&error)),
         Err(_) => Err(ConnectionFault::Silent(timeout)),
     }

@@ -6,16 +6,17 @@
 use crate::admin_connection::AdminConnection;
 use crate::clock::Clock;
 use crate::consumer::Consumer;
-use crate::engine::Engine;
+use crate::engine::{Driven, Engine};
 use crate::group_consumer::GroupConsumer;
 use crate::producer::Producer;
-use crate::{AdminError, ConnectError, ConsumeError, GroupError};
+use crate::transport::Transport;
 use plimsoll_client::{
-    AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
-    GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
-    PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
-    TopicChanges, Visible,
+    AdminError, AdminReply, AdminRequest, ConnectError, ConsumeError, Consumer as ConsumerSession,
+    ConsumerOptions, GroupConsumer as GroupSession, GroupError, GroupOptions, LinkOptions,
+    NewTopic, Offset, OffsetsWhat, PartitionDescription, Producer as ProducerSession,
+    ProducerOptions, RequestError, Topic, TopicChanges, Visible,
 };
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -24,44 +25,46 @@ use tokio::sync::Mutex;
 ///
 /// Producers and consumers have connections of their own, one for each shard that they need.
 #[derive(Clone, Debug)]
-pub struct Client {
-    inner: Arc<Inner>,
+pub struct Client<T: Transport> {
+    inner: Arc<Inner<T>>,
 }
 
 /// The choices of a client.
 #[derive(Clone, Debug)]
-pub struct ClientBuilder {
+pub struct ClientBuilder<T> {
     address: String,
     client_name: String,
     connect_timeout: Duration,
     request_timeout: Duration,
+    transport: PhantomData<fn() -> T>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    options: ClientBuilder,
+struct Inner<T: Transport> {
+    options: ClientBuilder<T>,
     clock: Clock,
-    admin: Mutex<Option<AdminConnection>>,
+    admin: Mutex<Option<AdminConnection<T>>>,
 }
 
-impl Client {
+impl<T: Transport> Client<T> {
     /// Connects to the server at `address`, `HOST:PORT`.
     ///
     /// # Errors
     ///
     /// There is no such address, or no Plimsoll server at it.
-    pub async fn connect(address: impl Into<String>) -> Result<Client, ConnectError> {
+    pub async fn connect(address: impl Into<String>) -> Result<Client<T>, ConnectError> {
         Client::builder(address).connect().await
     }
 
     /// The same with choices.
     #[must_use]
-    pub fn builder(address: impl Into<String>) -> ClientBuilder {
+    pub fn builder(address: impl Into<String>) -> ClientBuilder<T> {
         ClientBuilder {
             address: address.into(),
-            client_name: String::from("plimsoll-client-tokio"),
+            client_name: String::from(T::CLIENT_NAME),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
+            transport: PhantomData,
         }
     }
 
@@ -80,7 +83,7 @@ impl Client {
         &self,
         topic: &str,
         mut options: ProducerOptions,
-    ) -> Result<Producer, AdminError> {
+    ) -> Result<Producer<T>, AdminError> {
         let topic = self.topic(topic).await?;
         self.name_links(&mut options.link);
         // Any number will do; this one differs between producers that start together.
@@ -98,7 +101,7 @@ impl Client {
         &self,
         topic: &str,
         mut options: ConsumerOptions,
-    ) -> Result<Consumer, ConsumeError> {
+    ) -> Result<Consumer<T>, ConsumeError> {
         let topic = self.topic(topic).await?;
         self.name_links(&mut options.link);
         let session = ConsumerSession::new(topic, options, self.inner.clock.now())?;
@@ -115,7 +118,7 @@ impl Client {
         topic: &str,
         group: &str,
         options: GroupOptions,
-    ) -> Result<GroupConsumer, GroupError> {
+    ) -> Result<GroupConsumer<T>, GroupError> {
         self.group_consumer_of(&[topic], group, options).await
     }
 
@@ -130,7 +133,7 @@ impl Client {
         topics: &[&str],
         group: &str,
         mut options: GroupOptions,
-    ) -> Result<GroupConsumer, GroupError> {
+    ) -> Result<GroupConsumer<T>, GroupError> {
         let mut found = Vec::with_capacity(topics.len());
         for topic in topics {
             found.push(self.topic(topic).await?);
@@ -297,35 +300,35 @@ impl Client {
         AdminError { address: self.inner.options.address.clone(), error }
     }
 
-    fn name_links(&self, link: &mut plimsoll_client::LinkOptions) {
+    fn name_links(&self, link: &mut LinkOptions) {
         link.client_name = Arc::from(&*self.inner.options.client_name);
         link.request_timeout = self.inner.options.request_timeout;
     }
 
-    fn engine<S: crate::engine::Driven>(&self, session: S) -> Arc<Engine<S>> {
+    fn engine<S: Driven>(&self, session: S) -> Arc<Engine<S>> {
         let ClientBuilder { address, connect_timeout, .. } = &self.inner.options;
-        Engine::new(session, self.inner.clock, address.clone(), *connect_timeout)
+        Engine::new::<T>(session, self.inner.clock, address.clone(), *connect_timeout)
     }
 }
 
-impl ClientBuilder {
+impl<T: Transport> ClientBuilder<T> {
     /// What the server shows for this client.
     #[must_use]
-    pub fn client_name(mut self, client_name: impl Into<String>) -> ClientBuilder {
+    pub fn client_name(mut self, client_name: impl Into<String>) -> ClientBuilder<T> {
         self.client_name = client_name.into();
         self
     }
 
     /// How long to wait for a connection; 5 s unless told otherwise.
     #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> ClientBuilder {
+    pub fn connect_timeout(mut self, timeout: Duration) -> ClientBuilder<T> {
         self.connect_timeout = timeout;
         self
     }
 
     /// How long to wait for the answer to a request; 30 s unless told otherwise.
     #[must_use]
-    pub fn request_timeout(mut self, timeout: Duration) -> ClientBuilder {
+    pub fn request_timeout(mut self, timeout: Duration) -> ClientBuilder<T> {
         self.request_timeout = timeout;
         self
     }
@@ -335,7 +338,7 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// There is no such address, or no Plimsoll server at it.
-    pub async fn connect(self) -> Result<Client, ConnectError> {
+    pub async fn connect(self) -> Result<Client<T>, ConnectError> {
         let address = self.address.clone();
         let unknown = tokio::net::lookup_host(&address).await.err();
         if let Some(error) = unknown {
@@ -350,8 +353,8 @@ impl ClientBuilder {
         }
     }
 
-    async fn open(&self) -> Result<AdminConnection, RequestError> {
-        let ClientBuilder { address, client_name, connect_timeout, request_timeout } = self;
+    async fn open(&self) -> Result<AdminConnection<T>, RequestError> {
+        let ClientBuilder { address, client_name, connect_timeout, request_timeout, .. } = self;
         AdminConnection::open(address, client_name, *connect_timeout, *request_timeout).await
     }
 }

@@ -1,0 +1,16 @@
+//! The words of the session that an application meets. Each driver exports all of them.
+//!
+//! What a newcomer gets wrong: a type that is not here is not for applications.
+
+pub use plimsoll_client::{
+    Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
+    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
+    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
+    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
+    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
+    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
+    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
+    RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
+    TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Visible, Watermarks,
+    partition_of_key,
+};
