@@ -240,13 +240,7 @@ impl Client {
     }
 
     pub(crate) fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
-        let changes = matches!(
-            request,
-            AdminRequest::CreateTopic(_)
-                | AdminRequest::DeleteTopic { .. }
-                | AdminRequest::ResetOffsets { .. }
-                | AdminRequest::DeleteGroup { .. }
-        );
+        let changes = request.is_asked_once();
         let mut admin = self.inner.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_kept = admin.is_some() && !changes;
         if changes && let Some(kept) = admin.as_mut() {

@@ -89,6 +89,21 @@ pub enum AdminRequest<'a> {
     },
 }
 
+impl AdminRequest<'_> {
+    /// Whether it must not be asked again when its connection was lost before the answer: asked
+    /// twice, it may be told of what it did itself.
+    #[must_use]
+    pub fn is_asked_once(&self) -> bool {
+        matches!(
+            self,
+            AdminRequest::CreateTopic(_)
+                | AdminRequest::DeleteTopic { .. }
+                | AdminRequest::ResetOffsets { .. }
+                | AdminRequest::DeleteGroup { .. }
+        )
+    }
+}
+
 /// A topic to create. Zero and `None` take the server's defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic<'a> {

@@ -64,7 +64,7 @@ pub use error::{ConnectionFault, ServerError};
 pub use fate::{Ack, BatchFate};
 pub use group::{
     CommitFault, CommitId, CommitPolicy, CommitReport, GroupConsumer, GroupError, GroupEvent,
-    GroupOptions, LossReason, PartitionCommit,
+    GroupOptions, Handed, Handout, LossReason, OnRemoved, PartitionCommit,
 };
 pub use incoming::{Incoming, IncomingFrames};
 pub use link::LinkOptions;

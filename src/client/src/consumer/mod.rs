@@ -56,14 +56,14 @@ pub enum ConsumerEvent {
         /// Why.
         error: ServerError,
     },
-    /// The partition's start lies outside it, and it goes on at its beginning.
+    /// The start lies outside the partition, which goes on elsewhere.
     Missed {
         /// Which one.
         partition: u32,
         /// Where it was to start.
         wanted: Offset,
         /// Where it starts.
-        beginning: Offset,
+        next: Offset,
     },
 }
 
@@ -288,6 +288,7 @@ impl Consumer {
                 StartAt::Timestamp { .. } => None,
             };
         }
+        self.tell_missed(index);
         self.advance(index, now);
     }
 
@@ -297,6 +298,7 @@ impl Consumer {
         if let StartAt::Timestamp { unix_ms } = subscription.start {
             subscription.located = Some(Located { offset, unix_ms });
         }
+        self.tell_missed(index);
         self.advance(index, now);
     }
 
@@ -357,9 +359,9 @@ impl Consumer {
             return Ok(());
         };
         if error.code == ErrorCode::OffsetOutOfRange
-            && self.subscriptions[index].if_gone == IfGone::Beginning
+            && self.subscriptions[index].if_gone != IfGone::Fail
         {
-            self.begin(index, Offset::new(error.detail_a), now);
+            self.go_on_elsewhere(index, Offset::new(error.detail_a), now);
             return Ok(());
         }
         let subscription = &mut self.subscriptions[index];
@@ -373,15 +375,32 @@ impl Consumer {
         Ok(())
     }
 
-    /// Goes on at the beginning of a partition that does not have the wanted start.
-    fn begin(&mut self, index: usize, beginning: Offset, now: Instant) {
+    /// The partition does not have the wanted start.
+    fn go_on_elsewhere(&mut self, index: usize, beginning: Offset, now: Instant) {
         let subscription = &mut self.subscriptions[index];
-        let partition = subscription.partition;
-        let wanted = subscription.next.replace(beginning).unwrap_or(beginning);
+        subscription.missed = subscription.next.take();
+        subscription.start = match subscription.if_gone {
+            IfGone::End => StartAt::End,
+            IfGone::Beginning | IfGone::Fail => {
+                subscription.next = Some(beginning);
+                StartAt::Offset(beginning)
+            }
+        };
         // A subscription that stood is over at the server, and one that was refused never was.
         subscription.step = Step::Start;
-        self.events.push_back(ConsumerEvent::Missed { partition, wanted, beginning });
+        self.tell_missed(index);
         self.advance(index, now);
+    }
+
+    /// Once it is known where a partition goes on.
+    fn tell_missed(&mut self, index: usize) {
+        let subscription = &mut self.subscriptions[index];
+        if let Some(next) = subscription.next
+            && let Some(wanted) = subscription.missed.take()
+        {
+            let partition = subscription.partition;
+            self.events.push_back(ConsumerEvent::Missed { partition, wanted, next });
+        }
     }
 
     /// The subscription whose step was answered, unless it was given up meanwhile.

@@ -40,6 +40,8 @@ pub(super) struct Subscription {
     pub(super) if_gone: IfGone,
     /// The offset that follows what was delivered.
     pub(super) next: Option<Offset>,
+    /// The start that lay outside the partition, while it is found out where to go on instead.
+    pub(super) missed: Option<Offset>,
     /// Where the time lies that was asked for.
     pub(super) located: Option<Located>,
     pub(super) step: Step,
@@ -73,6 +75,7 @@ pub(super) enum Step {
 pub(crate) enum IfGone {
     Fail,
     Beginning,
+    End,
 }
 
 impl Subscription {
@@ -85,6 +88,7 @@ impl Subscription {
             start: StartAt::Beginning,
             if_gone: IfGone::Fail,
             next: None,
+            missed: None,
             located: None,
             step: Step::Free,
             retry_at: None,

@@ -183,6 +183,13 @@ impl Commits {
         self.fail(id, CommitFault::Refused(error.code))
     }
 
+    /// Nobody takes the report any more.
+    pub(super) fn abandon(&mut self, id: CommitId) {
+        if let Some(commit) = self.open.get_mut(&id) {
+            commit.is_awaited = false;
+        }
+    }
+
     /// Ends the oldest one with a fault.
     pub(super) fn fail_first(&mut self, fault: CommitFault) -> Option<Ended> {
         let id = *self.open.keys().next()?;

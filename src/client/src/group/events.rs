@@ -22,6 +22,10 @@ pub enum GroupEvent {
         partitions: Vec<u32>,
     },
     /// These partitions go to others. Nothing more of them is handed out.
+    ///
+    /// Under `manual` what was handed out of them can still be committed, until the application
+    /// asks for records again, or for [`let_go_timeout`](super::GroupOptions::let_go_timeout). Only
+    /// then the next member gets them.
     Revoked {
         /// Which ones.
         partitions: Vec<u32>,
@@ -34,14 +38,24 @@ pub enum GroupEvent {
         /// How that came.
         reason: LossReason,
     },
-    /// The committed offset lies outside the partition: retention has removed records that the
-    /// group has not consumed. It goes on at the beginning.
+    /// Records that the group has not consumed were removed, by retention or by hand. It goes on
+    /// where [`OnRemoved`](super::OnRemoved) says.
     Missed {
-        /// Which one.
+        /// Which partition.
         partition: u32,
-        /// The committed offset.
+        /// The next record that the group would have consumed.
         wanted: Offset,
         /// Where it goes on. The difference is how many records were missed.
+        next: Offset,
+    },
+    /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers
+    /// nothing.
+    Removed {
+        /// Which partition.
+        partition: u32,
+        /// The next record that the group would have consumed.
+        wanted: Offset,
+        /// The first record that is left.
         beginning: Offset,
     },
     /// A commit that nobody awaits was not taken in full.

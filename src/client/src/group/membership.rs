@@ -6,7 +6,7 @@
 use super::{
     Asked, CommitFault, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason, Standing,
 };
-use crate::consumer::{IfGone, Purpose, RETRY_DELAY};
+use crate::consumer::{Purpose, RETRY_DELAY};
 use crate::{Instant, ServerError, StartAt};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -34,7 +34,7 @@ impl GroupConsumer {
             instance: &self.options.instance,
             client: &self.options.link.client_name,
             session_timeout_ms: whole_ms(self.options.session_timeout),
-            rebalance_timeout_ms: 0,
+            rebalance_timeout_ms: whole_ms(self.options.let_go_timeout.saturating_mul(2)),
             assignor: self.options.assignor,
             topics: alloc::vec![&self.consumer.topic.name],
             owned: self.partitions.keys().map(owned).collect(),
@@ -79,6 +79,11 @@ impl GroupConsumer {
 
     /// Does what had to wait for commits under way: follows an assignment, or leaves.
     pub(super) fn settle(&mut self, now: Instant) {
+        let is_done = |held: &Held| !is_at_work(held, self.options.commit);
+        if self.withdrawn.values().all(is_done) {
+            self.withdrawn.clear();
+            self.let_go_at = None;
+        }
         if !self.commits.has_ended(self.awaited) {
             return;
         }
@@ -89,10 +94,20 @@ impl GroupConsumer {
                 // Nobody is told: the server notices by itself.
                 self.standing = Standing::Ended;
             }
-        } else if self.standing == Standing::Member && self.named != self.newest {
-            self.named = self.newest;
-            self.heartbeat(now);
+        } else if self.standing == Standing::Member && self.withdrawn.is_empty() {
+            self.take_up(now);
+            if self.named != self.newest {
+                self.named = self.newest;
+                self.heartbeat(now);
+            }
         }
+    }
+
+    /// The application has had its chance: what it has not committed comes again elsewhere.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        self.give_up_withdrawn();
+        self.awaited = self.commits.last();
+        self.settle(now);
     }
 
     /// Takes up an assignment.
@@ -122,33 +137,57 @@ impl GroupConsumer {
             (!keeps).then_some(*partition)
         };
         let gone: Vec<u32> = self.partitions.iter().filter_map(is_to_go).collect();
-        if !gone.is_empty() && !joined {
+        if joined || is_new_topic {
+            self.drop_partitions(&gone, now);
+        } else if !gone.is_empty() {
             // What is worked off and not committed still can be, until the heartbeat.
             self.commit_worked(now);
             self.awaited = self.commits.last();
+            self.withdraw(&gone, now);
         }
-        self.drop_partitions(&gone, now);
         let is_added = |partition: &u32| !self.partitions.contains_key(partition);
-        let added: Vec<u32> = wanted.keys().copied().filter(is_added).collect();
-        for &partition in &added {
-            let assigned = wanted.get(&partition).copied().flatten();
-            let start = assigned.map_or(self.options.from, StartAt::Offset);
-            let held = Held { assigned, committed: assigned, ..Held::default() };
-            self.partitions.insert(partition, held);
-            self.given_up.remove(&partition);
-            self.consumer.add(partition, start, IfGone::Beginning, now);
-        }
-        self.consumer.share_credit();
+        self.to_come = wanted.into_iter().filter(|(partition, _)| is_added(partition)).collect();
         if !gone.is_empty() {
+            self.consumer.share_credit();
             self.events.push_back(match joined {
                 false => GroupEvent::Revoked { partitions: gone },
                 true => GroupEvent::Lost { partitions: gone, reason: LossReason::Forgotten },
             });
         }
-        if !added.is_empty() {
-            self.events.push_back(GroupEvent::Assigned { partitions: added });
-        }
         self.settle(now);
+    }
+
+    /// Takes partitions away; while the application is at work on them, the server is not told.
+    fn withdraw(&mut self, gone: &[u32], now: Instant) {
+        for partition in gone {
+            self.consumer.remove(*partition, now);
+            let Some(held) = self.partitions.remove(partition) else { continue };
+            if is_at_work(&held, self.options.commit) {
+                self.withdrawn.insert(*partition, held);
+                self.let_go_at.get_or_insert(now + self.options.let_go_timeout);
+                // Of this one it is still to be told.
+                self.is_told = false;
+            }
+        }
+    }
+
+    /// Begins with what the assignment adds. Its commits name the generation that added it, so this
+    /// waits until the member goes by that.
+    fn take_up(&mut self, now: Instant) {
+        let to_come = mem::take(&mut self.to_come);
+        if to_come.is_empty() {
+            return;
+        }
+        let partitions = to_come.keys().copied().collect();
+        for (partition, assigned) in to_come {
+            let start = assigned.map_or(self.options.from, StartAt::Offset);
+            let held = Held { assigned, committed: assigned, ..Held::default() };
+            self.partitions.insert(partition, held);
+            self.given_up.remove(&partition);
+            self.consumer.add(partition, start, self.options.on_removed.if_gone(), now);
+        }
+        self.consumer.share_credit();
+        self.events.push_back(GroupEvent::Assigned { partitions });
     }
 
     /// Whether somebody else may have consumed a partition while this member was none.
@@ -185,7 +224,7 @@ impl GroupConsumer {
         }
         let was_leaving = self.standing == Standing::Leaving;
         self.standing = if was_leaving { Standing::Ended } else { Standing::Joining };
-        self.fail_commits();
+        self.lose_standing();
         self.heartbeat_at = None;
         if !was_leaving {
             self.join(now);
@@ -200,7 +239,7 @@ impl GroupConsumer {
         self.standing = Standing::Away;
         self.member = MemberId::NONE;
         self.heartbeat_at = None;
-        self.fail_commits();
+        self.lose_standing();
         let reason = LossReason::NotPolled(self.options.max_poll_interval);
         self.lose_all(reason, now);
     }
@@ -209,7 +248,7 @@ impl GroupConsumer {
     pub(super) fn end(&mut self, error: ServerError, now: Instant) {
         self.standing = Standing::Ended;
         self.heartbeat_at = None;
-        self.fail_commits();
+        self.lose_standing();
         let all: Vec<u32> = self.partitions.keys().copied().collect();
         self.drop_partitions(&all, now);
         self.events.push_back(GroupEvent::Ended(error));
@@ -253,7 +292,14 @@ impl GroupConsumer {
         }
     }
 
-    fn fail_commits(&mut self) {
+    /// What was begun as this member cannot be ended.
+    fn lose_standing(&mut self) {
+        self.fail_commits();
+        self.give_up_withdrawn();
+        self.to_come.clear();
+    }
+
+    pub(super) fn fail_commits(&mut self) {
         while let Some(ended) = self.commits.fail_first(CommitFault::MembershipLost) {
             self.commit_ended(Some(ended));
         }
@@ -269,15 +315,36 @@ impl GroupConsumer {
 
     fn drop_partitions(&mut self, gone: &[u32], now: Instant) {
         for partition in gone {
-            let handed =
-                self.partitions.remove(partition).filter(|held| held.handed > held.committed);
-            if let (Some(offset), CommitPolicy::Manual) =
-                (handed.and_then(|held| held.handed), self.options.commit)
-            {
-                self.given_up.insert(*partition, offset);
+            if let Some(held) = self.partitions.remove(partition) {
+                self.give_up(*partition, held);
             }
             self.consumer.remove(*partition, now);
         }
+    }
+
+    pub(super) fn give_up_withdrawn(&mut self) {
+        (self.let_go_at, self.is_told) = (None, false);
+        for (partition, held) in mem::take(&mut self.withdrawn) {
+            self.give_up(partition, held);
+        }
+    }
+
+    fn give_up(&mut self, partition: u32, held: Held) {
+        if self.options.commit == CommitPolicy::Manual
+            && held.handed > held.committed
+            && let Some(offset) = held.handed
+        {
+            self.given_up.insert(partition, offset);
+        }
+    }
+}
+
+/// Whether the application may still commit some of what it was handed.
+fn is_at_work(held: &Held, policy: CommitPolicy) -> bool {
+    match policy {
+        CommitPolicy::Manual => held.handed > held.committed,
+        CommitPolicy::Auto { .. } => held.handed > held.worked,
+        CommitPolicy::Before => false,
     }
 }
 

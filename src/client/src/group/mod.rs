@@ -10,6 +10,7 @@
 mod commits;
 mod events;
 mod fault;
+mod handout;
 mod membership;
 mod options;
 mod session;
@@ -17,7 +18,8 @@ mod session;
 pub use commits::{CommitFault, CommitId, CommitReport, PartitionCommit};
 pub use events::{GroupEvent, LossReason};
 pub use fault::GroupError;
-pub use options::{CommitPolicy, GroupOptions};
+pub use handout::{Handed, Handout};
+pub use options::{CommitPolicy, GroupOptions, OnRemoved};
 
 use self::commits::{Commits, Ended};
 use crate::consumer::Consumer;
@@ -29,7 +31,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
-use plimsoll_wire::{COMMIT_OFFSETS_MAX, Generation, MemberId, Offset, TopicId};
+use plimsoll_wire::{COMMIT_OFFSETS_MAX, ErrorCode, Generation, MemberId, Offset, TopicId};
 
 /// The session of one member of a group that consumes one topic.
 #[derive(Debug)]
@@ -51,6 +53,15 @@ pub struct GroupConsumer {
     commit_at: Option<Instant>,
     polled_at: Instant,
     partitions: BTreeMap<u32, Held>,
+    /// Withdrawn while the application was at work on them: the server is told that they are let go
+    /// of when that is committed, or when the application has had its chance.
+    withdrawn: BTreeMap<u32, Held>,
+    /// When they are let go of at the latest.
+    let_go_at: Option<Instant>,
+    /// The application was told of them.
+    is_told: bool,
+    /// What the newest assignment adds, with what is committed of it.
+    to_come: BTreeMap<u32, Option<Offset>>,
     /// What was handed out since the last call for records: it may not be worked off.
     fresh: Option<u32>,
     /// What was handed out of partitions that went before it was committed: the next commit of the
@@ -126,6 +137,10 @@ impl GroupConsumer {
             commit_at: None,
             polled_at: now,
             partitions: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
+            let_go_at: None,
+            is_told: false,
+            to_come: BTreeMap::new(),
             fresh: None,
             given_up: BTreeMap::new(),
             commits: Commits::default(),
@@ -159,13 +174,23 @@ impl GroupConsumer {
         self.partitions.keys().copied()
     }
 
-    /// The application asks for records: what it was handed before counts as worked off under
-    /// `auto`, and it is alive.
+    /// The application asks for records, once for each call of its: what it was handed before
+    /// counts as worked off under `auto`, and it is alive. Partitions that were withdrawn are let
+    /// go of if it was told of them before.
     pub fn polled(&mut self, now: Instant) {
-        self.polled_at = now;
-        if let Some(held) = self.fresh.take().and_then(|fresh| self.partitions.get_mut(&fresh)) {
+        if let Some(held) = self.fresh.take().and_then(|fresh| self.held(fresh)) {
             held.worked = held.handed;
         }
+        if !self.withdrawn.is_empty() && (self.is_told || self.options.commit.is_auto()) {
+            self.commit_worked(now);
+            self.let_go(now);
+        }
+        self.waits(now);
+    }
+
+    /// The application still waits for the records that it has asked for: it is alive.
+    pub fn waits(&mut self, now: Instant) {
+        self.polled_at = now;
         if self.standing == Standing::Away {
             self.standing = Standing::Joining;
             self.join(now);
@@ -227,6 +252,14 @@ impl GroupConsumer {
         self.reports.remove(&id)
     }
 
+    /// Nobody waits for a commit any more: if it fails, an event says so.
+    pub fn abandon(&mut self, id: CommitId) {
+        match self.reports.remove(&id) {
+            Some(report) => self.tell_if_failed(report),
+            None => self.commits.abandon(id),
+        }
+    }
+
     /// Ends commits that have waited too long; a driver that waits for one may call this instead of
     /// `handle_timeout`.
     pub fn handle_expired_commits(&mut self, now: Instant) {
@@ -235,17 +268,38 @@ impl GroupConsumer {
         }
     }
 
+    /// What the member hears of its membership and its commits. It comes before what was delivered,
+    /// because it decides about that.
+    pub fn poll_notice(&mut self) -> Option<GroupEvent> {
+        let notice = self.events.pop_front()?;
+        self.is_told |= matches!(notice, GroupEvent::Revoked { .. });
+        Some(notice)
+    }
+
+    /// Under `manual`: partitions that go to others when what was handed out of them is committed,
+    /// or when the application asks for records again. Empty before a notice has told it of them.
+    pub fn withdrawn(&self) -> impl Iterator<Item = u32> + '_ {
+        let is_awaited = self.is_told && self.options.commit == CommitPolicy::Manual;
+        self.withdrawn.keys().copied().filter(move |_| is_awaited)
+    }
+
     /// What the member hears.
     pub fn poll_event(&mut self) -> Option<GroupEvent> {
-        // What happened to the membership comes first: it decides about what was delivered.
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
+        if let Some(notice) = self.poll_notice() {
+            return Some(notice);
         }
         Some(match self.consumer.poll_event()? {
             ConsumerEvent::Delivered(batches) => GroupEvent::Delivered(batches),
+            ConsumerEvent::Failed { partition, error }
+                if error.code == ErrorCode::OffsetOutOfRange =>
+            {
+                let beginning = Offset::new(error.detail_a);
+                let wanted = self.consumer.delivered_up_to(partition).unwrap_or(beginning);
+                GroupEvent::Removed { partition, wanted, beginning }
+            }
             ConsumerEvent::Failed { partition, error } => GroupEvent::Failed { partition, error },
-            ConsumerEvent::Missed { partition, wanted, beginning } => {
-                GroupEvent::Missed { partition, wanted, beginning }
+            ConsumerEvent::Missed { partition, wanted, next } => {
+                GroupEvent::Missed { partition, wanted, next }
             }
         })
     }
@@ -269,6 +323,17 @@ impl GroupConsumer {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.standing == Standing::Ended
+    }
+
+    /// The first commit of those that nobody awaited which was not taken; what is still under way
+    /// is given up. For a driver that closes, and takes no events any more.
+    pub fn take_failed_commit(&mut self) -> Option<CommitReport> {
+        self.fail_commits();
+        let failed = |event| match event {
+            GroupEvent::CommitFailed(report) => Some(report),
+            _ => None,
+        };
+        self.events.drain(..).find_map(failed)
     }
 
     /// Why a connection was lost last, if it is not connected now.
@@ -299,7 +364,7 @@ impl GroupConsumer {
 
     /// Under `auto`: commits what was handed out before the last call for records.
     fn commit_worked(&mut self, now: Instant) {
-        if let CommitPolicy::Auto { .. } = self.options.commit {
+        if self.options.commit.is_auto() {
             let offsets = self.uncommitted(|held| held.worked);
             if !offsets.is_empty() {
                 self.begin_commit(offsets, false, now);
@@ -307,25 +372,36 @@ impl GroupConsumer {
         }
     }
 
+    fn held(&mut self, partition: u32) -> Option<&mut Held> {
+        let withdrawn = self.withdrawn.get_mut(&partition);
+        self.partitions.get_mut(&partition).or(withdrawn)
+    }
+
     fn uncommitted(&self, up_to: impl Fn(&Held) -> Option<Offset>) -> Vec<(u32, Offset, String)> {
         let of_one = |(partition, held): (&u32, &Held)| {
             let offset = up_to(held).filter(|offset| Some(*offset) > held.committed)?;
             Some((*partition, offset, String::new()))
         };
-        self.partitions.iter().filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
+        let held = self.partitions.iter().chain(&self.withdrawn);
+        held.filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
     }
 
     fn commit_ended(&mut self, ended: Option<Ended>) {
         let Some(Ended { id, is_awaited, report }) = ended else { return };
         for of in &report.partitions {
-            if let (Ok(committed), Some(held)) = (of.result, self.partitions.get_mut(&of.partition))
-            {
+            if let (Ok(committed), Some(held)) = (of.result, self.held(of.partition)) {
                 held.committed = held.committed.max(Some(committed));
             }
         }
         if is_awaited {
             self.reports.insert(id, report);
-        } else if report.first_fault().is_some() {
+        } else {
+            self.tell_if_failed(report);
+        }
+    }
+
+    fn tell_if_failed(&mut self, report: CommitReport) {
+        if report.first_fault().is_some() {
             self.events.push_back(GroupEvent::CommitFailed(report));
         }
     }

@@ -107,7 +107,7 @@ impl Session for GroupConsumer {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let poll_at = self.is_polled().then_some(self.polled_at + self.options.max_poll_interval);
-        [self.heartbeat_at, self.join_at, self.commit_at, poll_at]
+        [self.heartbeat_at, self.join_at, self.commit_at, self.let_go_at, poll_at]
             .into_iter()
             .flatten()
             .chain(self.commits.poll_timeout())
@@ -137,6 +137,9 @@ impl Session for GroupConsumer {
             if self.standing == Standing::Member {
                 self.commit_worked(now);
             }
+        }
+        if is_due(self.let_go_at) {
+            self.let_go(now);
         }
         self.handle_expired_commits(now);
         self.send_commits(now);
