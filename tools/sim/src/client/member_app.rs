@@ -133,9 +133,7 @@ impl MemberApp {
         around: &mut Surroundings<'_>,
     ) -> Standing {
         loop {
-            let (group, hearing) = (self.group, &mut self.hearing);
-            let mut tap = MemberTap { ledger, hearing, group, seat };
-            self.links.turn_heard(&mut self.session, around, &mut tap);
+            self.turn_links(seat, ledger, around);
             if self.session.is_ended() || (self.is_leaving && self.session.last_fault().is_some()) {
                 return Standing::Ended;
             }
@@ -143,7 +141,20 @@ impl MemberApp {
                 break;
             }
         }
+        // What it waits for was only now asked: nothing else would send that.
+        self.turn_links(seat, ledger, around);
         if self.has_failed { Standing::Fails } else { Standing::Works }
+    }
+
+    fn turn_links(
+        &mut self,
+        seat: Option<usize>,
+        ledger: &mut Ledger,
+        around: &mut Surroundings<'_>,
+    ) {
+        let (group, hearing) = (self.group, &mut self.hearing);
+        let mut tap = MemberTap { ledger, hearing, group, seat };
+        self.links.turn_heard(&mut self.session, around, &mut tap);
     }
 
     /// Takes a step; false when it has to wait.
