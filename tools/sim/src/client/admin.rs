@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_client::{
     Admin, AdminReply, AdminRequest, ErrorCode, GroupInfo, IncomingFrames, Instant, NewTopic,
-    PartitionDescription, Topic, TopicRetention,
+    PartitionDescription, Topic,
 };
 use plimsoll_sim::{ClientId, Network};
 
@@ -149,8 +149,7 @@ impl Admins {
                     flush_interval_ms: plan.flush_interval_ms,
                     segment_bytes: plan.segment_bytes,
                     batch_bytes_max: 256 << 10,
-                    retention: TopicRetention::UNLIMITED,
-                    durability: None,
+                    ..NewTopic::default()
                 })
             }
             Task::CreatePassing(name) => {
