@@ -27,7 +27,15 @@ const WINDOW: usize = 32;
 fn new_topic(name: &str) -> NewTopic<'_> {
     let (durability, flush_interval_ms) = (Some(AckLevel::Disk), 0);
     let (segment_bytes, batch_bytes_max) = (4 << 20, 0);
-    NewTopic { name, partitions: 1, durability, flush_interval_ms, segment_bytes, batch_bytes_max }
+    NewTopic {
+        name,
+        partitions: 1,
+        durability,
+        flush_interval_ms,
+        segment_bytes,
+        batch_bytes_max,
+        ..NewTopic::default()
+    }
 }
 
 fn value(number: u64, length: usize) -> Vec<u8> {

@@ -5,8 +5,12 @@
     clippy::expect_used,
     reason = "a test ends at the first thing that is not as it must be"
 )]
+#![allow(clippy::duplicate_mod, reason = "one test for two clients of the same shape")]
 
 mod blocking;
+mod group_members;
+mod groups_through_tokio;
+mod groups_through_uring;
 mod pipeline;
 mod through_tokio;
 mod through_uring;

@@ -12,4 +12,5 @@ mod disk_full;
 mod hostile;
 mod idle;
 mod partitions;
+mod retention;
 mod slow;

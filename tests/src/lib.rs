@@ -20,6 +20,7 @@
 //! | all of it at once, by the thousand, under load | `limits::hostile` |
 //! | 10,000 partitions | `limits::partitions` |
 //! | disk full on append | `limits::disk_full` |
+//! | data that goes by itself | `limits::retention` |
 //! | data directory not writable, no O_DIRECT, locked, newer format | `refusals::directory` |
 //! | no io_uring, no room for the arena, foreign arena, port in use | `refusals::host` |
 //! | write or flush fails | on the simulated disk; in the crate of the shard |

@@ -13,7 +13,8 @@ use plimsoll_device::{
     Arena, Buffer, DiskAction, DiskCompletion, DiskOp, DiskResult, Instant as DeviceInstant, Now,
 };
 use plimsoll_storage::{
-    DataDirId, Journal, Level, Notice, PartitionConfig, PartitionId, Slot, Storage, StorageConfig,
+    DataDirId, Journal, Level, Notice, PartitionConfig, PartitionId, Retention, Slot, Storage,
+    StorageConfig,
 };
 
 const NOW: Now = Now { monotonic: DeviceInstant::ORIGIN, unix_ms: 0 };
@@ -97,6 +98,7 @@ impl Log {
             segment_bytes: 1 << 30,
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         let ids = (0..partitions as u32).map(|partition| PartitionId { topic: 1, partition });
         let slots = ids.map(|id| storage.open_partition(id, settings)).collect();

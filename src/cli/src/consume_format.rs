@@ -1,8 +1,9 @@
 //! How a consumed record is written: its value and a line feed, or a line of JSON.
 //!
-//! A JSON line has `partition`, `offset`, `timestamp_ms`, `key`, `value` and `headers`. Keys,
-//! values and header names are strings where they are UTF-8, `{"base64": "..."}` where they are
-//! not, and `null` where there is none. `headers` is a list, because a name may come twice.
+//! A JSON line has `topic` (where several are consumed), `partition`, `offset`, `timestamp_ms`,
+//! `key`, `value` and `headers`. Keys, values and header names are strings where they are UTF-8,
+//! `{"base64": "..."}` where they are not, and `null` where there is none. `headers` is a list,
+//! because a name may come twice.
 
 use std::io::Write;
 
@@ -20,24 +21,39 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Appends a record to `out`.
-    pub(crate) fn write(self, partition: u32, record: &BorrowedRecord<'_>, out: &mut Vec<u8>) {
+    /// Appends a record to `out`; its topic, if several are consumed.
+    pub(crate) fn write(
+        self,
+        topic: Option<&str>,
+        partition: u32,
+        record: &BorrowedRecord<'_>,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Format::Value => {
                 out.extend_from_slice(record.value.unwrap_or_default());
                 out.push(b'\n');
             }
-            Format::Json => write_json(partition, record, out),
+            Format::Json => {
+                out.push(b'{');
+                if let Some(topic) = topic {
+                    out.extend_from_slice(b"\"topic\":");
+                    write_bytes(Some(topic.as_bytes()), out);
+                    out.push(b',');
+                }
+                write_json(partition, record, out);
+            }
         }
     }
 }
 
+/// All of the line but its beginning.
 fn write_json(partition: u32, record: &BorrowedRecord<'_>, out: &mut Vec<u8>) {
     let BorrowedRecord { offset, timestamp_ms, .. } = record;
     // Writing to memory cannot fail.
     let _ = write!(
         out,
-        "{{\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},\"key\":"
+        "\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},\"key\":"
     );
     write_bytes(record.key, out);
     out.extend_from_slice(b",\"value\":");

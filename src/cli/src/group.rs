@@ -313,30 +313,44 @@ fn reset(client: &Client, reset: &Reset) -> Result<(), Failure> {
     })
 }
 
-/// The committed offsets of a topic in a group that has no members; a group that does not exist
-/// yet has none.
+/// The committed offsets of a topic in a group that has no members.
 fn committed(
     client: &Client,
     group: &str,
     topic_id: u32,
 ) -> Result<BTreeMap<u32, Offset>, Failure> {
-    let found = match client.describe_group(group) {
-        Ok(found) => found,
-        Err(error)
-            if error.server_error().is_some_and(|it| it.code == ErrorCode::GroupNotFound) =>
-        {
-            return Ok(BTreeMap::new());
-        }
-        Err(error) => return Err(Failure::new(error)),
-    };
-    if !found.members.is_empty() {
+    if let Some(found) = existing(client, group)?
+        && !found.members.is_empty()
+    {
         let members = found.members.len();
         return Err(Failure::Failed(format!(
             "group {group} has members: {members}; stop them, then reset it"
         )));
     }
-    let of_topic = found.offsets.iter().filter(|of| of.partition.topic.0 == topic_id);
+    committed_of(client, group, topic_id)
+}
+
+/// The committed offsets of a topic; a group that does not exist yet has none.
+pub(crate) fn committed_of(
+    client: &Client,
+    group: &str,
+    topic_id: u32,
+) -> Result<BTreeMap<u32, Offset>, Failure> {
+    let offsets = existing(client, group)?.map(|found| found.offsets).unwrap_or_default();
+    let of_topic = offsets.iter().filter(|of| of.partition.topic.0 == topic_id);
     Ok(of_topic.map(|of| (of.partition.partition.0, of.offset)).collect())
+}
+
+fn existing(client: &Client, group: &str) -> Result<Option<GroupInfo>, Failure> {
+    match client.describe_group(group) {
+        Ok(found) => Ok(Some(found)),
+        Err(error)
+            if error.server_error().is_some_and(|it| it.code == ErrorCode::GroupNotFound) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Failure::new(error)),
+    }
 }
 
 fn set(

@@ -16,6 +16,7 @@ mod base64;
 mod consume;
 mod consume_format;
 mod consume_group;
+mod consume_until;
 mod doctor;
 mod failure;
 mod group;

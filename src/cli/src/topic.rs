@@ -1,10 +1,10 @@
-//! `plimsoll topic`: create, list, describe, delete.
+//! `plimsoll topic`: create, list, describe, alter, delete.
 //!
 //! Text is for people and may change its spacing; `--json` is for scripts and keeps its names.
 
 use plimsoll_client_blocking::{
     AckLevel, Client, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState, Topic,
-    Visible,
+    TopicChanges, TopicRetention, Visible,
 };
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::size::{parse_size, parse_size_u32};
 use crate::table::{aligned, columns, print};
 
-/// Create, list, describe and delete topics.
+/// Create, list, describe, alter and delete topics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -45,6 +45,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change settings of a topic, durably and at once.
+    #[command(after_help = "\
+Example:
+  plimsoll topic alter logs --retention 7d --retention-bytes 10GiB
+  plimsoll topic alter logs --retention unlimited")]
+    Alter(Alter),
     /// Delete the oldest records of a partition, durably.
     #[command(
         after_help = "Example:\n  plimsoll topic delete-records logs --partition 0 --to 4200"
@@ -113,9 +119,72 @@ struct Create {
     /// The largest record batch, 1MiB say.
     #[arg(long, value_name = "N", value_parser = parse_size_u32)]
     max_batch_bytes: Option<u32>,
+    /// How long records stay at least, 7d say; without it they stay for ever.
+    #[arg(long, value_name = "AGE|unlimited", value_parser = parse_age_ms)]
+    retention: Option<u64>,
+    /// How much of each partition stays at least, 10GiB say; without it all does.
+    #[arg(long, value_name = "N|unlimited", value_parser = parse_kept_bytes)]
+    retention_bytes: Option<u64>,
     /// A JSON object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "changes", multiple = true, required = true)]
+#[group(args = ["retention", "retention_bytes", "flush_interval_ms", "segment_bytes"])]
+#[group(args = ["durability"])]
+struct Alter {
+    /// The topic.
+    #[arg(value_name = "T")]
+    topic: String,
+    /// How long records stay at least, 7d say.
+    #[arg(long, value_name = "AGE|unlimited", value_parser = parse_age_ms)]
+    retention: Option<u64>,
+    /// How much of each partition stays at least, 10GiB say.
+    #[arg(long, value_name = "N|unlimited", value_parser = parse_kept_bytes)]
+    retention_bytes: Option<u64>,
+    /// How soon what sits in the page cache is on disk.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    flush_interval_ms: Option<u32>,
+    /// The size of segments that are begun from now on, 1GiB say.
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    segment_bytes: Option<u64>,
+    /// The level of an ack where a producer does not ask for one: memory, page-cache or disk.
+    #[arg(long, value_name = "LEVEL")]
+    durability: Option<AckLevel>,
+    /// A JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// In milliseconds; 0 is for ever.
+fn parse_age_ms(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
+    let unit_ms: u64 = match &text[digits.len()..] {
+        "unlimited" if digits.is_empty() => return Ok(0),
+        "s" => 1000,
+        "m" | "min" => 60 * 1000,
+        "h" => 3600 * 1000,
+        "d" => 24 * 3600 * 1000,
+        "w" => 7 * 24 * 3600 * 1000,
+        _ => return Err("expected an age such as 90s, 30m, 12h, 7d, 4w, or `unlimited`".to_owned()),
+    };
+    let count = digits.parse::<u64>().ok().filter(|count| *count > 0);
+    count
+        .and_then(|count| count.checked_mul(unit_ms))
+        .ok_or_else(|| format!("{text} is not an age"))
+}
+
+/// 0 is everything.
+fn parse_kept_bytes(text: &str) -> Result<u64, String> {
+    match text {
+        "unlimited" => Ok(0),
+        _ => match parse_size(text)? {
+            0 => Err("0 bytes cannot be kept; `unlimited` keeps everything".to_owned()),
+            bytes => Ok(bytes),
+        },
+    }
 }
 
 /// Carries out the command.
@@ -124,6 +193,7 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Command::Create(create) => self::create(client, create),
         Command::List { json } => list(client, *json),
         Command::Describe { topic, json } => describe(client, topic, *json),
+        Command::Alter(alter) => self::alter(client, alter),
         Command::DeleteRecords { topic, partition, to, json } => {
             delete_records(client, (topic, *partition), *to, *json)
         }
@@ -144,6 +214,10 @@ fn create(client: &Client, create: &Create) -> Result<(), Failure> {
         flush_interval_ms: create.flush_interval_ms.unwrap_or(0),
         segment_bytes: create.segment_bytes.unwrap_or(0),
         batch_bytes_max: create.max_batch_bytes.unwrap_or(0),
+        retention: TopicRetention {
+            age_ms: create.retention.unwrap_or(0),
+            bytes: create.retention_bytes.unwrap_or(0),
+        },
     };
     client.create_topic(&wanted).map_err(Failure::new)?;
     let topic = client.topic(&create.topic).map_err(Failure::new)?;
@@ -151,6 +225,20 @@ fn create(client: &Client, create: &Create) -> Result<(), Failure> {
         let (name, partitions, durability) = (&topic.name, topic.partitions(), topic.durability);
         format!("created topic {name}, partitions {partitions}, durability {durability}\n")
     })
+}
+
+fn alter(client: &Client, alter: &Alter) -> Result<(), Failure> {
+    let changes = TopicChanges {
+        name: &alter.topic,
+        retention_ms: alter.retention,
+        retention_bytes: alter.retention_bytes,
+        flush_interval_ms: alter.flush_interval_ms,
+        segment_bytes: alter.segment_bytes,
+        default_durability: alter.durability,
+    };
+    client.alter_topic(&changes).map_err(Failure::new)?;
+    let topic = client.topic(&alter.topic).map_err(Failure::new)?;
+    print(alter.json, &topic_json(&topic), || settings_line(&topic))
 }
 
 fn delete_records(
@@ -173,10 +261,12 @@ fn delete_records(
 fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let topics = client.topics().map_err(Failure::new)?;
     print(json, &topics.iter().map(topic_json).collect(), || {
-        let mut table = vec![columns(&["TOPIC", "PARTITIONS", "DURABILITY"])];
+        let names = ["TOPIC", "PARTITIONS", "DURABILITY", "RETENTION", "RETENTION-BYTES"];
+        let mut table = vec![columns(&names)];
         for topic in &topics {
             let (partitions, durability) = (topic.partitions(), topic.durability);
-            table.push(vec![topic.name.clone(), partitions.to_string(), durability.to_string()]);
+            let (name, [age, bytes]) = (topic.name.clone(), retention_texts(topic));
+            table.push(vec![name, partitions.to_string(), durability.to_string(), age, bytes]);
         }
         aligned(&table)
     })
@@ -188,12 +278,7 @@ fn describe(client: &Client, topic: &str, json: bool) -> Result<(), Failure> {
     let mut value = topic_json(&found);
     value["partition"] = partitions.iter().map(partition_json).collect();
     print(json, &value, || {
-        let flush_interval_ms = found.flush_interval.as_millis();
-        let Topic { name, durability, segment_bytes, batch_bytes_max, .. } = &found;
-        let head = format!(
-            "topic {name}, durability {durability}, flush_interval_ms {flush_interval_ms}, \
-             segment_bytes {segment_bytes}, max_batch_bytes {batch_bytes_max}\n"
-        );
+        let head = settings_line(&found);
         let names = [
             "PARTITION",
             "SHARD",
@@ -211,6 +296,34 @@ fn describe(client: &Client, topic: &str, json: bool) -> Result<(), Failure> {
     })
 }
 
+fn settings_line(topic: &Topic) -> String {
+    let flush_interval_ms = topic.flush_interval.as_millis();
+    let Topic { name, durability, segment_bytes, batch_bytes_max, .. } = topic;
+    let [age, bytes] = retention_texts(topic);
+    format!(
+        "topic {name}, durability {durability}, flush_interval_ms {flush_interval_ms}, \
+         segment_bytes {segment_bytes}, max_batch_bytes {batch_bytes_max}, retention {age}, \
+         retention_bytes {bytes}\n"
+    )
+}
+
+/// Age and bytes, each as the flag of its name would take it.
+fn retention_texts(topic: &Topic) -> [String; 2] {
+    let TopicRetention { age_ms, bytes } = topic.retention;
+    let age = match age_ms {
+        0 => "unlimited".to_owned(),
+        _ => {
+            let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+            let unit = units.iter().find(|(_, unit_ms)| age_ms % unit_ms == 0);
+            unit.map_or_else(
+                || format!("{age_ms}ms"),
+                |(name, ms)| format!("{}{name}", age_ms / ms),
+            )
+        }
+    };
+    [age, if bytes == 0 { "unlimited".to_owned() } else { bytes.to_string() }]
+}
+
 fn topic_json(topic: &Topic) -> Value {
     json!({
         "topic": topic.name,
@@ -220,7 +333,14 @@ fn topic_json(topic: &Topic) -> Value {
         "flush_interval_ms": topic.flush_interval.as_millis() as u64,
         "segment_bytes": topic.segment_bytes,
         "max_batch_bytes": topic.batch_bytes_max,
+        "retention_ms": limit(topic.retention.age_ms),
+        "retention_bytes": limit(topic.retention.bytes),
     })
+}
+
+/// No limit is null.
+fn limit(value: u64) -> Value {
+    if value == 0 { Value::Null } else { value.into() }
 }
 
 fn partition_json(partition: &PartitionDescription) -> Value {
@@ -258,5 +378,22 @@ fn state_name(state: PartitionState) -> &'static str {
         PartitionState::Healthy => "healthy",
         PartitionState::Damaged => "damaged",
         PartitionState::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_a_unit_or_is_unlimited() {
+        assert_eq!(parse_age_ms("7d"), Ok(7 * 24 * 3600 * 1000));
+        assert_eq!(parse_age_ms("90s"), Ok(90_000));
+        assert_eq!(parse_age_ms("unlimited"), Ok(0));
+        for wrong in ["", "7", "d", "0s", "1unlimited", "-1d", "1.5h", "99999999999999999999d"] {
+            assert!(parse_age_ms(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_kept_bytes("0").is_err());
+        assert_eq!(parse_kept_bytes("unlimited"), Ok(0));
     }
 }

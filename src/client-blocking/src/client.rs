@@ -15,7 +15,7 @@ use plimsoll_client::{
     AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
     GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
     PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
-    Visible,
+    TopicChanges, Visible,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -114,11 +114,29 @@ impl Client {
         &self,
         topic: &str,
         group: &str,
+        options: GroupOptions,
+    ) -> Result<GroupConsumer, GroupError> {
+        self.group_consumer_of(&[topic], group, options)
+    }
+
+    /// The same of several topics, at least one. What the other members want is their own affair:
+    /// each partition goes to one of those that want its topic.
+    ///
+    /// # Errors
+    ///
+    /// A topic does not exist, or the server cannot be asked.
+    pub fn group_consumer_of(
+        &self,
+        topics: &[&str],
+        group: &str,
         mut options: GroupOptions,
     ) -> Result<GroupConsumer, GroupError> {
-        let topic = self.topic(topic)?;
+        let mut found = Vec::with_capacity(topics.len());
+        for topic in topics {
+            found.push(self.topic(topic)?);
+        }
         self.name_links(&mut options.link);
-        let session = GroupSession::new(topic, group, options, self.inner.clock.now());
+        let session = GroupSession::of_topics(found, group, options, self.inner.clock.now());
         Ok(GroupConsumer::new(self.engine(session)))
     }
 
@@ -160,6 +178,15 @@ impl Client {
             AdminReply::Created { topic_id } => Ok(topic_id),
             _ => Err(self.error(RequestError::UnexpectedReply)),
         }
+    }
+
+    /// Gives a topic other settings, durably; every shard goes by them when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses (it does not exist, or a setting is not allowed) or cannot be asked.
+    pub fn alter_topic(&self, changes: &TopicChanges<'_>) -> Result<(), AdminError> {
+        self.ask(&AdminRequest::AlterTopic(*changes)).map(drop)
     }
 
     /// Deletes a topic and its records, durably.
@@ -240,13 +267,7 @@ impl Client {
     }
 
     pub(crate) fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
-        let changes = matches!(
-            request,
-            AdminRequest::CreateTopic(_)
-                | AdminRequest::DeleteTopic { .. }
-                | AdminRequest::ResetOffsets { .. }
-                | AdminRequest::DeleteGroup { .. }
-        );
+        let changes = request.is_asked_once();
         let mut admin = self.inner.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_kept = admin.is_some() && !changes;
         if changes && let Some(kept) = admin.as_mut() {

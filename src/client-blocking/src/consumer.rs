@@ -134,7 +134,7 @@ impl Consumer {
         loop {
             match state.session.poll_event() {
                 Some(ConsumerEvent::Delivered(batches)) => return Ok(Some(batches)),
-                Some(ConsumerEvent::Failed { partition, error }) => {
+                Some(ConsumerEvent::Failed { partition, error, .. }) => {
                     let topic = self.topic.name.clone();
                     return Err(ConsumeError::Partition { topic, partition, error });
                 }

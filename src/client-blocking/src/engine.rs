@@ -125,6 +125,16 @@ impl<S: Driven> Engine<S> {
         }
     }
 
+    /// The same, of those that have something to write: cheap enough for each record.
+    pub(crate) fn wake_those_with_frames(&self, state: &mut State<S>) {
+        let now = self.clock.now();
+        for link in (0..state.links.len()).map(|link| LinkId(link as u16)) {
+            if state.session.can_transmit(link, now) {
+                self.wake(state, link);
+            }
+        }
+    }
+
     /// Writes what there is to write in this thread if the keeper sleeps, and wakes it if not.
     pub(crate) fn write_now<'a>(&'a self, mut state: MutexGuard<'a, State<S>>, link: LinkId) {
         let index = usize::from(link.0);

@@ -46,10 +46,11 @@ pub use plimsoll_client::{
     ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
     Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
     GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
-    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, PartitionCommit, PartitionDescription,
-    PartitionIndex, PartitionState, ProducerOptions, Record, RecordError, Refusal, RequestError,
-    SendError, ServerError, ShardIndex, StartAt, Topic, TopicId, TopicPartition, Totals as Summary,
-    Visible, Watermarks, partition_of_key,
+    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
+    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
+    RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
+    TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Visible, Watermarks,
+    partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -7,12 +7,14 @@ use crate::admin_connection::AdminConnection;
 use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::engine::Engine;
+use crate::group_consumer::GroupConsumer;
 use crate::producer::Producer;
-use crate::{AdminError, ConnectError, ConsumeError};
+use crate::{AdminError, ConnectError, ConsumeError, GroupError};
 use plimsoll_client::{
-    AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions, NewTopic, Offset,
-    OffsetsWhat, PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError,
-    Topic, Visible,
+    AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
+    GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
+    PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
+    TopicChanges, Visible,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,41 @@ impl Client {
         Ok(Consumer::new(self.engine(session)))
     }
 
+    /// A member of `group` that consumes `topic`. It joins and subscribes in the background.
+    ///
+    /// # Errors
+    ///
+    /// The topic does not exist, or the server cannot be asked.
+    pub async fn group_consumer(
+        &self,
+        topic: &str,
+        group: &str,
+        options: GroupOptions,
+    ) -> Result<GroupConsumer, GroupError> {
+        self.group_consumer_of(&[topic], group, options).await
+    }
+
+    /// The same of several topics, at least one. What the other members want is their own affair:
+    /// each partition goes to one of those that want its topic.
+    ///
+    /// # Errors
+    ///
+    /// A topic does not exist, or the server cannot be asked.
+    pub async fn group_consumer_of(
+        &self,
+        topics: &[&str],
+        group: &str,
+        mut options: GroupOptions,
+    ) -> Result<GroupConsumer, GroupError> {
+        let mut found = Vec::with_capacity(topics.len());
+        for topic in topics {
+            found.push(self.topic(topic).await?);
+        }
+        self.name_links(&mut options.link);
+        let session = GroupSession::of_topics(found, group, options, self.inner.clock.now());
+        Ok(GroupConsumer::new(self.engine(session)))
+    }
+
     /// Is the server there?
     ///
     /// # Errors
@@ -143,6 +180,15 @@ impl Client {
         }
     }
 
+    /// Gives a topic other settings, durably; every shard goes by them when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses (it does not exist, or a setting is not allowed) or cannot be asked.
+    pub async fn alter_topic(&self, changes: &TopicChanges<'_>) -> Result<(), AdminError> {
+        self.ask(&AdminRequest::AlterTopic(*changes)).await.map(drop)
+    }
+
     /// Deletes a topic and its records, durably.
     ///
     /// # Errors
@@ -150,6 +196,24 @@ impl Client {
     /// The server refuses (it does not exist) or cannot be asked.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), AdminError> {
         self.ask(&AdminRequest::DeleteTopic { topic }).await.map(drop)
+    }
+
+    /// Deletes the records of a partition below `to`, durably. Gives the partition's start: the
+    /// first offset that can be read now. It never goes back.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses (`to` is beyond the end) or cannot be asked.
+    pub async fn delete_records(
+        &self,
+        topic: &str,
+        partition: u32,
+        to: Offset,
+    ) -> Result<Offset, AdminError> {
+        match self.ask(&AdminRequest::DeleteRecords { topic, partition, to }).await? {
+            AdminReply::Offset(start) => Ok(start),
+            _ => Err(self.error(RequestError::UnexpectedReply)),
+        }
     }
 
     /// State, watermarks and size of all partitions of a topic.
@@ -202,9 +266,8 @@ impl Client {
         }
     }
 
-    async fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
-        let changes =
-            matches!(request, AdminRequest::CreateTopic(_) | AdminRequest::DeleteTopic { .. });
+    pub(crate) async fn ask(&self, request: &AdminRequest<'_>) -> Result<AdminReply, AdminError> {
+        let changes = request.is_asked_once();
         let mut admin = self.inner.admin.lock().await;
         let mut is_kept = admin.is_some() && !changes;
         // A connection that died since the last question must not make this one ambiguous.
@@ -230,7 +293,7 @@ impl Client {
         }
     }
 
-    fn error(&self, error: RequestError) -> AdminError {
+    pub(crate) fn error(&self, error: RequestError) -> AdminError {
         AdminError { address: self.inner.options.address.clone(), error }
     }
 

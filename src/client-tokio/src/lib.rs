@@ -30,18 +30,25 @@ mod client;
 mod clock;
 mod consumer;
 mod engine;
+mod group_admin;
+mod group_consumer;
 mod producer;
 mod receipt;
 
 pub use client::{Client, ClientBuilder};
 pub use consumer::Consumer;
+pub use group_consumer::GroupConsumer;
 pub use plimsoll_client::{
-    Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, BorrowedRecord,
-    Compression, ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch,
-    DeliveryError, Doubt, Durability, DurabilityWanted, ErrorCode, Fate, Header, LinkOptions,
-    NewRecord, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState,
-    ProducerOptions, Record, RecordError, Refusal, RequestError, SendError, ServerError,
-    ShardIndex, StartAt, Topic, Totals as Summary, Visible, Watermarks, partition_of_key,
+    Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
+    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
+    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
+    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
+    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
+    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
+    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
+    RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
+    TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Visible, Watermarks,
+    partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -116,7 +116,7 @@ impl Consumer {
             let event = self.engine.lock().session.poll_event();
             match event {
                 Some(ConsumerEvent::Delivered(batches)) => return Ok(batches),
-                Some(ConsumerEvent::Failed { partition, error }) => {
+                Some(ConsumerEvent::Failed { partition, error, .. }) => {
                     let topic = self.topic.name.clone();
                     return Err(ConsumeError::Partition { topic, partition, error });
                 }

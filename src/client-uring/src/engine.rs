@@ -18,6 +18,11 @@ use tokio_uring::net::TcpStream;
 /// A session that tells what it has to tell to whoever waits, at once.
 pub(crate) trait Driven: Session + 'static {
     fn tell(&mut self);
+
+    /// Whether it needs no connection any more.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
@@ -79,6 +84,15 @@ impl<S: Driven> Engine<S> {
         self.keepers.iter().for_each(Notify::notify_one);
     }
 
+    /// Wakes the keepers that have something to write.
+    pub(crate) fn wake_those_with_frames(&self, state: &State<S>) {
+        let now = self.clock.now();
+        let links = (0..state.has_keeper.len()).map(|link| LinkId(link as u16));
+        links
+            .filter(|link| state.session.can_transmit(*link, now))
+            .for_each(|link| self.wake(link));
+    }
+
     /// Sees to it that links which are to be dialled have a keeper who does it. Must be called
     /// within a runtime.
     pub(crate) fn dial_due(self: &Rc<Self>, state: &mut State<S>, now: Instant) {
@@ -91,6 +105,13 @@ impl<S: Driven> Engine<S> {
                 tokio_uring::spawn(async move { engine.keep(link).await });
             }
             self.wake(link);
+        }
+    }
+
+    /// Ends all tasks if the session needs none any more.
+    pub(crate) fn close_if_over(&self, state: &mut State<S>) {
+        if !state.is_closed && state.session.is_over() {
+            self.close(state);
         }
     }
 
@@ -239,6 +260,7 @@ impl<S: Driven> Engine<S> {
 
     fn tell(&self, state: &mut State<S>) {
         state.session.tell();
+        self.close_if_over(state);
         self.progress.notify_waiters();
     }
 

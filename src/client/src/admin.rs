@@ -11,12 +11,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use core::{error, fmt, mem};
 use plimsoll_wire::{
-    AckLevel, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset, CorrelationId,
-    CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup, ErrorResponse,
-    Generation, GroupDescription, GroupState, Handle, Hello, ListGroups, ListedGroup,
-    MemberDescription, MemberId, MetadataRequest, Offset, OffsetDescription, OffsetToCommit,
-    Offsets, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, Ping, Response, ShardIndex,
-    Stats, TopicMetadata, TopicPartition, Unbind, Visible,
+    AckLevel, AlterTopic, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset,
+    CorrelationId, CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup,
+    ErrorResponse, Generation, GroupDescription, GroupState, Handle, Hello, ListGroups,
+    ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset, OffsetDescription,
+    OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, Ping,
+    Response, ShardIndex, Stats, TopicMetadata, TopicPartition, TopicRetention, Unbind, Visible,
 };
 
 /// Something to ask.
@@ -32,6 +32,8 @@ pub enum AdminRequest<'a> {
     },
     /// A new topic.
     CreateTopic(NewTopic<'a>),
+    /// Other settings for a topic.
+    AlterTopic(AlterTopic<'a>),
     /// A topic and its records are to go.
     DeleteTopic {
         /// Its name.
@@ -89,6 +91,21 @@ pub enum AdminRequest<'a> {
     },
 }
 
+impl AdminRequest<'_> {
+    /// Whether it must not be asked again when its connection was lost before the answer: asked
+    /// twice, it may be told of what it did itself.
+    #[must_use]
+    pub fn is_asked_once(&self) -> bool {
+        matches!(
+            self,
+            AdminRequest::CreateTopic(_)
+                | AdminRequest::DeleteTopic { .. }
+                | AdminRequest::ResetOffsets { .. }
+                | AdminRequest::DeleteGroup { .. }
+        )
+    }
+}
+
 /// A topic to create. Zero and `None` take the server's defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic<'a> {
@@ -104,13 +121,15 @@ pub struct NewTopic<'a> {
     pub segment_bytes: u64,
     /// The largest batch that it takes.
     pub batch_bytes_max: u32,
+    /// How long its records stay; by default for ever.
+    pub retention: TopicRetention,
 }
 
 /// What the server answered.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum AdminReply {
-    /// It is done: ping, delete.
+    /// It is done: ping, alter, delete.
     Done,
     /// The topics that exist of those asked for.
     Topics(Vec<Topic>),
@@ -158,7 +177,8 @@ impl Admin {
         match request {
             AdminRequest::Ping => Ping.encode(correlation, out),
             AdminRequest::Metadata { topics } => {
-                MetadataRequest { topics: topics.clone() }.encode(correlation, out);
+                let request = MetadataRequest { topics: topics.clone(), with_retention: true };
+                request.encode(correlation, out);
             }
             AdminRequest::CreateTopic(topic) => CreateTopic {
                 name: topic.name,
@@ -167,8 +187,10 @@ impl Admin {
                 flush_interval_ms: topic.flush_interval_ms,
                 segment_bytes: topic.segment_bytes,
                 max_batch_bytes: topic.batch_bytes_max,
+                retention: topic.retention,
             }
             .encode(correlation, out),
+            AdminRequest::AlterTopic(changes) => changes.encode(correlation, out),
             AdminRequest::DeleteTopic { topic } => {
                 DeleteTopic { name: topic }.encode(correlation, out);
             }
@@ -220,7 +242,10 @@ impl Admin {
         }
         let reply = match response {
             Response::Bind(_) | Response::Unbind | Response::Hello(_) => return Ok(()),
-            Response::Ping | Response::DeleteTopic | Response::DeleteGroup => AdminReply::Done,
+            Response::Ping
+            | Response::AlterTopic
+            | Response::DeleteTopic
+            | Response::DeleteGroup => AdminReply::Done,
             Response::Metadata(metadata) => {
                 AdminReply::Topics(metadata.topics.into_iter().map(owned).collect())
             }
@@ -273,6 +298,7 @@ fn owned(topic: TopicMetadata<'_>) -> Topic {
         flush_interval: Duration::from_millis(u64::from(topic.flush_interval_ms)),
         segment_bytes: topic.segment_bytes,
         batch_bytes_max: topic.max_batch_bytes,
+        retention: topic.retention.unwrap_or_default(),
         shards: topic.shards,
     }
 }

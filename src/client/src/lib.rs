@@ -64,17 +64,18 @@ pub use error::{ConnectionFault, ServerError};
 pub use fate::{Ack, BatchFate};
 pub use group::{
     CommitFault, CommitId, CommitPolicy, CommitReport, GroupConsumer, GroupError, GroupEvent,
-    GroupOptions, LossReason, PartitionCommit,
+    GroupOptions, Handed, Handout, LossReason, OnRemoved, PartitionCommit, PartitionName,
 };
 pub use incoming::{Incoming, IncomingFrames};
 pub use link::LinkOptions;
 pub use outcome::{AppendError, AppendOutcome, BatchOutcome, Doubt, Refusal};
 pub use partitioner::{murmur2, partition_of_key};
 pub use plimsoll_batch::{Header, Record as BorrowedRecord, RecordError};
+pub use plimsoll_wire::AlterTopic as TopicChanges;
 pub use plimsoll_wire::{
     AckLevel, Assignor, CommittedOffset, Durability, DurabilityWanted, ErrorCode, Fate, GroupState,
     Offset, OffsetsWhat, PartitionDescription, PartitionIndex, PartitionState, ShardIndex, TopicId,
-    TopicPartition, Visible, Watermarks,
+    TopicPartition, TopicRetention, Visible, Watermarks,
 };
 pub use producer::{
     AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerOptions, Totals,

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use plimsoll_wire::{AckLevel, ShardIndex};
+use plimsoll_wire::{AckLevel, ShardIndex, TopicRetention};
 
 /// A topic, as `metadata` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Topic {
     pub segment_bytes: u64,
     /// The largest record batch that it takes.
     pub batch_bytes_max: u32,
+    /// How long its records stay.
+    pub retention: TopicRetention,
     /// The shard of each partition.
     pub shards: Vec<ShardIndex>,
 }

@@ -138,7 +138,7 @@ fn an_offset_out_of_range_fails_the_partition_and_says_the_range() {
     hear(&mut consumer, &bound(2), NOW).unwrap();
     let range = error(Opcode::Subscribe, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
     hear(&mut consumer, &range, NOW).unwrap();
-    let Some(ConsumerEvent::Failed { partition: 0, error }) = consumer.poll_event() else {
+    let Some(ConsumerEvent::Failed { partition: 0, error, .. }) = consumer.poll_event() else {
         panic!("the partition must fail");
     };
     assert_eq!((error.detail_a, error.detail_b), (5, 100));

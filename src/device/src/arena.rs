@@ -7,6 +7,7 @@
 //! program order as far as `publish` says and in no order otherwise.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use core::ptr::NonNull;
@@ -31,10 +32,21 @@ impl ArenaRange {
     }
 }
 
+/// What a store went over, in an arena that notes its stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overwritten {
+    /// Where in the arena it begins.
+    pub start_bytes: usize,
+    /// What was there.
+    pub before: Vec<u8>,
+}
+
 /// One shard's append memory, mapped for as long as this value lives.
 pub struct Arena {
     start: NonNull<u8>,
     length_bytes: usize,
+    /// What the stores since the last look went over, oldest first, where somebody wants to know.
+    noted: Option<Vec<Overwritten>>,
     /// Owns the mapping; unmaps when dropped.
     _mapping: Box<dyn Any + Send>,
 }
@@ -54,7 +66,7 @@ impl Arena {
     ) -> Self {
         assert_eq!(start.as_ptr() as usize % BLOCK_BYTES, 0, "an arena is block-aligned");
         assert_eq!(length_bytes % BLOCK_BYTES, 0, "an arena is whole blocks");
-        Self { start, length_bytes, _mapping: mapping }
+        Self { start, length_bytes, noted: None, _mapping: mapping }
     }
 
     /// An arena on the heap, for machines whose memory ends with the process.
@@ -87,12 +99,30 @@ impl Arena {
         unsafe { core::slice::from_raw_parts(start, range.length_bytes) }
     }
 
+    /// From now on notes what each store goes over, for a simulated machine whose processes die
+    /// between two of them. Elsewhere it stays off, and costs a branch a store.
+    pub fn note_stores(&mut self) {
+        self.noted = Some(Vec::new());
+    }
+
+    /// The notes since they were taken last, oldest first: one for each range that was given out
+    /// for writing, in whatever order its bytes were then stored.
+    pub fn take_noted(&mut self) -> Vec<Overwritten> {
+        self.noted.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    /// How many notes there are.
+    pub fn noted(&self) -> usize {
+        self.noted.as_ref().map_or(0, Vec::len)
+    }
+
     /// The bytes of `range`, for writing.
     ///
     /// # Panics
     /// When `range` does not lie within the arena.
     pub fn bytes_mut(&mut self, range: ArenaRange) -> &mut [u8] {
         let start = self.address(range);
+        self.note(range);
         // SAFETY: as in `bytes`, and `&mut self` is the only access.
         unsafe { core::slice::from_raw_parts_mut(start, range.length_bytes) }
     }
@@ -103,8 +133,9 @@ impl Arena {
     /// When either lies not within the arena.
     pub fn copy_within(&mut self, from: ArenaRange, to_bytes: usize) {
         let source = self.address(from);
-        let target =
-            self.address(ArenaRange { start_bytes: to_bytes, length_bytes: from.length_bytes });
+        let to = ArenaRange { start_bytes: to_bytes, length_bytes: from.length_bytes };
+        let target = self.address(to);
+        self.note(to);
         // SAFETY: both ranges were checked; `copy` allows overlap; `&mut self` is the only access.
         unsafe { core::ptr::copy(source, target, from.length_bytes) }
     }
@@ -116,11 +147,27 @@ impl Arena {
     /// When the eight bytes are not within the arena or not aligned to eight.
     pub fn publish(&mut self, position_bytes: usize, value: u64) {
         assert_eq!(position_bytes % 8, 0, "a mark is aligned to its size");
-        let start = self.address(ArenaRange { start_bytes: position_bytes, length_bytes: 8 });
+        let mark = ArenaRange { start_bytes: position_bytes, length_bytes: 8 };
+        let start = self.address(mark);
+        self.note(mark);
         // SAFETY: in range and aligned (the arena's start is block-aligned); u64 has no invalid
         // bit patterns; `&mut self` is the only access in this process.
         let mark = unsafe { AtomicU64::from_ptr(start.cast::<u64>()) };
         mark.store(value.to_le(), Ordering::Release);
+    }
+
+    fn note(&mut self, range: ArenaRange) {
+        if self.noted.is_some() {
+            self.keep(range);
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, range: ArenaRange) {
+        let before = self.bytes(range).to_vec();
+        if let Some(noted) = &mut self.noted {
+            noted.push(Overwritten { start_bytes: range.start_bytes, before });
+        }
     }
 
     fn address(&self, range: ArenaRange) -> *mut u8 {
@@ -158,6 +205,23 @@ mod tests {
         arena.publish(16, 0x0102_0304);
         let mark = arena.bytes(ArenaRange { start_bytes: 16, length_bytes: 8 });
         assert_eq!(mark, 0x0102_0304_u64.to_le_bytes());
+    }
+
+    #[test]
+    fn an_arena_notes_what_its_stores_go_over_once_it_is_told_to() {
+        let mut arena = arena(BLOCK_BYTES);
+        let front = ArenaRange { start_bytes: 0, length_bytes: 2 };
+        arena.bytes_mut(front).fill(1);
+        assert_eq!(arena.noted(), 0);
+        arena.note_stores();
+        arena.bytes_mut(front).fill(2);
+        arena.copy_within(front, 7);
+        arena.publish(0, 3);
+        assert_eq!(arena.noted(), 3);
+        let over = |start_bytes, before: &[u8]| Overwritten { start_bytes, before: before.into() };
+        let all = [over(0, &[1, 1]), over(7, &[0, 0]), over(0, &[2, 2, 0, 0, 0, 0, 0, 2])];
+        assert_eq!(arena.take_noted(), all);
+        assert_eq!(arena.take_noted(), []);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod limits;
 mod op;
 mod time;
 
-pub use arena::{Arena, ArenaRange};
+pub use arena::{Arena, ArenaRange, Overwritten};
 pub use buffer::Buffer;
 pub use completion::{Completion, DiskCompletion, DiskResult, Received, SocketCompletion};
 pub use error::{IoError, IoErrorKind};

@@ -36,6 +36,17 @@ impl ReportLog {
             Report::DiskFull => {
                 tracing::error!(shard, "the disk is full: appends are refused until there is room");
             }
+            Report::ClockLeapt { by_ms } => tracing::warn!(
+                shard,
+                by_s = by_ms / 1000,
+                "the wall clock leapt, or its time is not near that of the newest data: data ages \
+                 by it only when it has stayed there for an hour; if it is wrong, set it now"
+            ),
+            Report::ClockBelieved { by_ms } => tracing::warn!(
+                shard,
+                by_s = by_ms / 1000,
+                "the wall clock has stayed where it leapt to: data ages by it from now on"
+            ),
             Report::DiskHasRoom => tracing::info!(shard, "the disk has room again"),
             Report::MetadataUnreadable(text) => {
                 tracing::error!(shard, "the metadata topic cannot be read: {text}");

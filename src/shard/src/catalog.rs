@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use plimsoll_device::BLOCK_BYTES;
-use plimsoll_storage::{PartitionConfig, PartitionId};
-use plimsoll_wire::{AckLevel, CreateTopic, TopicName};
+use plimsoll_storage::{PartitionConfig, PartitionId, Retention};
+use plimsoll_wire::{AckLevel, AlterTopic, CreateTopic, TopicName, TopicRetention};
 
 use crate::config::TopicSettings;
 
@@ -30,10 +30,15 @@ impl Topic {
     }
 
     pub(crate) fn partition_config(&self) -> PartitionConfig {
+        let TopicRetention { age_ms, bytes } = self.settings.retention;
         PartitionConfig {
             segment_bytes: self.settings.segment_bytes,
             batch_bytes_max: self.settings.batch_bytes_max as usize,
             flush_interval: Duration::from_millis(u64::from(self.settings.flush_interval_ms)),
+            retention: Retention {
+                age: (age_ms > 0).then(|| Duration::from_millis(age_ms)),
+                bytes: (bytes > 0).then_some(bytes),
+            },
         }
     }
 }
@@ -42,7 +47,46 @@ impl Topic {
 #[derive(Clone, Debug)]
 pub(crate) enum TopicRequest {
     Create { name: TopicName, partitions: u32, settings: TopicSettings },
+    Alter { name: String, changes: SettingChanges },
     Delete { name: String },
+}
+
+/// Settings of a topic that are to be others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettingChanges {
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
+    flush_interval_ms: Option<u32>,
+    segment_bytes: Option<u64>,
+    default_durability: Option<AckLevel>,
+}
+
+impl SettingChanges {
+    pub(crate) fn of(request: &AlterTopic<'_>) -> Self {
+        Self {
+            retention_ms: request.retention_ms,
+            retention_bytes: request.retention_bytes,
+            flush_interval_ms: request.flush_interval_ms,
+            segment_bytes: request.segment_bytes,
+            default_durability: request.default_durability,
+        }
+    }
+
+    /// The settings with the changes made, or what is wrong with them.
+    pub(crate) fn made_to(&self, settings: &TopicSettings) -> Result<TopicSettings, &'static str> {
+        let TopicRetention { age_ms, bytes } = settings.retention;
+        let changed = TopicSettings {
+            default_durability: self.default_durability.unwrap_or(settings.default_durability),
+            flush_interval_ms: self.flush_interval_ms.unwrap_or(settings.flush_interval_ms),
+            segment_bytes: whole_blocks(self.segment_bytes.unwrap_or(settings.segment_bytes)),
+            retention: TopicRetention {
+                age_ms: self.retention_ms.unwrap_or(age_ms),
+                bytes: self.retention_bytes.unwrap_or(bytes),
+            },
+            ..*settings
+        };
+        changed.checked()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +129,8 @@ const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 const FLUSH_INTERVAL_MS_MAX: u32 = 60 * 60 * 1000;
 const BATCH_BYTES_MIN: u32 = 1 << 10;
+const RETENTION_MS_MIN: u64 = 1000;
+const RETENTION_MS_MAX: u64 = 1000 * 366 * 24 * 3600 * 1000;
 
 /// The settings of a new topic, or what is wrong with those that were asked for.
 pub(crate) fn settings_of(
@@ -100,19 +146,35 @@ pub(crate) fn settings_of(
     let settings = TopicSettings {
         default_durability,
         flush_interval_ms: or(request.flush_interval_ms, defaults.flush_interval_ms),
-        segment_bytes: wanted_bytes.saturating_add(BLOCK_BYTES as u64 - 1)
-            & !(BLOCK_BYTES as u64 - 1),
+        segment_bytes: whole_blocks(wanted_bytes),
         batch_bytes_max: or(request.max_batch_bytes, defaults.batch_bytes_max),
+        retention: request.retention,
     };
-    if settings.flush_interval_ms > FLUSH_INTERVAL_MS_MAX {
-        Err("flush_interval_ms is at most one hour")
-    } else if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&settings.segment_bytes) {
-        Err("segment_bytes is from 1 MiB to 64 GiB")
-    } else if !(BATCH_BYTES_MIN..=batch_bytes_max).contains(&settings.batch_bytes_max) {
-        Err("max_batch_bytes is from 1 KiB to what the server's frames can carry")
+    if (BATCH_BYTES_MIN..=batch_bytes_max).contains(&settings.batch_bytes_max) {
+        settings.checked()
     } else {
-        Ok(settings)
+        Err("max_batch_bytes is from 1 KiB to what the server's frames can carry")
     }
+}
+
+impl TopicSettings {
+    /// Those of the settings that may be changed later are within bounds.
+    fn checked(self) -> Result<Self, &'static str> {
+        let age_ms = self.retention.age_ms;
+        if !(1..=FLUSH_INTERVAL_MS_MAX).contains(&self.flush_interval_ms) {
+            Err("flush_interval_ms is from 1 to one hour")
+        } else if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            Err("segment_bytes is from 1 MiB to 64 GiB")
+        } else if age_ms > 0 && !(RETENTION_MS_MIN..=RETENTION_MS_MAX).contains(&age_ms) {
+            Err("retention_ms is 0, for ever, or from one second to 1000 years")
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+fn whole_blocks(bytes: u64) -> u64 {
+    bytes.saturating_add(BLOCK_BYTES as u64 - 1) & !(BLOCK_BYTES as u64 - 1)
 }
 
 #[cfg(test)]
@@ -127,6 +189,7 @@ mod tests {
             flush_interval_ms: 0,
             segment_bytes: 0,
             max_batch_bytes: 0,
+            retention: TopicRetention::UNLIMITED,
         }
     }
 
@@ -148,8 +211,27 @@ mod tests {
             CreateTopic { max_batch_bytes: u32::MAX, ..request() },
             CreateTopic { max_batch_bytes: 1, ..request() },
             CreateTopic { flush_interval_ms: u32::MAX, ..request() },
+            CreateTopic { retention: TopicRetention { age_ms: 999, bytes: 0 }, ..request() },
+            CreateTopic { retention: TopicRetention { age_ms: u64::MAX, bytes: 0 }, ..request() },
         ] {
             assert!(settings_of(&wrong, &defaults, 16 << 20).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_named_changes_and_only_within_bounds() {
+        let settings = TopicSettings { batch_bytes_max: 5000, ..TopicSettings::default() };
+        let made = |alter: AlterTopic<'_>| SettingChanges::of(&alter).made_to(&settings);
+        assert_eq!(made(AlterTopic::default()), Ok(settings));
+        let week = AlterTopic { retention_ms: Some(604_800_000), ..AlterTopic::default() };
+        let retention = TopicRetention { age_ms: 604_800_000, bytes: 0 };
+        assert_eq!(made(week), Ok(TopicSettings { retention, ..settings }));
+        for wrong in [
+            AlterTopic { retention_ms: Some(1), ..AlterTopic::default() },
+            AlterTopic { flush_interval_ms: Some(0), ..AlterTopic::default() },
+            AlterTopic { segment_bytes: Some(0), ..AlterTopic::default() },
+        ] {
+            assert!(made(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What the server tells a shard at its start. Every limit of a shard is here.
 //!
 //! Nothing here changes while the shard runs. What a newcomer gets wrong: limits are of one shard,
-//! except where they say otherwise (`partitions_max`), and settings of a topic are fixed when it is
-//! created.
+//! except where they say otherwise (`partitions_max`). A topic has settings of its own: here are
+//! those of a new one that does not say.
 
 use alloc::string::String;
 use core::time::Duration;
 
-use plimsoll_wire::{AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex};
+use plimsoll_wire::{
+    AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex, TopicRetention,
+};
 
 /// Who a shard is, and what it may use.
 #[derive(Clone, Debug)]
@@ -61,6 +63,9 @@ pub struct ShardLimits {
     pub group_members_max: usize,
     /// Committed offsets of all groups of this shard.
     pub committed_offsets_max: usize,
+    /// By how much a log of committed offsets grows, at least, before what still counts in it is
+    /// written again and the rest goes.
+    pub offset_log_fresh_bytes_min: u64,
 }
 
 impl Default for ShardLimits {
@@ -80,6 +85,7 @@ impl Default for ShardLimits {
             groups_max: 10_000,
             group_members_max: 50_000,
             committed_offsets_max: 1_000_000,
+            offset_log_fresh_bytes_min: 4 << 20,
         }
     }
 }
@@ -95,6 +101,8 @@ pub struct TopicSettings {
     pub segment_bytes: u64,
     /// The largest batch that is taken, in bytes.
     pub batch_bytes_max: u32,
+    /// How long its records stay.
+    pub retention: TopicRetention,
 }
 
 impl Default for TopicSettings {
@@ -104,6 +112,7 @@ impl Default for TopicSettings {
             flush_interval_ms: 100,
             segment_bytes: 256 << 20,
             batch_bytes_max: 1 << 20,
+            retention: TopicRetention::UNLIMITED,
         }
     }
 }

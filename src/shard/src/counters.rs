@@ -65,6 +65,8 @@ pub(crate) fn stats(
         ("spilled_bytes", storage.spilled_bytes),
         ("read_bytes", storage.read_bytes),
         ("tail_reads", storage.tail_reads),
+        ("removed_segments", storage.removed_segments),
+        ("removed_bytes", storage.removed_bytes),
         ("checkpoints", storage.checkpoints),
         ("acked_memory", counters.acked_memory),
         ("acked_page_cache", counters.acked_page_cache),

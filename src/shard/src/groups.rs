@@ -14,10 +14,11 @@ mod request;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use plimsoll_device::Instant;
 use plimsoll_storage::{OFFSETS_PARTITIONS, PartitionId};
-use plimsoll_wire::{MemberId, TopicId};
+use plimsoll_wire::{Generation, MemberId, TopicId};
 
 pub(crate) use self::committed::{Committed, Place};
 pub(crate) use self::group::{Group, GroupProblem, Joining, TopicShape};
@@ -35,6 +36,9 @@ pub(crate) struct Groups {
     deadlines: BTreeSet<(Instant, GroupName, MemberId)>,
     /// Member numbers given out since the start.
     members_begun: u64,
+    /// The newest assignment of all groups that are gone: one that is made again goes on from
+    /// there.
+    generation_of_gone: Generation,
 }
 
 impl Groups {
@@ -50,7 +54,9 @@ impl Groups {
     pub(crate) fn ensure(&mut self, name: &str) -> &mut Group {
         if !self.by_name.contains_key(name) {
             let name: GroupName = Arc::from(name);
-            self.by_name.insert(Arc::clone(&name), Group::new(name));
+            let mut group = Group::new(Arc::clone(&name));
+            group.generation = self.generation_of_gone;
+            self.by_name.insert(name, group);
         }
         let Some(group) = self.by_name.get_mut(name) else { unreachable!("it was just made") };
         group
@@ -70,7 +76,10 @@ impl Groups {
 
     /// Forgets a group that has neither members nor committed offsets.
     pub(crate) fn drop_if_void(&mut self, name: &str) {
-        if self.by_name.get(name).is_some_and(Group::is_void) {
+        if let Some(group) = self.by_name.get(name)
+            && group.is_void()
+        {
+            self.generation_of_gone = self.generation_of_gone.max(group.generation);
             self.by_name.remove(name);
         }
     }
@@ -87,7 +96,8 @@ impl Groups {
         for group in self.by_name.values_mut() {
             group.forget_topic(topic);
         }
-        self.by_name.retain(|_, group| !group.is_void());
+        let names: Vec<GroupName> = self.by_name.keys().cloned().collect();
+        names.iter().for_each(|name| self.drop_if_void(name));
     }
 
     /// How many members all groups have together.
@@ -131,6 +141,17 @@ mod tests {
     fn the_place_of_a_group_is_the_same_for_ever() {
         let places = ["", "a", "orders", "größe"].map(|name| partition_of(name).partition);
         assert_eq!(places, [5, 12, 12, 10]);
+    }
+
+    /// Who was a member of the one that is gone would else take the new one's assignments for old.
+    #[test]
+    fn a_group_that_is_made_again_uses_no_generation_again() {
+        let mut groups = Groups::default();
+        groups.ensure("g").generation = Generation(7);
+        groups.drop_if_void("g");
+        assert!(groups.group("g").is_none());
+        assert_eq!(groups.ensure("g").generation, Generation(7));
+        assert_eq!(groups.ensure("other").generation, Generation(7), "or any other: it is newer");
     }
 
     #[test]

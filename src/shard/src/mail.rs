@@ -54,7 +54,7 @@ pub(crate) enum Letter {
     PickedUp { client: Client },
     /// The connection is gone, and with it all that it asked for.
     Closed { client: Client },
-    /// To shard 0: a topic is to be created or deleted.
+    /// To shard 0: a topic is to be created, altered or deleted.
     TopicRequest { client: Client, correlation: CorrelationId, request: TopicRequest },
     /// To the shard that keeps the group.
     GroupRequest { client: Client, correlation: CorrelationId, request: GroupRequest },
@@ -66,9 +66,12 @@ pub(crate) enum Letter {
     Topics(Arc<Vec<Arc<Topic>>>),
     /// From shard 0: the topic exists, durably.
     TopicOpened(Arc<Topic>),
+    /// From shard 0: the topic has these settings, durably.
+    TopicAltered(Arc<Topic>),
     /// From shard 0: the topic is gone, durably.
     TopicRemoved { topic: u32 },
-    /// To shard 0: the last `TopicOpened` or `TopicRemoved` of this topic has been carried out.
+    /// To shard 0: the last `TopicOpened`, `TopicAltered` or `TopicRemoved` of this topic has been
+    /// carried out.
     TopicSettled { topic: u32 },
     /// To shard 0: recovery's findings are durable in this shard's journal.
     Seeded,
@@ -160,6 +163,7 @@ impl Mail {
             Letter::EndsAre { .. } => "ends",
             Letter::Topics(_) => "topics",
             Letter::TopicOpened(_) => "topic opened",
+            Letter::TopicAltered(_) => "topic altered",
             Letter::TopicRemoved { .. } => "topic removed",
             Letter::TopicSettled { .. } => "topic settled",
             Letter::Seeded => "seeded",

@@ -4,18 +4,23 @@
 //! record batch with one record for each change, appended at `disk`. A record has no key; its value
 //! is, little-endian:
 //!
-//! | at | type | topic created (kind 1) | topic deleted (kind 2) |
+//! | at | type | topic created (kind 1) or altered (kind 3) | topic deleted (kind 2) |
 //! |---:|---|---|---|
-//! | 0 | u8 | layout version: 1 | layout version: 1 |
+//! | 0 | u8 | layout version: 1 or 2 | layout version: 1 |
 //! | 1 | u8 | kind | kind |
 //! | 2 | u8 | default durability, 1 to 3 | 0 |
 //! | 3 | u8 | 0 | 0 |
 //! | 4 | u32 | topic id, from 1, one more each time | topic id |
-//! | 8 | u32 | partitions | - |
+//! | 8 | u32 | partitions; 0 in kind 3 | - |
 //! | 12 | u32 | flush_interval_ms | - |
 //! | 16 | u64 | segment_bytes | - |
 //! | 24 | u32 | batch_bytes_max | - |
-//! | 28 | | name, UTF-8, to the end | - |
+//! | 28 | u64 | retention_ms, 0 for ever; version 2 only | - |
+//! | 36 | u64 | retention_bytes, 0 for all; version 2 only | - |
+//! | 28 or 44 | | name, UTF-8, to the end; none in kind 3 | - |
+//!
+//! Version 1 is written where nothing of version 2 is needed, so that older builds read it. Kind 3
+//! is of version 2 always, and has all settings of the topic from then on.
 //!
 //! What a newcomer gets wrong: deleted topics stay in the log, because the highest id in it is what
 //! keeps an id from being given out twice.
@@ -24,19 +29,22 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use plimsoll_wire::AckLevel;
+use plimsoll_wire::{AckLevel, TopicRetention};
 
 use crate::catalog::Topic;
 use crate::config::TopicSettings;
 
 const VERSION: u8 = 1;
+const VERSION_RETENTION: u8 = 2;
 const KIND_CREATED: u8 = 1;
 const KIND_DELETED: u8 = 2;
+const KIND_ALTERED: u8 = 3;
 
 /// A change of the topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Created(Topic),
+    Altered { id: u32, settings: TopicSettings },
     Deleted { id: u32 },
 }
 
@@ -52,7 +60,9 @@ pub(crate) enum UnreadableChange {
 impl fmt::Display for UnreadableChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version(version) => write!(f, "layout version {version}, this build knows 1"),
+            Self::Version(version) => {
+                write!(f, "layout version {version}, this build knows 1 and 2")
+            }
             Self::Kind(kind) => write!(f, "unknown kind {kind}"),
             Self::Malformed => f.write_str("fields are missing or out of bounds"),
         }
@@ -64,15 +74,16 @@ impl Change {
         let mut out = Vec::new();
         match self {
             Self::Created(topic) => {
-                let settings = &topic.settings;
-                let durability = settings.default_durability as u8;
-                out.extend_from_slice(&[VERSION, KIND_CREATED, durability, 0]);
-                out.extend_from_slice(&topic.id.to_le_bytes());
-                out.extend_from_slice(&topic.partitions.to_le_bytes());
-                out.extend_from_slice(&settings.flush_interval_ms.to_le_bytes());
-                out.extend_from_slice(&settings.segment_bytes.to_le_bytes());
-                out.extend_from_slice(&settings.batch_bytes_max.to_le_bytes());
+                let version = match topic.settings.retention {
+                    TopicRetention::UNLIMITED => VERSION,
+                    _ => VERSION_RETENTION,
+                };
+                let whose = (topic.id, topic.partitions);
+                put_settings((version, KIND_CREATED), whose, &topic.settings, &mut out);
                 out.extend_from_slice(topic.name.as_bytes());
+            }
+            Self::Altered { id, settings } => {
+                put_settings((VERSION_RETENTION, KIND_ALTERED), (*id, 0), settings, &mut out);
             }
             Self::Deleted { id } => {
                 out.extend_from_slice(&[VERSION, KIND_DELETED, 0, 0]);
@@ -86,36 +97,76 @@ impl Change {
         let Some((&[version, kind, durability, _], rest)) = bytes.split_first_chunk() else {
             return Err(UnreadableChange::Malformed);
         };
-        if version != VERSION {
+        if version != VERSION && version != VERSION_RETENTION {
             return Err(UnreadableChange::Version(version));
         }
-        let change = match kind {
-            KIND_CREATED => created(durability, rest).map(Self::Created),
-            KIND_DELETED => u32_at(rest, 0).map(|id| Self::Deleted { id }),
+        let change = match (version, kind) {
+            (_, KIND_CREATED) => created(version, durability, rest).map(Self::Created),
+            (VERSION, KIND_DELETED) => u32_at(rest, 0).map(|id| Self::Deleted { id }),
+            (VERSION_RETENTION, KIND_ALTERED) => u32_at(rest, 0).and_then(|id| {
+                let (settings, name) = settings(version, durability, rest)?;
+                name.is_empty().then_some(Self::Altered { id, settings })
+            }),
             _ => return Err(UnreadableChange::Kind(kind)),
         };
         change.ok_or(UnreadableChange::Malformed)
     }
 }
 
-fn created(durability: u8, rest: &[u8]) -> Option<Topic> {
-    let default_durability = AckLevel::ALL.into_iter().find(|level| *level as u8 == durability)?;
-    let (name, segment_bytes) = (rest.get(24..)?, rest.get(12..20)?.first_chunk()?);
+fn put_settings(
+    (version, kind): (u8, u8),
+    (id, partitions): (u32, u32),
+    settings: &TopicSettings,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&[version, kind, settings.default_durability as u8, 0]);
+    out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(&partitions.to_le_bytes());
+    out.extend_from_slice(&settings.flush_interval_ms.to_le_bytes());
+    out.extend_from_slice(&settings.segment_bytes.to_le_bytes());
+    out.extend_from_slice(&settings.batch_bytes_max.to_le_bytes());
+    if version == VERSION_RETENTION {
+        out.extend_from_slice(&settings.retention.age_ms.to_le_bytes());
+        out.extend_from_slice(&settings.retention.bytes.to_le_bytes());
+    }
+}
+
+fn created(version: u8, durability: u8, rest: &[u8]) -> Option<Topic> {
+    let (settings, name) = settings(version, durability, rest)?;
     Some(Topic {
         id: u32_at(rest, 0)?,
         partitions: u32_at(rest, 4)?,
         name: name_of(name)?,
-        settings: TopicSettings {
-            default_durability,
-            flush_interval_ms: u32_at(rest, 8)?,
-            segment_bytes: u64::from_le_bytes(*segment_bytes),
-            batch_bytes_max: u32_at(rest, 20)?,
-        },
+        settings,
     })
+}
+
+/// The settings, and what comes behind them.
+fn settings(version: u8, durability: u8, rest: &[u8]) -> Option<(TopicSettings, &[u8])> {
+    let default_durability = AckLevel::ALL.into_iter().find(|level| *level as u8 == durability)?;
+    let (retention, name) = match version {
+        VERSION => (TopicRetention::UNLIMITED, rest.get(24..)?),
+        _ => {
+            let retention = TopicRetention { age_ms: u64_at(rest, 24)?, bytes: u64_at(rest, 32)? };
+            (retention, rest.get(40..)?)
+        }
+    };
+    let settings = TopicSettings {
+        default_durability,
+        flush_interval_ms: u32_at(rest, 8)?,
+        segment_bytes: u64_at(rest, 12)?,
+        batch_bytes_max: u32_at(rest, 20)?,
+        retention,
+    };
+    Some((settings, name))
 }
 
 fn name_of(bytes: &[u8]) -> Option<String> {
     core::str::from_utf8(bytes).ok().map(ToString::to_string)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|field| u64::from_le_bytes(*field))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -139,7 +190,15 @@ mod tests {
 
     #[test]
     fn a_change_is_read_back_as_it_was_written() {
-        for change in [Change::Created(topic()), Change::Deleted { id: 3 }] {
+        let retention = TopicRetention { age_ms: 1 << 40, bytes: 7 };
+        let settings = TopicSettings { retention, ..TopicSettings::default() };
+        for change in [
+            Change::Created(topic()),
+            Change::Created(Topic { settings, ..topic() }),
+            Change::Altered { id: 7, settings },
+            Change::Altered { id: 7, settings: TopicSettings::default() },
+            Change::Deleted { id: 3 },
+        ] {
             assert_eq!(Change::decode(&change.encode()), Ok(change));
         }
     }
@@ -153,9 +212,36 @@ mod tests {
         assert_eq!(&bytes[28..], b"orders");
     }
 
+    /// As builds before retention wrote it, byte for byte.
+    #[test]
+    fn a_topic_of_the_first_layout_is_read_and_keeps_everything() {
+        let mut bytes = [1, 1, 2, 0, 9, 0, 0, 0, 3, 0, 0, 0, 50, 0, 0, 0].to_vec();
+        bytes.extend_from_slice(&[0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 8, 0]);
+        bytes.extend_from_slice(b"old");
+        let settings = TopicSettings {
+            default_durability: AckLevel::PageCache,
+            flush_interval_ms: 50,
+            segment_bytes: 2 << 20,
+            batch_bytes_max: 512 << 10,
+            retention: TopicRetention::UNLIMITED,
+        };
+        let topic = Topic { id: 9, name: "old".to_string(), partitions: 3, settings };
+        assert_eq!(Change::decode(&bytes), Ok(Change::Created(topic)));
+    }
+
+    #[test]
+    fn retention_is_behind_what_the_first_layout_has() {
+        let retention = TopicRetention { age_ms: 5, bytes: 6 };
+        let settings = TopicSettings { retention, ..TopicSettings::default() };
+        let bytes = Change::Created(Topic { settings, ..topic() }).encode();
+        assert_eq!(bytes[..4], [2, 1, 3, 0]);
+        assert_eq!(bytes[28..44], [5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&bytes[44..], b"orders");
+    }
+
     #[test]
     fn a_newer_layout_is_named_and_not_guessed_at() {
-        assert_eq!(Change::decode(&[2, 1, 0, 0]), Err(UnreadableChange::Version(2)));
+        assert_eq!(Change::decode(&[3, 1, 0, 0]), Err(UnreadableChange::Version(3)));
         assert_eq!(Change::decode(&[1, 9, 0, 0]), Err(UnreadableChange::Kind(9)));
     }
 

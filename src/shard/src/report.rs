@@ -21,6 +21,16 @@ pub enum Report {
     Failed(Failure),
     /// Stored bytes do not match their check. They are not delivered.
     Damaged(Damage),
+    /// The wall clock leapt: nothing goes by its age because of that before an hour has passed.
+    ClockLeapt {
+        /// Ahead, or back if it is negative.
+        by_ms: i64,
+    },
+    /// The leap has lasted: what is old by the new time goes.
+    ClockBelieved {
+        /// As it is against what was believed before.
+        by_ms: i64,
+    },
     /// The disk is full: appends are refused until there is room.
     DiskFull,
     /// There is room on the disk again.

@@ -170,6 +170,7 @@ fn create_frame(name: &str, correlation: u32) -> Vec<u8> {
         flush_interval_ms: 0,
         segment_bytes: 0,
         max_batch_bytes: 0,
+        retention: plimsoll_wire::TopicRetention::UNLIMITED,
     };
     encoded(|out| create.encode(CorrelationId(correlation), out))
 }

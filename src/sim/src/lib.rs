@@ -18,6 +18,6 @@ mod trace;
 pub use clock::Clock;
 pub use disk::{Counts, Disk, Faults, Survival};
 pub use issuer::Issuer;
-pub use memory::{arena_from, copy_of, heap_arena};
+pub use memory::{arena_from, copy_of, heap_arena, take_back_stores};
 pub use network::{ClientId, Network};
 pub use random::Random;

@@ -53,6 +53,7 @@ impl Storage {
             }
             return Ok(Appended { base, next, is_duplicate: true });
         }
+        self.look_at_clocks(now);
         self.check_takes_appends(slot, batch)?;
         let base = self.end_of(slot);
         let next = base
@@ -67,9 +68,11 @@ impl Storage {
         let epoch = u32::try_from(self.epoch).unwrap_or(u32::MAX - 1);
         let sent = (batch.bytes(), batch.header().crc);
         self.memory.append(span, sent, (base, next), |bytes| assign(bytes, base, epoch));
+        let begins = self.partition(slot).published.position == 0;
         self.published(slot, batch, next);
         let header = plimsoll_batch::BatchHeader { base_offset: base, ..*batch.header() };
         self.note_producer(slot, &header, now.unix_ms);
+        self.retain_after_append(slot, begins);
         self.schedule(slot, level, length as u64, now);
         Ok(Appended { base, next, is_duplicate: false })
     }
@@ -122,7 +125,9 @@ impl Storage {
     /// Begins a new segment; what is sealed moves to its file.
     pub(crate) fn roll(&mut self, slot: Slot) {
         let partition = self.partition_mut(slot);
-        let sealed = Sealed { base: partition.active, length_bytes: partition.published.position };
+        let written = core::mem::take(&mut partition.active_written).last;
+        let length_bytes = partition.published.position;
+        let sealed = Sealed { base: partition.active, length_bytes, written };
         partition.sealed.push(sealed);
         partition.sealed_bytes += sealed.length_bytes;
         partition.active = partition.published.offset;
@@ -223,8 +228,10 @@ impl Storage {
         self.counters.appended_batches += 1;
         self.counters.appended_records += u64::from(batch.header().record_count());
         self.counters.appended_bytes += length;
+        let written = self.aging.clock.written();
         let partition = self.partition_mut(slot);
         let base = partition.published;
+        partition.active_written.note(written, base.position == 0);
         let header = plimsoll_batch::BatchHeader { base_offset: base.offset, ..*batch.header() };
         partition.index.note(&header, base.position);
         partition.published = Point { offset: next, position: base.position + length, ..base };

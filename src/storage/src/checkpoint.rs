@@ -196,7 +196,7 @@ mod tests {
     use plimsoll_device::{DiskCompletion, DiskOp, DiskResult, Instant, Now};
     use plimsoll_sim::heap_arena;
 
-    use crate::identity::Slot;
+    use crate::identity::{Retention, Slot};
     use crate::journal::Journal;
     use crate::limits::ARENA_BYTES_MIN;
     use crate::partition::SegmentFile;
@@ -211,6 +211,7 @@ mod tests {
         segment_bytes: 1 << 20,
         batch_bytes_max: 1 << 20,
         flush_interval: Duration::from_millis(100),
+        retention: Retention::UNLIMITED,
     };
 
     /// A machine that does everything at once, until nothing more is asked for.

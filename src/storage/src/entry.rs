@@ -9,6 +9,7 @@ use plimsoll_device::BLOCK_BYTES;
 use crate::encoding::{Reader, Writer};
 use crate::identity::PartitionId;
 use crate::producers::ProducersIn;
+use crate::written::{Written, WrittenSpan};
 
 /// Bytes of an append entry before its inline data.
 pub(crate) const APPEND_BYTES: usize = 72;
@@ -20,6 +21,8 @@ pub(crate) const START_BYTES: usize = 32;
 pub(crate) const LEASE_BYTES: usize = 24;
 /// Bytes of one segment in a snapshot.
 pub(crate) const SEALED_BYTES: usize = 16;
+/// Bytes of when a segment was written.
+const WRITTEN_BYTES: usize = 4;
 
 /// Bytes of a producers entry before its list.
 pub(crate) const PRODUCERS_BYTES: usize = 24;
@@ -42,6 +45,8 @@ pub struct Sealed {
     pub base: Offset,
     /// Bytes of data in it.
     pub length_bytes: u64,
+    /// When the last of it was written.
+    pub written: Written,
 }
 
 /// Bytes of a segment that were written straight to it.
@@ -77,6 +82,8 @@ pub struct AppendEntry<'a> {
     pub next_offset: Offset,
     /// What was written straight to the segment, if anything.
     pub extent: Option<Extent>,
+    /// When the new data was written.
+    pub written: Written,
     /// The last bytes before `end` that no extent holds.
     pub inline: &'a [u8],
 }
@@ -100,6 +107,9 @@ pub struct SnapshotEntry<'a> {
     pub stored: u64,
     /// The sealed segments, all of them stored, as `SEALED_BYTES` each.
     sealed: &'a [u8],
+    /// When the data of each sealed segment was written, then of the active one the first and the
+    /// last, as u32 each; empty if the build that wrote it did not say.
+    written: &'a [u8],
     /// The data from `stored` to `end`.
     pub tail: &'a [u8],
 }
@@ -107,10 +117,24 @@ pub struct SnapshotEntry<'a> {
 impl<'a> SnapshotEntry<'a> {
     /// The sealed segments, oldest first.
     pub fn sealed(&self) -> impl Iterator<Item = Sealed> + 'a {
-        self.sealed.chunks_exact(SEALED_BYTES).filter_map(|bytes| {
+        let snapshot = *self;
+        self.sealed.chunks_exact(SEALED_BYTES).enumerate().filter_map(move |(at, bytes)| {
             let mut reader = Reader::new(bytes);
-            Some(Sealed { base: Offset::new(reader.u64()?), length_bytes: reader.u64()? })
+            let (base, length_bytes) = (Offset::new(reader.u64()?), reader.u64()?);
+            Some(Sealed { base, length_bytes, written: snapshot.written_at(at) })
         })
+    }
+
+    /// When the data of the active segment was written.
+    pub fn active_written(&self) -> WrittenSpan {
+        let sealed = self.sealed.len() / SEALED_BYTES;
+        WrittenSpan { first: self.written_at(sealed), last: self.written_at(sealed + 1) }
+    }
+
+    fn written_at(&self, at: usize) -> Written {
+        let bytes = self.written.get(WRITTEN_BYTES * at..);
+        let seconds = bytes.and_then(|bytes| Reader::new(bytes).u32());
+        seconds.map_or(Written::UNKNOWN, Written)
     }
 }
 
@@ -202,7 +226,7 @@ fn decode(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let mut body = Reader::new(bytes.get(16..length)?);
     let entry = match kind {
         KIND_APPEND => decode_append(partition, flags, &mut body)?,
-        KIND_SNAPSHOT => decode_snapshot(partition, &mut body)?,
+        KIND_SNAPSHOT => decode_snapshot(partition, flags, &mut body)?,
         KIND_LEASE => Entry::Lease(partition, offset(body.u64()?)?),
         KIND_PRODUCERS => decode_producers(partition, length, &mut body)?,
         KIND_START => {
@@ -225,7 +249,7 @@ fn decode_append<'a>(
     let next_offset = offset(body.u64()?)?;
     let extent = Extent { position: body.u64()?, length_bytes: body.u32()?, crc: body.u32()? };
     let inline_bytes = body.u32()? as usize;
-    let _reserved = body.u32()?;
+    let written = Written(body.u32()?);
     let inline = body.bytes(inline_bytes)?;
     let extent = (flags & 1 != 0).then_some(extent);
     // Written by nobody; refused here, so that nothing behind has to fear them.
@@ -246,11 +270,16 @@ fn decode_append<'a>(
         end,
         next_offset,
         extent,
+        written,
         inline,
     }))
 }
 
-fn decode_snapshot<'a>(partition: PartitionId, body: &mut Reader<'a>) -> Option<Entry<'a>> {
+fn decode_snapshot<'a>(
+    partition: PartitionId,
+    flags: u8,
+    body: &mut Reader<'a>,
+) -> Option<Entry<'a>> {
     let start = offset(body.u64()?)?;
     let next_offset = offset(body.u64()?)?;
     let lease = offset(body.u64()?)?;
@@ -261,6 +290,13 @@ fn decode_snapshot<'a>(partition: PartitionId, body: &mut Reader<'a>) -> Option<
     let tail_bytes = body.u32()? as usize;
     let sealed = body.bytes(sealed_count.checked_mul(SEALED_BYTES)?)?;
     let tail = body.bytes(tail_bytes)?;
+    let written = match flags & 1 {
+        0 => &[],
+        _ => {
+            body.bytes(tail_bytes.next_multiple_of(8) - tail_bytes)?;
+            body.bytes((sealed_count.checked_add(2)?).checked_mul(WRITTEN_BYTES)?)?
+        }
+    };
     let lengths = sealed.chunks_exact(SEALED_BYTES).map(|bytes| Reader::new(&bytes[8..]).u64());
     if !lengths.into_iter().all(|length| length.is_some_and(|length| length <= POSITION_MAX)) {
         return None;
@@ -278,6 +314,7 @@ fn decode_snapshot<'a>(partition: PartitionId, body: &mut Reader<'a>) -> Option<
         end,
         stored,
         sealed,
+        written,
         tail,
     }))
 }
@@ -305,6 +342,12 @@ pub(crate) fn append_bytes(inline_bytes: usize) -> usize {
 
 /// Bytes that a snapshot entry takes.
 pub(crate) fn snapshot_bytes(sealed: usize, tail_bytes: usize) -> usize {
+    let written_bytes = (sealed + 2) * WRITTEN_BYTES;
+    snapshot_written_at(sealed, tail_bytes) + written_bytes.next_multiple_of(8)
+}
+
+/// Where in a snapshot entry, behind the padded tail, it stands when data was written.
+pub(crate) fn snapshot_written_at(sealed: usize, tail_bytes: usize) -> usize {
     SNAPSHOT_BYTES + sealed * SEALED_BYTES + tail_bytes.next_multiple_of(8)
 }
 
@@ -317,7 +360,8 @@ pub(crate) fn encode_append(entry: &AppendEntry<'_>, inline_bytes: usize, out: &
     writer.u32(entry.partition.topic).u32(entry.partition.partition);
     writer.u64(entry.segment.value()).u64(entry.position).u64(entry.end);
     writer.u64(entry.next_offset.value()).u64(extent.position);
-    writer.u32(extent.length_bytes).u32(extent.crc).u32(narrow(inline_bytes)).u32(0);
+    writer.u32(extent.length_bytes).u32(extent.crc).u32(narrow(inline_bytes));
+    writer.u32(entry.written.0);
 }
 
 /// The fields of a snapshot without its lists.
@@ -327,15 +371,18 @@ pub(crate) struct SnapshotFields {
     pub(crate) next_offset: Offset,
     pub(crate) lease: Offset,
     pub(crate) active: Offset,
+    pub(crate) written: WrittenSpan,
     pub(crate) end: u64,
     pub(crate) stored: u64,
 }
 
-/// A snapshot entry but for its tail, which follows, padded to 8 bytes.
+/// A snapshot entry but for its tail, for which it leaves room, padded to 8 bytes.
 pub(crate) fn encode_snapshot(fields: &SnapshotFields, sealed: &[Sealed], out: &mut [u8]) {
     let tail_bytes = narrow((fields.end.saturating_sub(fields.stored)) as usize);
+    let written_at = snapshot_written_at(sealed.len(), tail_bytes as usize);
+    let (out, written) = out.split_at_mut(written_at);
     let mut writer = Writer::new(out);
-    writer.u8(KIND_SNAPSHOT).u8(0).u16(0);
+    writer.u8(KIND_SNAPSHOT).u8(1).u16(0);
     writer.u32(narrow(snapshot_bytes(sealed.len(), tail_bytes as usize)));
     writer.u32(fields.partition.topic).u32(fields.partition.partition);
     writer.u64(fields.start.value()).u64(fields.next_offset.value());
@@ -345,6 +392,12 @@ pub(crate) fn encode_snapshot(fields: &SnapshotFields, sealed: &[Sealed], out: &
     for segment in sealed {
         writer.u64(segment.base.value()).u64(segment.length_bytes);
     }
+    written.fill(0);
+    let mut writer = Writer::new(written);
+    for segment in sealed {
+        writer.u32(segment.written.0);
+    }
+    writer.u32(fields.written.first.0).u32(fields.written.last.0);
 }
 
 /// A start entry: first offset that can be read, and first segment that counts.
@@ -397,15 +450,17 @@ mod tests {
             end: 8205,
             next_offset: Offset::new(50),
             extent: Some(Extent { position: 4096, length_bytes: 4096, crc: 7 }),
+            written: Written(77),
             inline: &inline,
         };
-        let sealed = [Sealed { base: Offset::new(5), length_bytes: 8205 }];
+        let sealed = [Sealed { base: Offset::new(5), length_bytes: 8205, written: Written(70) }];
         let fields = SnapshotFields {
             partition: PARTITION,
             start: Offset::new(5),
             next_offset: Offset::new(50),
             lease: Offset::new(60),
             active: Offset::new(50),
+            written: WrittenSpan { first: Written(71), last: Written(72) },
             end: 3,
             stored: 0,
         };
@@ -423,6 +478,7 @@ mod tests {
         let Entry::Snapshot(snapshot) = entries[2] else { panic!("a snapshot comes third") };
         assert_eq!(snapshot.tail, b"abc");
         assert_eq!(snapshot.sealed().collect::<Vec<_>>(), sealed);
+        assert_eq!(snapshot.active_written(), fields.written);
         assert_eq!(entries.len(), 3);
     }
 

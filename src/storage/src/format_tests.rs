@@ -18,6 +18,7 @@ use crate::entry::{
     encode_append, encode_lease,
 };
 use crate::limits::{INDEX_ENTRIES_MAX, LEASE_OFFSETS};
+use crate::written::Written;
 use crate::{
     DataDirId, FORMAT_VERSION, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, PartitionId,
     Sequence,
@@ -52,7 +53,7 @@ const FIELDS: &[(usize, &str)] = &[
     (8, "next offset 1"),
     (8, "no extent: its position,"),
     (8, "length and CRC"),
-    (8, "70 bytes inline, reserved"),
+    (8, "70 bytes inline, written: not known"),
     (8, "the batch (big-endian): base offset 0"),
     (4, "58 bytes follow"),
     (5, "leader epoch 1, magic 2"),
@@ -84,6 +85,7 @@ fn frame() -> Vec<u8> {
         end: batch.len() as u64,
         next_offset: Offset::new(1),
         extent: None,
+        written: Written::UNKNOWN,
         inline: &[],
     };
     encode_append(&append, batch.len(), &mut body[LEASE_BYTES..]);

@@ -14,6 +14,7 @@ use crate::encoding::block_ceil;
 use crate::entry::{
     APPEND_BYTES, AppendEntry, Extent, LEASE_BYTES, PRODUCERS_BYTES, SEALED_BYTES, SNAPSHOT_BYTES,
     SnapshotFields, append_bytes, encode_append, encode_lease, encode_snapshot, snapshot_bytes,
+    snapshot_written_at,
 };
 use crate::flight::WritePart;
 use crate::frame::FRAME_HEADER_BYTES;
@@ -260,6 +261,7 @@ impl Storage {
             end,
             next_offset: plan.next_offset,
             extent,
+            written: self.partition(slot).segment_written(segment),
             inline: &[],
         };
         let inline = self.memory.range(id, plan.inline_from, plan.logged.max(plan.inline_from));
@@ -391,6 +393,7 @@ impl Storage {
             next_offset,
             lease: partition.lease_planned,
             active,
+            written: partition.span_written(active),
             end,
             stored,
         };
@@ -398,7 +401,7 @@ impl Storage {
         let out = self.memory.arena_mut().bytes_mut(at);
         encode_snapshot(&fields, &sealed, out);
         let tail_at = SNAPSHOT_BYTES + sealed.len() * SEALED_BYTES;
-        out[tail_at + tail_bytes..].fill(0);
+        out[tail_at + tail_bytes..snapshot_written_at(sealed.len(), tail_bytes)].fill(0);
         for (number, id) in logged.tail.into_iter().enumerate() {
             let span = self.memory.span(id);
             // What a span carries, the one before it has given already.

@@ -60,4 +60,20 @@ pub struct PartitionConfig {
     pub batch_bytes_max: usize,
     /// How long a record of a weaker level than `disk` may wait for its flush.
     pub flush_interval: Duration,
+    /// How long data stays.
+    pub retention: Retention,
+}
+
+/// What may go by itself, in whole segments and from the front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Data that was written longer ago than this; `None`: data of any age stays.
+    pub age: Option<Duration>,
+    /// What is beyond this many bytes of a partition; `None`: any size stays.
+    pub bytes: Option<u64>,
+}
+
+impl Retention {
+    /// Nothing goes by itself.
+    pub const UNLIMITED: Self = Self { age: None, bytes: None };
 }

@@ -19,7 +19,9 @@ use crate::arena_layout::{
     ArenaHeader, ArenaHeaderError, ArenaLayout, SPAN_HEADER_BYTES, SpanHeader,
 };
 use crate::encoding::Reader;
-use crate::entry::{AppendEntry, Entries, Entry, ProducersEntry, SnapshotEntry, StartEntry};
+use crate::entry::{
+    AppendEntry, Entries, Entry, ProducersEntry, Sealed, SnapshotEntry, StartEntry,
+};
 use crate::frame::FrameHeader;
 use crate::identity::PartitionId;
 use crate::index::SparseIndex;
@@ -265,7 +267,8 @@ fn show_snapshot<W: Write>(entry: &SnapshotEntry<'_>, out: &mut W) -> fmt::Resul
          segment={active} end={end} stored={stored} inline={tail}"
     )?;
     for sealed in entry.sealed() {
-        writeln!(out, "    sealed segment={} bytes={}", sealed.base, sealed.length_bytes)?;
+        let Sealed { base, length_bytes, written } = sealed;
+        writeln!(out, "    sealed segment={base} bytes={length_bytes} written={written}")?;
     }
     Ok(())
 }

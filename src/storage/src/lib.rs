@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod age_clock;
 mod anchor;
 mod append;
 mod arena_image;
@@ -56,6 +57,7 @@ mod repair_steps;
 #[cfg(test)]
 mod repair_tests;
 mod replay;
+mod retention;
 mod running_crc;
 mod seed;
 mod shard_counts;
@@ -72,6 +74,7 @@ mod verify_journal;
 mod verify_segment;
 #[cfg(test)]
 mod verify_tests;
+mod written;
 
 pub use anchor::Anchor;
 pub use append::Appended;
@@ -85,7 +88,7 @@ pub use entry::{
 };
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
-pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Slot};
+pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Retention, Slot};
 pub use index::{IndexEntry, SparseIndex};
 pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
@@ -115,3 +118,4 @@ pub use trim::TrimError;
 // What `DataFiles` speaks; its implementors need no other crate of ours.
 pub use plimsoll_device::{IoError, IoErrorKind};
 pub use verify::{DataFiles, Finding, VerifyError, VerifySummary, verify};
+pub use written::{Written, WrittenSpan};

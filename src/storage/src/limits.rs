@@ -60,6 +60,18 @@ pub(crate) const ALLOCATE_BYTES_MAX: u64 = 128 << 20;
 /// How long to wait before a full disk is tried again.
 pub(crate) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 
+/// Partitions that are looked at for old segments in one turn.
+pub(crate) const AGES_A_TURN: usize = 64;
+
+/// A step of the wall clock beyond this is a leap.
+pub(crate) const LEAP_MS: i64 = 60 * 1000;
+
+/// A leap of the wall clock that lasts for this long is believed: data ages by it.
+pub(crate) const LEAP_BELIEVED_AFTER: Duration = Duration::from_secs(3600);
+
+/// A start so long after the newest write is a leap.
+pub(crate) const START_GAP_MS: i64 = 24 * 3600 * 1000;
+
 /// Batches of a producer that a partition remembers: those that may be sent again.
 pub const PRODUCER_BATCHES_MAX: usize = 5;
 

@@ -20,6 +20,17 @@ pub enum Notice {
     ///
     /// [`Storage::delete_records`]: crate::Storage::delete_records
     StartMoved(Slot),
+    /// The wall clock leapt by so much; data does not age by it until that has lasted. Told only if
+    /// the data of a partition ages.
+    ClockLeapt {
+        /// Ahead, or back if it is negative.
+        by_ms: i64,
+    },
+    /// The leap has lasted for so long that data ages by it from now on.
+    ClockBelieved {
+        /// As it is against what was believed before.
+        by_ms: i64,
+    },
     /// Memory became free: whoever got `NoRoom` may try again.
     Room,
     /// There is room on the disk again, after `DiskFull`.

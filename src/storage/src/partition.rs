@@ -20,6 +20,7 @@ use crate::index::SparseIndex;
 use crate::level::Watermarks;
 use crate::producer_books::Producers;
 use crate::span::SpanId;
+use crate::written::{Written, WrittenSpan};
 
 /// A place between two batches of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,10 @@ pub(crate) struct Partition {
     pub(crate) sealed: Vec<Sealed>,
     /// Base of the segment that takes data.
     pub(crate) active: Offset,
+    /// When its data was written.
+    pub(crate) active_written: WrittenSpan,
+    /// When to look for segments that are too old.
+    pub(crate) age_due: Option<Instant>,
     /// Sealed bytes, all segments.
     pub(crate) sealed_bytes: u64,
     /// Spans in order; the front ones may be settled, the last one takes data.
@@ -131,6 +136,8 @@ impl Partition {
             snapshot_planned: false,
             sealed: Vec::new(),
             active: start,
+            active_written: WrittenSpan::default(),
+            age_due: None,
             sealed_bytes: 0,
             spans: VecDeque::new(),
             files: Vec::new(),
@@ -190,6 +197,26 @@ impl Partition {
         }
         let at = self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok()?;
         Some(self.sealed[at].length_bytes)
+    }
+
+    /// When the segment's last data was written.
+    pub(crate) fn segment_written(&self, segment: Offset) -> Written {
+        if segment == self.active {
+            return self.active_written.last;
+        }
+        match self.sealed.binary_search_by_key(&segment, |sealed| sealed.base) {
+            Ok(at) => self.sealed[at].written,
+            Err(_) => Written::UNKNOWN,
+        }
+    }
+
+    /// When the segment's data was written. Of a sealed one the beginning is not known any more.
+    pub(crate) fn span_written(&self, segment: Offset) -> WrittenSpan {
+        if segment == self.active {
+            return self.active_written;
+        }
+        let last = self.segment_written(segment);
+        WrittenSpan { first: last, last }
     }
 
     /// The segment in which `offset` lies, or would lie.

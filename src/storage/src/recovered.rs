@@ -13,6 +13,7 @@ use crate::entry::{AppendEntry, ProducersEntry, Sealed, SnapshotEntry, StartEntr
 use crate::error::Damage;
 use crate::frame::Sequence;
 use crate::producers::ProducerTable;
+use crate::written::WrittenSpan;
 
 /// Data of a segment that is not in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct RecoveredPartition {
     pub sealed: Vec<Sealed>,
     /// The segment that takes data.
     pub active: Offset,
+    /// When its data was written.
+    pub active_written: WrittenSpan,
     /// Data that is not in the segments' files; the last is the active segment's.
     pub runs: VecDeque<Run>,
     /// The idempotent producers, by what the journal has of the partition.
@@ -99,6 +102,7 @@ impl RecoveredPartition {
             oldest: place.sequence,
             sealed: Vec::new(),
             active: start,
+            active_written: WrittenSpan::default(),
             runs: VecDeque::from([run]),
             producers: ProducerTable::default(),
             from_arena: Vec::new(),
@@ -126,6 +130,7 @@ impl RecoveredPartition {
         partition.set_lease(entry.lease, place);
         partition.sealed = entry.sealed().collect();
         partition.active = entry.active;
+        partition.active_written = entry.active_written();
         let run = Run {
             segment: entry.active,
             stored: entry.stored,
@@ -193,6 +198,7 @@ impl RecoveredPartition {
             run.bytes.extend_from_slice(entry.inline);
             run.end = entry.end;
             self.next_offset = entry.next_offset;
+            self.active_written.note(entry.written, entry.position == 0);
             if entry.extent.is_none() {
                 // Whole batches. Of those in an extent the next entry says it.
                 self.producers.apply_all(entry.inline, 0, |_| {});
@@ -230,6 +236,7 @@ impl RecoveredPartition {
             }
             self.sealed.clear();
             self.active = first_segment;
+            self.active_written = WrittenSpan::default();
             let run = Run { segment: first_segment, stored: 0, bytes: Vec::new(), end: 0 };
             self.runs = VecDeque::from([run]);
         }
@@ -263,18 +270,22 @@ impl RecoveredPartition {
         if entry.segment != self.next_offset || entry.position != 0 {
             return Err("a segment does not begin where the one before it ends");
         }
-        let length_bytes = self.end();
-        self.sealed.push(Sealed { base: self.active, length_bytes });
+        self.seal();
         self.active = entry.segment;
         self.runs.push_back(Run { segment: entry.segment, stored: 0, bytes: Vec::new(), end: 0 });
         Ok(())
+    }
+
+    fn seal(&mut self) {
+        let written = core::mem::take(&mut self.active_written).last;
+        self.sealed.push(Sealed { base: self.active, length_bytes: self.end(), written });
     }
 
     /// A segment that is filled up takes no more data, although no frame names the next one yet.
     pub(crate) fn seal_if_filled_up(&mut self) {
         let filled_up = self.runs.back().is_some_and(|run| run.stored > run.end);
         if filled_up {
-            self.sealed.push(Sealed { base: self.active, length_bytes: self.end() });
+            self.seal();
             self.active = self.next_offset;
             let segment = self.active;
             self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
@@ -299,6 +310,7 @@ mod tests {
     use super::*;
     use crate::entry::Extent;
     use crate::identity::PartitionId;
+    use crate::written::Written;
 
     const PLACE: Place = Place { epoch: 1, journal: 0, sequence: Sequence(1) };
 
@@ -310,6 +322,7 @@ mod tests {
             end: position + inline.len() as u64,
             next_offset: Offset::new(next),
             extent: None,
+            written: Written(7),
             inline,
         }
     }
@@ -393,7 +406,10 @@ mod tests {
         partition.append(&entry(0, &[1; 10], 10), PLACE).unwrap();
         let rolled = AppendEntry { segment: Offset::new(10), ..entry(0, &[2; 5], 11) };
         partition.append(&rolled, PLACE).unwrap();
-        assert_eq!(partition.sealed, [Sealed { base: Offset::ZERO, length_bytes: 10 }]);
+        assert_eq!(
+            partition.sealed,
+            [Sealed { base: Offset::ZERO, length_bytes: 10, written: Written(7) }]
+        );
         assert_eq!(partition.runs.len(), 2);
         let stored = AppendEntry {
             extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),

@@ -37,6 +37,7 @@ impl Storage {
     /// Closes the partition and removes its files; [`Notice::Removed`] follows. Appends that have
     /// not reached their level never will: the caller answers them.
     pub fn remove_partition(&mut self, slot: Slot, _now: Now) {
+        self.forget_age(slot);
         let partition = self.partition_mut(slot);
         partition.closing = true;
         partition.urgent = false;

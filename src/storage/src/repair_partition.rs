@@ -20,6 +20,7 @@ use crate::producers::ProducerTable;
 use crate::recovered::{Place, RecoveredPartition, Run};
 use crate::verify::DataFiles;
 use crate::verify_segment::{SegmentData, Walk, Window, misfit};
+use crate::written::{Written, WrittenSpan};
 
 /// A place between two batches.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +151,7 @@ pub(crate) fn cut<F: DataFiles>(
     };
     partition.sealed.retain(|sealed| sealed.base < at.segment);
     partition.active = at.segment;
+    partition.active_written = WrittenSpan::default();
     partition.runs.retain(|run| run.segment < at.segment);
     partition.runs.push_back(run);
     partition.next_offset = at.offset;
@@ -184,7 +186,7 @@ pub(crate) fn rebuild<F: DataFiles>(
         let end = walk_segment(files, &data, &mut walk, (epoch_max, &[]), &mut seen);
         let length_bytes = end.err().map_or(length, |(position, _)| position);
         if length_bytes > 0 || sealed.is_empty() {
-            sealed.push(Sealed { base, length_bytes });
+            sealed.push(Sealed { base, length_bytes, written: Written::UNKNOWN });
         }
         if length_bytes == 0 || !is_padded(files, &data, length_bytes) {
             break;

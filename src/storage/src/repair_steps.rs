@@ -25,6 +25,7 @@ use crate::manifest::DataDirId;
 use crate::partition::segment_path;
 use crate::producers::ProducerTable;
 use crate::recovered::RecoveredPartition;
+use crate::written::WrittenSpan;
 
 /// One change of the files. Paths are relative to the data directory; a directory that a path
 /// needs is made. Each step may be done twice.
@@ -122,6 +123,7 @@ impl Logged {
             next_offset: partition.next_offset,
             lease: partition.lease,
             active: partition.active,
+            written: partition.active_written,
             end,
             stored: block_floor(end),
         };
@@ -137,6 +139,7 @@ impl Logged {
             next_offset: next,
             lease: next,
             active: next,
+            written: WrittenSpan::default(),
             end: 0,
             stored: 0,
         };

@@ -79,6 +79,7 @@ impl Storage {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
         self.rest_begins(now);
+        self.begin_age_clock(now);
         self.feed();
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
@@ -92,6 +93,7 @@ impl Storage {
         self.seeding = Seeding::Done;
         self.advance_checkpoint();
         self.sweep_all();
+        self.retain_all();
     }
 
     fn seed(&mut self, slot: Slot, id: PartitionId, recovered: RecoveredPartition) {
@@ -107,6 +109,7 @@ impl Storage {
         // a file is in a directory that was made durable before.
         partition.directory_ready = partition.sealed.len() >= recovered.runs.len();
         partition.active = recovered.active;
+        partition.active_written = recovered.active_written;
         partition.first_planned = partition.first_segment();
         let offset = recovered.next_offset;
         let point = Point { offset, segment: recovered.active, position: end };
@@ -199,8 +202,7 @@ impl Storage {
         let Some(id) = self.memory.take_span(&new) else {
             panic!("the arena is too small for what recovery found")
         };
-        let range = self.memory.range(id, 0, header.carried);
-        self.memory.arena_mut().bytes_mut(range).copy_from_slice(&run.bytes);
+        self.memory.carry_in(id, &run.bytes);
         if sealed {
             self.memory.close(id, true);
         }
@@ -257,7 +259,9 @@ impl Storage {
             self.roll_if_full(feed.slot, batch.len() as u64);
             let Ok(span) = self.span_with_room(feed.slot, batch.len()) else { return false };
             self.memory.append(span, (batch, header.crc), (base, next), |_| {});
+            let written = self.aging.clock.written();
             let partition = self.partition_mut(feed.slot);
+            partition.active_written.note(written, partition.published.position == 0);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;
             self.note_producer(feed.slot, &header, self.producers.now_ms());
@@ -384,6 +388,7 @@ mod tests {
 
     use super::*;
     use crate::frame::Sequence;
+    use crate::identity::Retention;
     use crate::recovered::Place;
     use crate::{DataDirId, Journal, StorageConfig};
 
@@ -428,6 +433,7 @@ mod tests {
             segment_bytes: 16 << 20,
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         let slots = ids.map(|id| storage.open_partition(id, settings));
         storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });

@@ -240,17 +240,15 @@ impl SpanMemory {
         offsets: (Offset, Offset),
         adjust: impl FnOnce(&mut [u8]),
     ) {
-        let (page, used) = {
-            let span = self.span(id);
-            assert!(bytes.len() <= span.room() as usize, "the span has room for the batch");
-            (span.page, span.used)
-        };
+        let span = self.span(id);
+        assert!(bytes.len() <= span.room() as usize, "the span has room for the batch");
+        let used = span.used;
         let end = used + narrow(bytes.len() as u64);
         let range = self.range(id, used, end);
         let target = self.arena.bytes_mut(range);
         target.copy_from_slice(bytes);
         adjust(target);
-        self.arena.publish(self.layout.place(page).start_bytes + SPAN_MARK_AT, u64::from(end));
+        self.publish(id, end);
         let mut running = self.span(id).crc;
         running.extend(self.bytes(id, 0, end), bytes.len() - PREFIX_BYTES, crc);
         let span = self.span_mut(id);
@@ -271,13 +269,27 @@ impl SpanMemory {
         crc
     }
 
-    /// Copies the last, partial block of `from` to the front of `to`.
+    /// Copies the last, partial block of `from` to the front of `to`, and then publishes it there.
     pub(crate) fn carry(&mut self, from: SpanId, to: SpanId) {
         let carried = self.span(to).carried;
         let used = self.span(from).used;
         let source = self.range(from, used - carried, used);
         let target = self.range(to, 0, carried).start_bytes;
         self.arena.copy_within(source, target);
+        self.publish(to, carried);
+    }
+
+    /// Writes what is carried from where no span is, and then publishes it.
+    pub(crate) fn carry_in(&mut self, to: SpanId, bytes: &[u8]) {
+        let carried = self.span(to).carried;
+        let range = self.range(to, 0, carried);
+        self.arena.bytes_mut(range).copy_from_slice(bytes);
+        self.publish(to, carried);
+    }
+
+    fn publish(&mut self, id: SpanId, end: u32) {
+        let place = self.layout.place(self.span(id).page);
+        self.arena.publish(place.start_bytes + SPAN_MARK_AT, u64::from(end));
     }
 
     /// Takes no more data. With `seal` the segment ends here: the last block is filled with zeros

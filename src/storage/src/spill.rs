@@ -17,6 +17,7 @@ use crate::identity::Slot;
 use crate::limits::{DIRECT_BYTES, FRAME_BYTES_MAX, SPILL_BYTES, SPILLS_MAX};
 use crate::span::{NewSpan, SpanId, narrow};
 use crate::storage::Storage;
+use crate::written::Written;
 
 /// Blocks of a span that are in their segment, durably, or on their way there.
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +216,7 @@ impl Storage {
                 length_bytes: stored.to - stored.from,
                 crc: stored.crc,
             }),
+            written: Written::UNKNOWN,
             inline: &[],
         };
         let nothing = self.memory.range(stored.span, 0, 0);

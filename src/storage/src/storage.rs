@@ -33,6 +33,7 @@ use crate::producer_books::ProducerBooks;
 use crate::read_job::ReadJob;
 use crate::recovered::RecoveredPartition;
 use crate::remove::Removal;
+use crate::retention::Aging;
 use crate::seed::Feed;
 use crate::span::{SpanId, SpanMemory};
 use crate::spill::Stored;
@@ -87,6 +88,7 @@ pub struct Storage {
     /// Partitions whose start moves with the next frame.
     pub(crate) trims: VecDeque<Slot>,
     pub(crate) due: BTreeSet<(Instant, Slot)>,
+    pub(crate) aging: Aging,
     /// Oldest frame needed, by partition.
     pub(crate) by_oldest: BTreeSet<(Sequence, Slot)>,
     /// Partitions older than this are being logged anew.
@@ -194,7 +196,6 @@ impl Storage {
     /// # Panics
     /// When the arena is smaller than [`ARENA_BYTES_MIN`](crate::ARENA_BYTES_MIN).
     pub fn new(config: StorageConfig, arena: Arena) -> Self {
-        assert!(arena.length_bytes() >= crate::limits::ARENA_BYTES_MIN, "the arena is too small");
         let header = arena_header(&config, arena.length_bytes() as u64);
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
@@ -231,6 +232,7 @@ impl Storage {
             leases_void: VecDeque::new(),
             trims: VecDeque::new(),
             due: BTreeSet::new(),
+            aging: Aging::default(),
             by_oldest: BTreeSet::new(),
             checkpoint_to: None,
             anchor: AnchorState::Idle,
@@ -299,7 +301,7 @@ impl Storage {
 
     /// Takes in the end of a disk operation.
     pub fn handle(&mut self, completion: DiskCompletion, now: Now) {
-        self.clock = now.monotonic;
+        self.look_at_clocks(now);
         self.handle_one(completion);
         self.handle_refused();
     }
@@ -338,7 +340,8 @@ impl Storage {
 
     /// Takes in that the instant of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.clock = now.monotonic;
+        self.look_at_clocks(now);
+        self.retain_due();
         while let Some(&(due, slot)) = self.due.first()
             && due <= now.monotonic
         {
@@ -355,7 +358,8 @@ impl Storage {
     /// When `handle_timeout` is wanted next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
-        [due, self.disk_full].into_iter().flatten().min()
+        let age = self.aging.due.first().map(|(due, _)| *due);
+        [due, age, self.disk_full].into_iter().flatten().min()
     }
 
     /// The next operation for the machine.
@@ -465,6 +469,8 @@ fn take_runs(memory: &mut SpanMemory) -> (Vec<SpanId>, SpanId, SpanId) {
 }
 
 fn arena_header(config: &StorageConfig, length_bytes: u64) -> ArenaHeader {
+    let least = crate::limits::ARENA_BYTES_MIN as u64;
+    assert!(length_bytes >= least, "the arena is too small");
     ArenaHeader {
         boot_id: config.boot_id,
         data_dir: config.data_dir,

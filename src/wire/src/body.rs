@@ -104,6 +104,11 @@ impl<'a> Body<'a> {
         Ok(list)
     }
 
+    /// Whether nothing is left: fields that a later version appended are not there.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) const fn rest(&mut self) -> &'a [u8] {
         let rest = self.rest;
         self.rest = &[];

@@ -40,11 +40,12 @@ pub enum Opcode {
     DeleteGroup = 25,
     InitProducer = 26,
     DeleteRecords = 27,
+    AlterTopic = 28,
 }
 
 impl Opcode {
     /// Every opcode, in the order of the numbers.
-    pub const ALL: [Opcode; 28] = [
+    pub const ALL: [Opcode; 29] = [
         Opcode::Connection,
         Opcode::Hello,
         Opcode::Ping,
@@ -73,6 +74,7 @@ impl Opcode {
         Opcode::DeleteGroup,
         Opcode::InitProducer,
         Opcode::DeleteRecords,
+        Opcode::AlterTopic,
     ];
 }
 

@@ -52,6 +52,7 @@ pub enum Response<'a> {
     DeleteGroup,
     InitProducer(InitProducerResponse),
     DeleteRecords(DeleteRecordsResponse),
+    AlterTopic,
     /// Answers any of them.
     Error(ErrorResponse<'a>),
 }
@@ -102,6 +103,7 @@ impl<'a> Response<'a> {
             Opcode::DeleteGroup => Response::DeleteGroup,
             Opcode::InitProducer => Response::InitProducer(InitProducerResponse::take(body)?),
             Opcode::DeleteRecords => Response::DeleteRecords(DeleteRecordsResponse::take(body)?),
+            Opcode::AlterTopic => Response::AlterTopic,
             Opcode::Connection | Opcode::Produce | Opcode::Credit => {
                 return Err(FrameError::WrongDirection { opcode });
             }
@@ -110,7 +112,7 @@ impl<'a> Response<'a> {
 }
 
 /// Appends a response whose body is empty: to `ping`, `delete_topic`, `unbind`, `unsubscribe`,
-/// `leave_group`, `delete_group`.
+/// `leave_group`, `delete_group`, `alter_topic`.
 pub fn encode_empty_response(opcode: Opcode, correlation: CorrelationId, out: &mut Vec<u8>) {
     let start = begin(opcode, Flags::RESPONSE, correlation, out);
     finish(start, out);

@@ -3,12 +3,16 @@
 mod admin;
 mod consumer;
 mod links;
+mod member;
+mod member_app;
+mod member_tap;
 mod passing;
 mod producer;
 
 pub(crate) use admin::{Admins, Task};
 pub(crate) use consumer::ConsumerClient;
 pub(crate) use links::{Links, Surroundings};
+pub(crate) use member::MemberClient;
 pub(crate) use passing::PassingClient;
 pub(crate) use producer::ProducerClient;
 

@@ -4,6 +4,7 @@
 //! gets wrong: a choice that is drawn evenly for every act gives runs that are all alike, so the
 //! shares themselves are drawn first.
 
+mod groups;
 mod special;
 
 use plimsoll_sim::{Random, Survival};
@@ -37,8 +38,11 @@ pub fn draw(seed: u64) -> Scenario {
         let flushes = [10, 40, 160][random.below(3) as usize];
         life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
     }
-    let mut scenario = Scenario { seed, settings, topics, producers, consumers, lives, rots };
+    let groups = Vec::new();
+    let mut scenario =
+        Scenario { seed, settings, topics, producers, consumers, groups, lives, rots };
     special::make(&mut scenario, random);
+    groups::make(&mut scenario);
     scenario
 }
 
@@ -153,7 +157,15 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         9 => End::Power(Survival::Newest),
         _ => End::Power(Survival::Random),
     };
-    Life { shards, acts, cut_after, cut_at_flush: None, cut_at_served_flush: None, end }
+    Life {
+        shards,
+        acts,
+        cut_after,
+        cut_at_flush: None,
+        cut_at_served_flush: None,
+        cut_at_append: None,
+        end,
+    }
 }
 
 fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
@@ -169,7 +181,8 @@ fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {
     } else if drawn < character.network_permille + character.disk_permille {
         on_the_disk(random, character)
     } else if drawn > 990 {
-        What::Passing { bytes: [8, 1_000, 40_000][random.below(3) as usize] }
+        let bytes = [8, 1_000, 40_000][random.below(3) as usize];
+        What::Passing { bytes, lasts_ms: 0 }
     } else {
         append(random, character, cast)
     };

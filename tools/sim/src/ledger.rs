@@ -11,6 +11,7 @@ use plimsoll_client::BatchOutcome;
 use plimsoll_device::Instant;
 use plimsoll_wire::{AckLevel, Offset, Visible};
 
+use crate::positions::Positions;
 use crate::value::{RecordId, id_of, value_of};
 
 /// A partition: the topic's number in the scenario, and its own in the topic.
@@ -98,6 +99,8 @@ pub(crate) struct Ledger {
     /// Some life's end lost the kernel's memory.
     pub(crate) has_lost_memory: bool,
     pub(crate) violation: Option<Violation>,
+    /// What is known of each group.
+    pub(crate) groups: Vec<Positions>,
     last_acked: BTreeMap<(usize, usize, Place, AckLevel), Offset>,
     hash: u64,
 }
@@ -115,6 +118,7 @@ impl Default for Ledger {
             failed_since: BTreeMap::new(),
             has_lost_memory: false,
             violation: None,
+            groups: Vec::new(),
             last_acked: BTreeMap::new(),
             hash: 0,
         }
@@ -124,6 +128,16 @@ impl Default for Ledger {
 impl Ledger {
     pub(crate) fn violate(&mut self, text: String) {
         self.violation.get_or_insert(Violation(text));
+    }
+
+    /// Something that was done to a group, or heard of it; where bytes were damaged, no more is
+    /// promised of it.
+    pub(crate) fn of_group(&mut self, group: usize, outcome: Result<(), String>) {
+        if let Err(text) = outcome
+            && !self.is_damaged
+        {
+            self.violate(format!("group {group}: {text}"));
+        }
     }
 
     pub(crate) fn remark(&mut self, text: impl FnOnce() -> String) {
@@ -136,7 +150,7 @@ impl Ledger {
         self.hash
     }
 
-    fn fold(&mut self, number: u64) {
+    pub(crate) fn fold(&mut self, number: u64) {
         self.hash = (self.hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
     }
 

@@ -11,6 +11,7 @@ mod campaign;
 mod client;
 mod draw;
 mod ledger;
+mod positions;
 mod process;
 mod scenario;
 mod shrink;
@@ -22,8 +23,8 @@ pub use campaign::{Campaign, Failure, Progress, attempt};
 pub use draw::draw;
 pub use ledger::Violation;
 pub use scenario::{
-    Act, ConsumerPlan, DiskFault, End, Life, ProducerPlan, Scenario, Settings, TopicPlan, Weights,
-    What,
+    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, ProducerPlan,
+    Scenario, Settings, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

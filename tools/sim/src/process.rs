@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll_device::{Arena, ArenaRange, Completion, DiskAction, DiskOp, Now, Op, Token};
 use plimsoll_shard::{Mail, Report, Shard, ShardConfig, ShardLimits, TopicSettings};
-use plimsoll_sim::{Disk, Issuer, Network, heap_arena};
+use plimsoll_sim::{Disk, Issuer, Network, Random, heap_arena, take_back_stores};
 use plimsoll_storage::{
     ArenaImage, ArenaVerdict, DataDirId, JOURNALS_DIRECTORY, PartitionId, Started, Startup,
     StartupConfig, StorageConfig, adopt_arenas, arena_bytes_needed, journal_path, judge_arena,
@@ -186,7 +186,8 @@ impl Process {
 
     fn thread(&self, index: u16, config: StorageConfig, now: Now) -> Thread {
         let configured = self.settings.arena_bytes;
-        let arena = heap_arena(arena_bytes_needed(&config.recovered).max(configured));
+        let mut arena = heap_arena(arena_bytes_needed(&config.recovered).max(configured));
+        arena.note_stores();
         let limits = ShardLimits {
             frame_bytes_max: 1 << 20,
             receive_bytes_max: 2 << 20,
@@ -194,6 +195,8 @@ impl Process {
             lent_bytes_max: configured / 4,
             forward_bytes_max: 1 << 20,
             outbox_max: 64,
+            // So that logs of offsets are shortened, also in a short life.
+            offset_log_fresh_bytes_min: 4 << 10,
             ..ShardLimits::default()
         };
         let shard = ShardConfig {
@@ -219,6 +222,8 @@ impl Process {
         if issuer != HOST {
             let thread = &mut self.threads[usize::from(issuer.0)];
             let completion = machine.disk.complete_chosen(thread.shard.arena_mut());
+            // What the disk has stored there was no store of the process.
+            thread.shard.arena_mut().take_noted();
             thread.shard.handle(Completion::Disk(completion), machine.now);
             thread.is_due = true;
             return News::Nothing;
@@ -308,7 +313,14 @@ impl Process {
                 news => return news,
             }
         }
+        // Others may know by now of what it has stored.
+        self.threads[index].shard.arena_mut().take_noted();
         News::Nothing
+    }
+
+    /// Whether death could come between two stores that nobody else knows of.
+    pub(crate) fn is_within_stores(&self) -> bool {
+        self.threads.iter().any(|thread| thread.shard.arena().noted() > 1)
     }
 
     fn take_report(&mut self, shard: u16, report: Report, machine: &mut Machine<'_>) -> News {
@@ -366,6 +378,13 @@ impl Process {
             self.leave_arenas(memory);
         }
         is_clean
+    }
+
+    /// It dies earlier than it seemed: between the last stores to its arenas.
+    pub(crate) fn die_within_stores(&mut self, random: &mut Random) {
+        for thread in &mut self.threads {
+            take_back_stores(thread.shard.arena_mut(), random);
+        }
     }
 
     /// It dies: what its arenas hold stays in the kernel's memory.

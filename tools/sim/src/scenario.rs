@@ -7,7 +7,7 @@
 use core::fmt;
 
 use plimsoll_sim::Survival;
-use plimsoll_wire::{AckLevel, Durability, Visible};
+use plimsoll_wire::{AckLevel, Assignor, Durability, Visible};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Scenario {
     pub producers: Vec<ProducerPlan>,
     /// Numbered behind the producers.
     pub consumers: Vec<ConsumerPlan>,
+    /// Their members are numbered behind the consumers, group after group.
+    pub groups: Vec<GroupPlan>,
     /// One after the other; a last one without faults always follows.
     pub lives: Vec<Life>,
     /// Before the last one begins, a journal rots where that must be noticed.
@@ -101,6 +103,57 @@ pub struct ConsumerPlan {
     pub hoards: bool,
 }
 
+/// A consumer group.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Which topic it consumes.
+    pub topic: usize,
+    /// When its members commit.
+    pub commits: Commits,
+    /// How partitions are shared out.
+    pub assignor: Assignor,
+    /// When a member that says nothing is taken for dead.
+    pub session_timeout_ms: u32,
+    /// Who is in it.
+    pub members: Vec<MemberPlan>,
+}
+
+/// When the members of a group commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// So long after the work is done, at most.
+    Manual {
+        /// How long.
+        delay_ms: u32,
+    },
+    /// By themselves.
+    Auto {
+        /// How often.
+        interval_ms: u32,
+    },
+    /// Before the work is begun.
+    Before,
+}
+
+/// A member of a group, and all that follow it in its place.
+#[derive(Clone, Debug)]
+pub struct MemberPlan {
+    /// Whether it has an instance name.
+    pub is_static: bool,
+    /// Up to which level it sees.
+    pub visible: Visible,
+    /// How much may wait in it.
+    pub credit_bytes: u32,
+    /// It takes record by record, or batches.
+    pub by_record: bool,
+    /// How long it works on what it is handed, at most.
+    pub work_us: u32,
+    /// It waits for the answer to each of its commits.
+    pub awaits: bool,
+    /// The note beside its commits.
+    pub note_bytes: usize,
+}
+
 /// The server from a start to its end.
 #[derive(Clone, Debug)]
 pub struct Life {
@@ -115,6 +168,8 @@ pub struct Life {
     pub cut_at_flush: Option<u64>,
     /// As `cut_at_flush`, counted from when the server serves.
     pub cut_at_served_flush: Option<u64>,
+    /// The end comes within the stores to an arena that follow so many appends.
+    pub cut_at_append: Option<u64>,
     /// How it ends.
     pub end: End,
 }
@@ -206,10 +261,17 @@ pub enum What {
         /// Which one of its kind, from now on.
         nth: u64,
     },
+    /// The operator asks what a group has committed.
+    DescribeGroup {
+        /// Its number.
+        group: usize,
+    },
     /// A topic is created, written to, and deleted.
     Passing {
         /// How much is written: a record of so many bytes, some times.
         bytes: u32,
+        /// How long it is there before it goes.
+        lasts_ms: u32,
     },
 }
 
@@ -267,6 +329,13 @@ impl Scenario {
         self.lives.iter().map(|life| 1 + life.acts.len()).sum::<usize>()
             + self.producers.len()
             + self.consumers.len()
+            + self.groups.iter().map(|group| group.members.len()).sum::<usize>()
+    }
+
+    /// All members, each with the number of its group and its seat there.
+    pub(crate) fn seats(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let groups = self.groups.iter().enumerate();
+        groups.flat_map(|(group, plan)| (0..plan.members.len()).map(move |seat| (group, seat)))
     }
 
     /// Whether it holds a fault after which stored bytes may be damaged for good.
@@ -297,10 +366,18 @@ impl fmt::Display for Scenario {
         for (number, consumer) in (self.producers.len()..).zip(&self.consumers) {
             writeln!(f, "  client {number}: {consumer:?}")?;
         }
+        let members = self.producers.len() + self.consumers.len();
+        for (number, (group, seat)) in (members..).zip(self.seats()) {
+            let GroupPlan { topic, commits, assignor, session_timeout_ms, members } =
+                &self.groups[group];
+            write!(f, "  client {number}: of group {group} of topic {topic}, {commits:?}, ")?;
+            writeln!(f, "{assignor:?}, {session_timeout_ms} ms: {:?}", members[seat])?;
+        }
         for (number, life) in self.lives.iter().enumerate() {
-            let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, end } = life;
+            let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, .. } = life;
             write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, at flush ")?;
-            writeln!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, {end:?}")?;
+            write!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, ")?;
+            writeln!(f, "within append {:?}, {:?}", life.cut_at_append, life.end)?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }

@@ -87,6 +87,10 @@ impl Shrinking {
             if candidate.lives[life].cut_at_served_flush.take().is_some() {
                 self.offer(candidate);
             }
+            let mut candidate = self.best.clone();
+            if candidate.lives[life].cut_at_append.take().is_some() {
+                self.offer(candidate);
+            }
         }
     }
 
@@ -95,6 +99,13 @@ impl Shrinking {
         while self.best.consumers.len() > 1 {
             let mut candidate = self.best.clone();
             candidate.consumers.pop();
+            if !self.offer(candidate) {
+                break;
+            }
+        }
+        while !self.best.groups.is_empty() {
+            let mut candidate = self.best.clone();
+            candidate.groups.pop();
             if !self.offer(candidate) {
                 break;
             }

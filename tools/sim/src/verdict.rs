@@ -35,6 +35,12 @@ pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<(), Violation> {
     }
     for (place, log) in &logs {
         holes(ledger, *place, log)?;
+        for (number, group) in ledger.groups.iter().enumerate() {
+            if group.plan.topic == place.topic {
+                let judged = group.judge(place.partition, log.keys().copied());
+                judged.map_err(|text| Violation(format!("group {number}: {text}")))?;
+            }
+        }
     }
     Ok(())
 }

@@ -16,8 +16,11 @@ use plimsoll_client::Instant as ClientInstant;
 use plimsoll_device::Instant;
 use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 
-use crate::client::{Admins, ConsumerClient, PassingClient, ProducerClient, Surroundings};
+use crate::client::{
+    Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
+};
 use crate::ledger::{Ledger, Place, Violation};
+use crate::positions::Positions;
 use crate::process::{KernelMemory, Machine, News, Process};
 use crate::scenario::{End, Scenario};
 
@@ -62,12 +65,15 @@ struct World<'a> {
     process: Option<Process>,
     producers: Vec<ProducerClient>,
     consumers: Vec<ConsumerClient>,
+    members: Vec<MemberClient>,
     admins: Admins,
     /// Who writes to the topic that passes now.
     passer: Option<PassingClient>,
     ledger: Ledger,
     order: Random,
     time: Random,
+    /// Between which stores processes die.
+    stores: Random,
     /// Until when the disk completes nothing.
     disk_rests_until: Instant,
     /// Until when the disk holds back what is written to the fronts of files.
@@ -97,9 +103,15 @@ impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, log: Option<&'a mut String>) -> Self {
         let random = Random::new(scenario.seed);
         let producers = scenario.producers.iter().cloned().enumerate();
-        let clients = scenario.producers.len() + scenario.consumers.len();
+        let seats = scenario.seats().map(|(group, seat)| {
+            let plan = scenario.groups[group].members[seat].clone();
+            MemberClient::new(group, seat, plan, &random)
+        });
+        let members: Vec<MemberClient> = seats.collect();
+        let clients = scenario.producers.len() + scenario.consumers.len() + members.len();
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
+        ledger.groups = scenario.groups.iter().map(Positions::new).collect();
         ledger.remarks = log.is_some().then(Vec::new);
         Self {
             scenario,
@@ -110,11 +122,13 @@ impl<'a> World<'a> {
             process: None,
             producers: producers.map(|(number, plan)| ProducerClient::new(number, plan)).collect(),
             consumers: scenario.consumers.iter().cloned().map(ConsumerClient::new).collect(),
+            members,
             admins: Admins::new(&scenario.topics),
             passer: None,
             ledger,
             order: random.stream("order"),
             time: random.stream("time"),
+            stores: random.stream("stores"),
             disk_rests_until: Instant::ORIGIN,
             fronts_held_until: None,
             silent: Vec::new(),
@@ -298,7 +312,14 @@ impl<'a> World<'a> {
                 ready.push(number);
             }
         }
-        let clients = self.producers.len() + self.consumers.len();
+        for (number, member) in (self.producers.len() + self.consumers.len()..).zip(&self.members) {
+            let begins = member.wants_to_begin(now)
+                && self.knows(self.scenario.groups[member.group()].topic);
+            if begins || member.is_ready(&self.network, now, self.reads(number)) {
+                ready.push(number);
+            }
+        }
+        let clients = self.clients();
         if self.admins.is_ready(&self.network, now) {
             ready.push(clients);
         }
@@ -306,6 +327,11 @@ impl<'a> World<'a> {
             ready.push(clients + 1);
         }
         ready
+    }
+
+    /// How many clients there are, without the operator.
+    fn clients(&self) -> usize {
+        self.producers.len() + self.consumers.len() + self.members.len()
     }
 
     fn knows(&self, topic: usize) -> bool {
@@ -331,7 +357,15 @@ impl<'a> World<'a> {
             }
             return consumer.turn(ledger, &mut around);
         }
-        if number == self.producers.len() + self.consumers.len() {
+        let seat = number - self.producers.len() - self.consumers.len();
+        if let Some(member) = self.members.get_mut(seat) {
+            let plan = &self.scenario.groups[member.group()];
+            if let (true, Some(topic)) = (member.wants_to_begin(now), topics.get(&plan.topic)) {
+                member.begin(topic, plan, now);
+            }
+            return member.turn(ledger, &mut around);
+        }
+        if seat == self.members.len() {
             self.admins.turn(ledger, &mut around);
             if let Some((topic, bytes)) = self.admins.found.pop() {
                 let before = self.passer.replace(PassingClient::new(topic, bytes, now));
@@ -346,6 +380,7 @@ impl<'a> World<'a> {
     fn pass_time(&mut self, until: Option<Instant>) -> bool {
         let clients = self.producers.iter().filter_map(ProducerClient::poll_timeout);
         let clients = clients.chain(self.consumers.iter().filter_map(ConsumerClient::poll_timeout));
+        let clients = clients.chain(self.members.iter().filter_map(MemberClient::poll_timeout));
         let passer = self.passer.as_ref().and_then(PassingClient::poll_timeout);
         let clients = clients.chain(self.admins.poll_timeout()).chain(passer).map(|at| {
             let nanos = at.since(ClientInstant::ORIGIN).as_nanos();

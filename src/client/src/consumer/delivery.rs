@@ -3,7 +3,7 @@
 //! A delivery keeps the memory that the frame was read into; records point into it. What a
 //! newcomer gets wrong: a record that is kept keeps its whole batch in memory.
 
-use super::subscription::SlotId;
+use super::subscription::{Place, SlotId};
 use crate::compression::decompress;
 use crate::{ConnectionFault, DecompressError};
 use alloc::sync::Arc;
@@ -52,6 +52,8 @@ impl Delivery {
 pub struct DeliveredBatches {
     /// The partition of all of them.
     pub partition: u32,
+    pub(crate) place: Place,
+    topic: Arc<str>,
     /// Its place among the consumer's subscriptions.
     pub(crate) slot: SlotId,
     delivery: Delivery,
@@ -69,14 +71,22 @@ pub(super) struct Located {
 
 impl DeliveredBatches {
     pub(super) fn new(
-        partition: u32,
+        place: Place,
+        topic: Arc<str>,
         slot: SlotId,
         delivery: Delivery,
         skip_before: Offset,
         located: Option<Located>,
     ) -> DeliveredBatches {
         let position = delivery.batches_at;
-        DeliveredBatches { partition, slot, delivery, position, skip_before, located }
+        let partition = place.partition;
+        DeliveredBatches { partition, place, topic, slot, delivery, position, skip_before, located }
+    }
+
+    /// The topic of all of them.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// The bytes of credit that the delivery used up.
@@ -130,6 +140,7 @@ impl DeliveredBatches {
         let begin_ms = self.located.filter(begins_here).map(|located| located.unix_ms);
         Ok(DeliveredBatch {
             partition: self.partition,
+            topic: Arc::clone(&self.topic),
             watermarks: self.delivery.watermarks,
             header,
             bytes,
@@ -144,6 +155,7 @@ impl DeliveredBatches {
 #[derive(Clone, Debug)]
 pub struct DeliveredBatch {
     partition: u32,
+    topic: Arc<str>,
     watermarks: Watermarks,
     header: BatchHeader,
     bytes: Arc<Vec<u8>>,
@@ -158,6 +170,12 @@ impl DeliveredBatch {
     #[must_use]
     pub const fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// The topic that it comes from.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Its header: offsets, timestamps, number of records.
@@ -195,6 +213,7 @@ impl DeliveredBatch {
         };
         Record {
             partition: self.partition,
+            topic: Arc::clone(&self.topic),
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(place),
@@ -218,6 +237,7 @@ pub struct Record {
     pub offset: Offset,
     /// Milliseconds since the Unix epoch, as its producer said.
     pub timestamp_ms: i64,
+    topic: Arc<str>,
     bytes: Arc<Vec<u8>>,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
@@ -225,6 +245,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Its topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// The key; null and empty are two things.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
@@ -250,6 +276,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Record")
+            .field("topic", &self.topic)
             .field("partition", &self.partition)
             .field("offset", &self.offset.value())
             .field("timestamp_ms", &self.timestamp_ms)

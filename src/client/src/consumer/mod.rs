@@ -15,13 +15,15 @@ mod subscription;
 pub use delivery::{DeliveredBatch, DeliveredBatches, Delivery, DeliveryError, Record};
 pub use options::{ConsumerOptions, StartAt};
 
-pub(crate) use self::subscription::{IfGone, Purpose, RETRY_DELAY, SlotId};
+pub(crate) use self::subscription::{IfGone, Place, Purpose, RETRY_DELAY, SlotId};
 
 use self::delivery::Located;
 use self::subscription::{CREDIT_BYTES_MIN, Step, Subscription};
 use crate::link::{Links, closing};
 use crate::{Chunk, ConnectionFault, Incoming, Instant, LinkId, ServerError, Session, Topic};
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::{error, fmt};
 use plimsoll_wire::{
@@ -29,10 +31,12 @@ use plimsoll_wire::{
     OffsetsWhat, Opcode, PartitionIndex, Response, Subscribe, Unbind, Unsubscribe,
 };
 
-/// The session of a consumer of one topic.
+/// The session of a consumer of one topic; the consumer in a member of a group may have several.
 #[derive(Debug)]
 pub struct Consumer {
-    pub(crate) topic: Topic,
+    pub(crate) topics: Vec<Topic>,
+    /// Their names.
+    pub(crate) names: Vec<Arc<str>>,
     options: ConsumerOptions,
     pub(crate) links: Links<Purpose>,
     subscriptions: Vec<Subscription>,
@@ -51,19 +55,23 @@ pub enum ConsumerEvent {
     Delivered(DeliveredBatches),
     /// The partition delivers nothing more.
     Failed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which one.
         partition: u32,
         /// Why.
         error: ServerError,
     },
-    /// The partition's start lies outside it, and it goes on at its beginning.
+    /// The start lies outside the partition, which goes on elsewhere.
     Missed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which one.
         partition: u32,
         /// Where it was to start.
         wanted: Offset,
         /// Where it starts.
-        beginning: Offset,
+        next: Offset,
     },
 }
 
@@ -82,37 +90,39 @@ impl Consumer {
             Some(partitions) => partitions.clone(),
             None => (0..topic.partitions()).collect(),
         };
-        let mut consumer = Consumer::idle(topic, options);
+        let mut consumer = Consumer::idle(vec![topic], options);
         for partition in partitions {
-            let partitions = consumer.topic.partitions();
+            let partitions = consumer.topic().partitions();
             if partition >= partitions {
                 return Err(NoSuchPartition { partition, partitions });
             }
             let position = consumer.options.positions.get(&partition).copied();
             let start = position.map_or(consumer.options.from, StartAt::Offset);
-            consumer.add(partition, start, IfGone::Fail, now);
+            consumer.add(Place { topic: 0, partition }, start, IfGone::Fail, now);
         }
         consumer.share_credit();
         Ok(consumer)
     }
 
     /// A consumer of no partition yet.
-    pub(crate) fn idle(topic: Topic, options: ConsumerOptions) -> Consumer {
-        let count = topic.links().max(1);
+    pub(crate) fn idle(topics: Vec<Topic>, options: ConsumerOptions) -> Consumer {
+        let count = topics.iter().map(Topic::links).max().unwrap_or(1).max(1);
         Consumer {
             links: Links::new(count, options.link.clone()),
             handles: (0..count).map(|_| Vec::new()).collect(),
             subscriptions: Vec::new(),
             events: VecDeque::new(),
             credit_bytes: options.credit_bytes as usize,
-            topic,
+            names: topics.iter().map(|topic| Arc::from(&*topic.name)).collect(),
+            topics,
             options,
         }
     }
 
     /// One more partition. Call [`share_credit`](Consumer::share_credit) after the last.
-    pub(crate) fn add(&mut self, partition: u32, start: StartAt, if_gone: IfGone, now: Instant) {
-        let shard = self.topic.shards.get(partition as usize).map_or(0, |shard| shard.0);
+    pub(crate) fn add(&mut self, place: Place, start: StartAt, if_gone: IfGone, now: Instant) {
+        let shards = &self.topics[place.topic].shards;
+        let shard = shards.get(place.partition as usize).map_or(0, |shard| shard.0);
         let link = LinkId(shard);
         let is_free = |sub: &Subscription| sub.step == Step::Free && sub.link == link;
         let index = self.subscriptions.iter().position(is_free).unwrap_or_else(|| {
@@ -122,7 +132,7 @@ impl Consumer {
             self.subscriptions.push(Subscription::new(link, handle));
             self.subscriptions.len() - 1
         });
-        self.subscriptions[index].occupy(partition, start, if_gone);
+        self.subscriptions[index].occupy(place, start, if_gone);
         self.links.want(link, now);
         if self.links.is_ready(link) {
             self.advance(index, now);
@@ -130,8 +140,8 @@ impl Consumer {
     }
 
     /// The partition is given up: nothing of it is handed out any more, whatever still comes.
-    pub(crate) fn remove(&mut self, partition: u32, now: Instant) {
-        let is_it = |sub: &Subscription| sub.is_occupied() && sub.partition == partition;
+    pub(crate) fn remove(&mut self, place: Place, now: Instant) {
+        let is_it = |sub: &Subscription| sub.is_occupied() && sub.place == place;
         let Some(index) = self.subscriptions.iter().position(is_it) else { return };
         let given_up = self.slot(index);
         self.events.retain(
@@ -175,7 +185,7 @@ impl Consumer {
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &Topic {
-        &self.topic
+        &self.topics[0]
     }
 
     /// Records, or the failure of a partition.
@@ -226,7 +236,11 @@ impl Consumer {
     /// known.
     #[must_use]
     pub fn delivered_up_to(&self, partition: u32) -> Option<Offset> {
-        let is_it = |sub: &&Subscription| sub.is_occupied() && sub.partition == partition;
+        self.delivered(Place { topic: 0, partition })
+    }
+
+    pub(crate) fn delivered(&self, place: Place) -> Option<Offset> {
+        let is_it = |sub: &&Subscription| sub.is_occupied() && sub.place == place;
         self.subscriptions.iter().find(is_it)?.next
     }
 
@@ -242,13 +256,13 @@ impl Consumer {
         let unreleased = self.subscriptions[index].unreleased_bytes;
         let subscription = &mut self.subscriptions[index];
         subscription.retry_at = None;
-        let &mut Subscription { link, handle, partition, start, next, step, .. } = subscription;
+        let &mut Subscription { link, handle, place, start, next, step, .. } = subscription;
         let visible = self.options.visible;
         let links = &mut self.links;
         match (step, next) {
             (Step::Bind, _) => {
-                let topic = &self.topic.name;
-                let bind = Bind { handle, partition: PartitionIndex(partition), topic };
+                let topic = &self.topics[place.topic].name;
+                let bind = Bind { handle, partition: PartitionIndex(place.partition), topic };
                 links.request(link, purpose, now, |correlation, out| bind.encode(correlation, out));
             }
             (Step::Start, Some(offset)) => {
@@ -288,6 +302,7 @@ impl Consumer {
                 StartAt::Timestamp { .. } => None,
             };
         }
+        self.tell_missed(index);
         self.advance(index, now);
     }
 
@@ -297,6 +312,7 @@ impl Consumer {
         if let StartAt::Timestamp { unix_ms } = subscription.start {
             subscription.located = Some(Located { offset, unix_ms });
         }
+        self.tell_missed(index);
         self.advance(index, now);
     }
 
@@ -317,7 +333,8 @@ impl Consumer {
         subscription.unreleased_bytes += delivery.frame_bytes;
         subscription.next = Some(next.max(delivery.next_offset));
         let delivered = DeliveredBatches::new(
-            subscription.partition,
+            subscription.place,
+            Arc::clone(&self.names[subscription.place.topic]),
             slot,
             delivery,
             next,
@@ -357,9 +374,9 @@ impl Consumer {
             return Ok(());
         };
         if error.code == ErrorCode::OffsetOutOfRange
-            && self.subscriptions[index].if_gone == IfGone::Beginning
+            && self.subscriptions[index].if_gone != IfGone::Fail
         {
-            self.begin(index, Offset::new(error.detail_a), now);
+            self.go_on_elsewhere(index, Offset::new(error.detail_a), now);
             return Ok(());
         }
         let subscription = &mut self.subscriptions[index];
@@ -368,20 +385,39 @@ impl Consumer {
             return Ok(());
         }
         subscription.step = Step::Failed;
-        let partition = subscription.partition;
-        self.events.push_back(ConsumerEvent::Failed { partition, error: answer });
+        let Place { topic, partition } = subscription.place;
+        let topic = Arc::clone(&self.names[topic]);
+        self.events.push_back(ConsumerEvent::Failed { topic, partition, error: answer });
         Ok(())
     }
 
-    /// Goes on at the beginning of a partition that does not have the wanted start.
-    fn begin(&mut self, index: usize, beginning: Offset, now: Instant) {
+    /// The partition does not have the wanted start.
+    fn go_on_elsewhere(&mut self, index: usize, beginning: Offset, now: Instant) {
         let subscription = &mut self.subscriptions[index];
-        let partition = subscription.partition;
-        let wanted = subscription.next.replace(beginning).unwrap_or(beginning);
+        subscription.missed = subscription.next.take();
+        subscription.start = match subscription.if_gone {
+            IfGone::End => StartAt::End,
+            IfGone::Beginning | IfGone::Fail => {
+                subscription.next = Some(beginning);
+                StartAt::Offset(beginning)
+            }
+        };
         // A subscription that stood is over at the server, and one that was refused never was.
         subscription.step = Step::Start;
-        self.events.push_back(ConsumerEvent::Missed { partition, wanted, beginning });
+        self.tell_missed(index);
         self.advance(index, now);
+    }
+
+    /// Once it is known where a partition goes on.
+    fn tell_missed(&mut self, index: usize) {
+        let subscription = &mut self.subscriptions[index];
+        if let Some(next) = subscription.next
+            && let Some(wanted) = subscription.missed.take()
+        {
+            let Place { topic, partition } = subscription.place;
+            let topic = Arc::clone(&self.names[topic]);
+            self.events.push_back(ConsumerEvent::Missed { topic, partition, wanted, next });
+        }
     }
 
     /// The subscription whose step was answered, unless it was given up meanwhile.

@@ -22,6 +22,14 @@ pub(crate) enum Purpose {
     Group(Asked),
 }
 
+/// A partition of one of the topics that are consumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Its number among them.
+    pub(crate) topic: usize,
+    pub(crate) partition: u32,
+}
+
 /// A place among the subscriptions, and which of its occupants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotId {
@@ -31,7 +39,7 @@ pub(crate) struct SlotId {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    pub(super) partition: u32,
+    pub(super) place: Place,
     pub(super) link: LinkId,
     pub(super) handle: Handle,
     pub(super) occupant: u32,
@@ -40,6 +48,8 @@ pub(super) struct Subscription {
     pub(super) if_gone: IfGone,
     /// The offset that follows what was delivered.
     pub(super) next: Option<Offset>,
+    /// The start that lay outside the partition, while it is found out where to go on instead.
+    pub(super) missed: Option<Offset>,
     /// Where the time lies that was asked for.
     pub(super) located: Option<Located>,
     pub(super) step: Step,
@@ -73,18 +83,20 @@ pub(super) enum Step {
 pub(crate) enum IfGone {
     Fail,
     Beginning,
+    End,
 }
 
 impl Subscription {
     pub(super) fn new(link: LinkId, handle: Handle) -> Subscription {
         Subscription {
-            partition: 0,
+            place: Place { topic: 0, partition: 0 },
             link,
             handle,
             occupant: 0,
             start: StartAt::Beginning,
             if_gone: IfGone::Fail,
             next: None,
+            missed: None,
             located: None,
             step: Step::Free,
             retry_at: None,
@@ -95,9 +107,9 @@ impl Subscription {
     }
 
     /// A new occupant.
-    pub(super) fn occupy(&mut self, partition: u32, start: StartAt, if_gone: IfGone) {
+    pub(super) fn occupy(&mut self, place: Place, start: StartAt, if_gone: IfGone) {
         *self = Subscription {
-            partition,
+            place,
             start,
             if_gone,
             occupant: self.occupant,

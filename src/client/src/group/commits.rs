@@ -4,9 +4,11 @@
 //! membership that made it. One that a lost membership leaves behind is never sent by the next,
 //! which may hold the same partition after somebody else has consumed it.
 
+use crate::consumer::Place;
 use crate::{Instant, ServerError};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{error, fmt, mem};
 use plimsoll_wire::{CommittedOffset, ErrorCode, Offset};
@@ -23,8 +25,10 @@ pub struct CommitReport {
 }
 
 /// What became of the commit of one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCommit {
+    /// Of which topic.
+    pub topic: Arc<str>,
     /// Which one.
     pub partition: u32,
     /// The offset that was to be committed.
@@ -71,8 +75,10 @@ impl CommitReport {
 }
 
 /// All commits of a member that have not ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Commits {
+    /// The names of the topics.
+    names: Vec<Arc<str>>,
     last: u64,
     open: BTreeMap<CommitId, Commit>,
 }
@@ -80,7 +86,7 @@ pub(super) struct Commits {
 #[derive(Debug)]
 pub(super) struct Commit {
     /// What is not decided yet.
-    pub(super) offsets: Vec<(u32, Offset, String)>,
+    pub(super) offsets: Vec<(Place, Offset, String)>,
     /// Whether somebody takes the report.
     is_awaited: bool,
     send: Send,
@@ -104,9 +110,13 @@ enum Send {
 }
 
 impl Commits {
+    pub(super) fn new(names: Vec<Arc<str>>) -> Commits {
+        Commits { names, last: 0, open: BTreeMap::new() }
+    }
+
     pub(super) fn open(
         &mut self,
-        offsets: Vec<(u32, Offset, String)>,
+        offsets: Vec<(Place, Offset, String)>,
         is_awaited: bool,
         expires_at: Instant,
     ) -> CommitId {
@@ -115,6 +125,12 @@ impl Commits {
         let (send, report) = (Send::Due, CommitReport::default());
         self.open.insert(id, Commit { offsets, is_awaited, send, expires_at, report });
         id
+    }
+
+    /// The number of one that has ended before it was open.
+    pub(super) fn skip(&mut self) -> CommitId {
+        self.last += 1;
+        CommitId(self.last)
     }
 
     /// The last one so far.
@@ -148,22 +164,23 @@ impl Commits {
     pub(super) fn answered(
         &mut self,
         id: CommitId,
-        answers: &[CommittedOffset],
+        answers: &[(Place, CommittedOffset)],
         retry_at: Instant,
     ) -> Option<Ended> {
         let commit = self.open.get_mut(&id)?;
-        for (partition, offset, metadata) in mem::take(&mut commit.offsets) {
-            let answer = answers.iter().find(|answer| answer.partition.partition.0 == partition);
-            let result = match answer.map(|answer| (answer.error, answer.committed)) {
+        for (place, offset, metadata) in mem::take(&mut commit.offsets) {
+            let answer = answers.iter().find(|(of, _)| *of == place);
+            let result = match answer.map(|(_, answer)| (answer.error, answer.committed)) {
                 Some((Some(ErrorCode::Overloaded | ErrorCode::DiskFull), _)) => {
-                    commit.offsets.push((partition, offset, metadata));
+                    commit.offsets.push((place, offset, metadata));
                     continue;
                 }
                 Some((Some(code), _)) => Err(CommitFault::Refused(code)),
                 Some((None, Some(committed))) => Ok(committed),
                 Some((None, None)) | None => Err(CommitFault::NoAnswer),
             };
-            commit.report.partitions.push(PartitionCommit { partition, offset, result });
+            let (topic, partition) = (Arc::clone(&self.names[place.topic]), place.partition);
+            commit.report.partitions.push(PartitionCommit { topic, partition, offset, result });
         }
         commit.send = Send::At(retry_at);
         if commit.offsets.is_empty() { self.close(id) } else { None }
@@ -181,6 +198,13 @@ impl Commits {
             return None;
         }
         self.fail(id, CommitFault::Refused(error.code))
+    }
+
+    /// Nobody takes the report any more.
+    pub(super) fn abandon(&mut self, id: CommitId) {
+        if let Some(commit) = self.open.get_mut(&id) {
+            commit.is_awaited = false;
+        }
     }
 
     /// Ends the oldest one with a fault.
@@ -207,9 +231,10 @@ impl Commits {
 
     pub(super) fn fail(&mut self, id: CommitId, fault: CommitFault) -> Option<Ended> {
         let commit = self.open.get_mut(&id)?;
-        for (partition, offset, _) in mem::take(&mut commit.offsets) {
+        for (place, offset, _) in mem::take(&mut commit.offsets) {
             let result = Err(fault);
-            commit.report.partitions.push(PartitionCommit { partition, offset, result });
+            let (topic, partition) = (Arc::clone(&self.names[place.topic]), place.partition);
+            commit.report.partitions.push(PartitionCommit { topic, partition, offset, result });
         }
         self.close(id)
     }

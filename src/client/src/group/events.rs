@@ -5,6 +5,7 @@
 
 use super::CommitReport;
 use crate::{DeliveredBatches, ServerError};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -18,36 +19,62 @@ pub enum GroupEvent {
     Delivered(DeliveredBatches),
     /// These partitions are the member's from now on.
     Assigned {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
     },
     /// These partitions go to others. Nothing more of them is handed out.
+    ///
+    /// Under `manual` what was handed out of them can still be committed, until the application
+    /// asks for records again, or for [`let_go_timeout`](super::GroupOptions::let_go_timeout). Only
+    /// then the next member gets them.
     Revoked {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
     },
     /// These partitions went without the member being asked. Nothing more of them is handed out,
     /// and what was not committed is handed out again to whoever has them.
     Lost {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which ones.
         partitions: Vec<u32>,
         /// How that came.
         reason: LossReason,
     },
-    /// The committed offset lies outside the partition: retention has removed records that the
-    /// group has not consumed. It goes on at the beginning.
+    /// Records that the group has not consumed were removed, by retention or by hand. It goes on
+    /// where [`OnRemoved`](super::OnRemoved) says.
     Missed {
-        /// Which one.
+        /// Of which topic.
+        topic: Arc<str>,
+        /// Which partition.
         partition: u32,
-        /// The committed offset.
+        /// The next record that the group would have consumed.
         wanted: Offset,
         /// Where it goes on. The difference is how many records were missed.
+        next: Offset,
+    },
+    /// The same under [`OnRemoved::Error`](super::OnRemoved::Error): the partition delivers
+    /// nothing.
+    Removed {
+        /// Of which topic.
+        topic: Arc<str>,
+        /// Which partition.
+        partition: u32,
+        /// The next record that the group would have consumed.
+        wanted: Offset,
+        /// The first record that is left.
         beginning: Offset,
     },
     /// A commit that nobody awaits was not taken in full.
     CommitFailed(CommitReport),
     /// The partition delivers nothing more.
     Failed {
+        /// Of which topic.
+        topic: Arc<str>,
         /// Which one.
         partition: u32,
         /// Why.

@@ -6,15 +6,17 @@
 use super::{
     Asked, CommitFault, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason, Standing,
 };
-use crate::consumer::{IfGone, Purpose, RETRY_DELAY};
-use crate::{Instant, ServerError, StartAt};
+use crate::consumer::{Place, Purpose, RETRY_DELAY};
+use crate::{Instant, ServerError, StartAt, Topic};
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 use plimsoll_wire::{
-    CommitMode, CommitOffsets, ErrorCode, Generation, Heartbeat, JoinGroup, LeaveGroup, MemberId,
-    Membership, Offset, OffsetToCommit, PartitionIndex, TopicPartition,
+    AssignedTopic, CommitMode, CommitOffsets, ErrorCode, Generation, Heartbeat, JoinGroup,
+    LeaveGroup, MemberId, Membership, Offset, OffsetToCommit, PartitionIndex, TopicId,
+    TopicPartition,
 };
 
 impl GroupConsumer {
@@ -25,19 +27,17 @@ impl GroupConsumer {
         if !links.is_ready(LINK) {
             return;
         }
-        let topic = self.topic_id;
-        let owned =
-            |&partition: &u32| TopicPartition { topic, partition: PartitionIndex(partition) };
+        let topics = &self.consumer.topics;
         let join = JoinGroup {
             group: &self.group,
             member: self.member,
             instance: &self.options.instance,
             client: &self.options.link.client_name,
             session_timeout_ms: whole_ms(self.options.session_timeout),
-            rebalance_timeout_ms: 0,
+            rebalance_timeout_ms: rebalance_timeout_ms(self.options.let_go_timeout),
             assignor: self.options.assignor,
-            topics: alloc::vec![&self.consumer.topic.name],
-            owned: self.partitions.keys().map(owned).collect(),
+            topics: topics.iter().map(|topic| &*topic.name).collect(),
+            owned: self.partitions.keys().map(|place| on_wire(topics, *place)).collect(),
         };
         links.request(LINK, Purpose::Group(Asked::Join), now, |id, out| join.encode(id, out));
     }
@@ -62,10 +62,11 @@ impl GroupConsumer {
         if !self.standing.is_member() || !links.is_ready(LINK) {
             return;
         }
-        let (member, generation, topic) = (self.member, self.named, self.topic_id);
+        let (member, generation) = (self.member, self.named);
+        let topics = &self.consumer.topics;
         while let Some((id, commit)) = self.commits.next_due(now) {
-            let offsets = commit.offsets.iter().map(|(partition, offset, note)| OffsetToCommit {
-                partition: TopicPartition { topic, partition: PartitionIndex(*partition) },
+            let offsets = commit.offsets.iter().map(|(place, offset, note)| OffsetToCommit {
+                partition: on_wire(topics, *place),
                 offset: Some(*offset),
                 metadata: note,
             });
@@ -79,6 +80,11 @@ impl GroupConsumer {
 
     /// Does what had to wait for commits under way: follows an assignment, or leaves.
     pub(super) fn settle(&mut self, now: Instant) {
+        let is_done = |held: &Held| !is_at_work(held, self.options.commit);
+        if self.withdrawn.values().all(is_done) {
+            self.withdrawn.clear();
+            self.let_go_at = None;
+        }
         if !self.commits.has_ended(self.awaited) {
             return;
         }
@@ -89,10 +95,20 @@ impl GroupConsumer {
                 // Nobody is told: the server notices by itself.
                 self.standing = Standing::Ended;
             }
-        } else if self.standing == Standing::Member && self.named != self.newest {
-            self.named = self.newest;
-            self.heartbeat(now);
+        } else if self.standing == Standing::Member && self.withdrawn.is_empty() {
+            self.take_up(now);
+            if self.named != self.newest {
+                self.named = self.newest;
+                self.heartbeat(now);
+            }
         }
+    }
+
+    /// The application has had its chance: what it has not committed comes again elsewhere.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        self.give_up_withdrawn();
+        self.awaited = self.commits.last();
+        self.settle(now);
     }
 
     /// Takes up an assignment.
@@ -104,51 +120,111 @@ impl GroupConsumer {
             return;
         }
         self.newest = membership.generation;
-        let of_topic = topics.iter().find(|topic| topic.topic == self.consumer.topic.name);
-        let id = of_topic.map_or(self.topic_id, |topic| topic.id);
-        let wanted: BTreeMap<u32, Option<Offset>> = of_topic
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .map(|assigned| (assigned.partition.0, assigned.committed))
-            .collect();
-        let is_new_topic = mem::replace(&mut self.topic_id, id) != id;
-        let is_to_go = |(partition, held): (&u32, &Held)| {
-            let keeps = match wanted.get(partition) {
-                Some(committed) => {
-                    !(is_new_topic || joined && self.was_overtaken(held, *committed))
-                }
+        let renewed = self.note_topic_ids(topics);
+        let wanted = self.places(topics);
+        // Of a topic that was made anew nothing is kept, and nothing can be committed.
+        let is_of_old = |place: &&Place| renewed.contains(&place.topic);
+        let old: Vec<Place> = self.partitions.keys().filter(is_of_old).copied().collect();
+        self.drop_partitions(&old, now);
+        self.withdrawn.retain(|place, _| !renewed.contains(&place.topic));
+        let is_to_go = |(place, held): (&Place, &Held)| {
+            let keeps = match wanted.get(place) {
+                Some(committed) => !(joined && self.was_overtaken(held, *committed)),
                 None => false,
             };
-            (!keeps).then_some(*partition)
+            (!keeps).then_some(*place)
         };
-        let gone: Vec<u32> = self.partitions.iter().filter_map(is_to_go).collect();
-        if !gone.is_empty() && !joined {
+        let gone: Vec<Place> = self.partitions.iter().filter_map(is_to_go).collect();
+        if joined {
+            self.drop_partitions(&gone, now);
+        } else if !gone.is_empty() {
             // What is worked off and not committed still can be, until the heartbeat.
             self.commit_worked(now);
             self.awaited = self.commits.last();
+            self.withdraw(&gone, now);
         }
-        self.drop_partitions(&gone, now);
-        let is_added = |partition: &u32| !self.partitions.contains_key(partition);
-        let added: Vec<u32> = wanted.keys().copied().filter(is_added).collect();
-        for &partition in &added {
-            let assigned = wanted.get(&partition).copied().flatten();
-            let start = assigned.map_or(self.options.from, StartAt::Offset);
-            let held = Held { assigned, committed: assigned, ..Held::default() };
-            self.partitions.insert(partition, held);
-            self.given_up.remove(&partition);
-            self.consumer.add(partition, start, IfGone::Beginning, now);
-        }
-        self.consumer.share_credit();
-        if !gone.is_empty() {
+        let is_added = |place: &Place| !self.partitions.contains_key(place);
+        self.to_come = wanted.into_iter().filter(|(place, _)| is_added(place)).collect();
+        for (topic, partitions) in self.by_topic(old.into_iter().chain(gone)) {
             self.events.push_back(match joined {
-                false => GroupEvent::Revoked { partitions: gone },
-                true => GroupEvent::Lost { partitions: gone, reason: LossReason::Forgotten },
+                false => GroupEvent::Revoked { topic, partitions },
+                true => GroupEvent::Lost { topic, partitions, reason: LossReason::Forgotten },
             });
         }
-        if !added.is_empty() {
-            self.events.push_back(GroupEvent::Assigned { partitions: added });
-        }
+        self.consumer.share_credit();
         self.settle(now);
+    }
+
+    /// The topics that have another number now: they were deleted and made anew.
+    fn note_topic_ids(&mut self, topics: &[AssignedTopic<'_>]) -> Vec<usize> {
+        let mut renewed = Vec::new();
+        for assigned in topics {
+            let known = self.consumer.topics.iter_mut().enumerate();
+            for (index, topic) in known.filter(|(_, topic)| topic.name == assigned.topic) {
+                if mem::replace(&mut topic.id, assigned.id.0) != assigned.id.0 {
+                    renewed.push(index);
+                }
+            }
+        }
+        renewed
+    }
+
+    /// An assignment, with what is committed of each partition.
+    fn places(&self, topics: &[AssignedTopic<'_>]) -> BTreeMap<Place, Option<Offset>> {
+        let mut places = BTreeMap::new();
+        for assigned in topics {
+            let mut names = self.consumer.topics.iter();
+            let Some(topic) = names.position(|topic| topic.name == assigned.topic) else {
+                continue;
+            };
+            for of in &assigned.partitions {
+                places.insert(Place { topic, partition: of.partition.0 }, of.committed);
+            }
+        }
+        places
+    }
+
+    fn by_topic(&self, places: impl Iterator<Item = Place>) -> Vec<(Arc<str>, Vec<u32>)> {
+        let mut partitions: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for place in places {
+            partitions.entry(place.topic).or_default().push(place.partition);
+        }
+        let names = &self.consumer.names;
+        partitions.into_iter().map(|(topic, of)| (Arc::clone(&names[topic]), of)).collect()
+    }
+
+    /// Takes partitions away; while the application is at work on them, the server is not told.
+    fn withdraw(&mut self, gone: &[Place], now: Instant) {
+        for place in gone {
+            self.consumer.remove(*place, now);
+            let Some(held) = self.partitions.remove(place) else { continue };
+            if is_at_work(&held, self.options.commit) {
+                self.withdrawn.insert(*place, held);
+                self.let_go_at.get_or_insert(now + self.options.let_go_timeout);
+                // Of this one it is still to be told.
+                self.is_told = false;
+            }
+        }
+    }
+
+    /// Begins with what the assignment adds. Its commits name the generation that added it, so this
+    /// waits until the member goes by that.
+    fn take_up(&mut self, now: Instant) {
+        let to_come = mem::take(&mut self.to_come);
+        if to_come.is_empty() {
+            return;
+        }
+        let added = self.by_topic(to_come.keys().copied());
+        for (place, assigned) in to_come {
+            let start = assigned.map_or(self.options.from, StartAt::Offset);
+            let held = Held { assigned, committed: assigned, ..Held::default() };
+            self.partitions.insert(place, held);
+            self.given_up.remove(&place);
+            self.consumer.add(place, start, self.options.on_removed.if_gone(), now);
+        }
+        self.consumer.share_credit();
+        let of_topic = |(topic, partitions)| GroupEvent::Assigned { topic, partitions };
+        self.events.extend(added.into_iter().map(of_topic));
     }
 
     /// Whether somebody else may have consumed a partition while this member was none.
@@ -185,7 +261,7 @@ impl GroupConsumer {
         }
         let was_leaving = self.standing == Standing::Leaving;
         self.standing = if was_leaving { Standing::Ended } else { Standing::Joining };
-        self.fail_commits();
+        self.lose_standing();
         self.heartbeat_at = None;
         if !was_leaving {
             self.join(now);
@@ -200,7 +276,7 @@ impl GroupConsumer {
         self.standing = Standing::Away;
         self.member = MemberId::NONE;
         self.heartbeat_at = None;
-        self.fail_commits();
+        self.lose_standing();
         let reason = LossReason::NotPolled(self.options.max_poll_interval);
         self.lose_all(reason, now);
     }
@@ -209,8 +285,8 @@ impl GroupConsumer {
     pub(super) fn end(&mut self, error: ServerError, now: Instant) {
         self.standing = Standing::Ended;
         self.heartbeat_at = None;
-        self.fail_commits();
-        let all: Vec<u32> = self.partitions.keys().copied().collect();
+        self.lose_standing();
+        let all: Vec<Place> = self.partitions.keys().copied().collect();
         self.drop_partitions(&all, now);
         self.events.push_back(GroupEvent::Ended(error));
     }
@@ -253,38 +329,76 @@ impl GroupConsumer {
         }
     }
 
-    fn fail_commits(&mut self) {
+    /// What was begun as this member cannot be ended.
+    fn lose_standing(&mut self) {
+        self.fail_commits();
+        self.give_up_withdrawn();
+        self.to_come.clear();
+    }
+
+    pub(super) fn fail_commits(&mut self) {
         while let Some(ended) = self.commits.fail_first(CommitFault::MembershipLost) {
             self.commit_ended(Some(ended));
         }
     }
 
     fn lose_all(&mut self, reason: LossReason, now: Instant) {
-        let partitions: Vec<u32> = self.partitions.keys().copied().collect();
-        self.drop_partitions(&partitions, now);
-        if !partitions.is_empty() {
-            self.events.push_back(GroupEvent::Lost { partitions, reason });
+        let all: Vec<Place> = self.partitions.keys().copied().collect();
+        self.drop_partitions(&all, now);
+        for (topic, partitions) in self.by_topic(all.into_iter()) {
+            self.events.push_back(GroupEvent::Lost { topic, partitions, reason });
         }
     }
 
-    fn drop_partitions(&mut self, gone: &[u32], now: Instant) {
-        for partition in gone {
-            let handed =
-                self.partitions.remove(partition).filter(|held| held.handed > held.committed);
-            if let (Some(offset), CommitPolicy::Manual) =
-                (handed.and_then(|held| held.handed), self.options.commit)
-            {
-                self.given_up.insert(*partition, offset);
+    fn drop_partitions(&mut self, gone: &[Place], now: Instant) {
+        for place in gone {
+            if let Some(held) = self.partitions.remove(place) {
+                self.give_up(*place, held);
             }
-            self.consumer.remove(*partition, now);
+            self.consumer.remove(*place, now);
         }
     }
+
+    pub(super) fn give_up_withdrawn(&mut self) {
+        (self.let_go_at, self.is_told) = (None, false);
+        for (place, held) in mem::take(&mut self.withdrawn) {
+            self.give_up(place, held);
+        }
+    }
+
+    fn give_up(&mut self, place: Place, held: Held) {
+        if self.options.commit == CommitPolicy::Manual
+            && held.handed > held.committed
+            && let Some(offset) = held.handed
+        {
+            self.given_up.insert(place, offset);
+        }
+    }
+}
+
+/// Whether the application may still commit some of what it was handed.
+fn is_at_work(held: &Held, policy: CommitPolicy) -> bool {
+    match policy {
+        CommitPolicy::Manual => held.handed > held.committed,
+        CommitPolicy::Auto { .. } => held.handed > held.worked,
+        CommitPolicy::Before => false,
+    }
+}
+
+pub(super) fn on_wire(topics: &[Topic], place: Place) -> TopicPartition {
+    let (topic, partition) = (TopicId(topics[place.topic].id), PartitionIndex(place.partition));
+    TopicPartition { topic, partition }
 }
 
 impl Standing {
     pub(super) fn is_member(self) -> bool {
         matches!(self, Standing::Member | Standing::Leaving)
     }
+}
+
+/// Twice as long, within what the server takes.
+fn rebalance_timeout_ms(let_go_timeout: Duration) -> u32 {
+    whole_ms(let_go_timeout.saturating_mul(2)).clamp(500, 3_600_000)
 }
 
 fn whole_ms(duration: Duration) -> u32 {

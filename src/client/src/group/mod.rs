@@ -10,6 +10,7 @@
 mod commits;
 mod events;
 mod fault;
+mod handout;
 mod membership;
 mod options;
 mod session;
@@ -17,21 +18,25 @@ mod session;
 pub use commits::{CommitFault, CommitId, CommitReport, PartitionCommit};
 pub use events::{GroupEvent, LossReason};
 pub use fault::GroupError;
-pub use options::{CommitPolicy, GroupOptions};
+pub use handout::{Handed, Handout};
+pub use options::{CommitPolicy, GroupOptions, OnRemoved};
 
 use self::commits::{Commits, Ended};
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, Place};
 use crate::{
     ConnectionFault, ConsumerEvent, ConsumerOptions, DeliveredBatches, Instant, LinkId, Topic,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
-use plimsoll_wire::{COMMIT_OFFSETS_MAX, Generation, MemberId, Offset, TopicId};
+use plimsoll_wire::{COMMIT_OFFSETS_MAX, ErrorCode, Generation, MemberId, Offset};
 
-/// The session of one member of a group that consumes one topic.
+/// The session of one member of a group, of one topic or several. Its subscription is its own: each
+/// partition goes to one of those members that want its topic.
 #[derive(Debug)]
 pub struct GroupConsumer {
     consumer: Consumer,
@@ -43,24 +48,52 @@ pub struct GroupConsumer {
     newest: Generation,
     /// The one that it has told the server, and by which it commits.
     named: Generation,
-    topic_id: TopicId,
     heartbeat_interval: Duration,
     heartbeat_at: Option<Instant>,
     /// When to ask again to join.
     join_at: Option<Instant>,
     commit_at: Option<Instant>,
     polled_at: Instant,
-    partitions: BTreeMap<u32, Held>,
+    partitions: BTreeMap<Place, Held>,
+    /// Withdrawn while the application was at work on them: the server is told that they are let go
+    /// of when that is committed, or when the application has had its chance.
+    withdrawn: BTreeMap<Place, Held>,
+    /// When they are let go of at the latest.
+    let_go_at: Option<Instant>,
+    /// The application was told of them.
+    is_told: bool,
+    /// What the newest assignment adds, with what is committed of it.
+    to_come: BTreeMap<Place, Option<Offset>>,
     /// What was handed out since the last call for records: it may not be worked off.
-    fresh: Option<u32>,
+    fresh: Option<Place>,
     /// What was handed out of partitions that went before it was committed: the next commit of the
     /// application is told what became of it.
-    given_up: BTreeMap<u32, Offset>,
+    given_up: BTreeMap<Place, Offset>,
     commits: Commits,
     /// What the next change waits for.
     awaited: CommitId,
     reports: BTreeMap<CommitId, CommitReport>,
     events: VecDeque<GroupEvent>,
+}
+
+/// A partition of a member, as its application names it: by its number where the member has one
+/// topic, and as `(topic, partition)` in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionName<'a> {
+    topic: Option<&'a str>,
+    partition: u32,
+}
+
+impl From<u32> for PartitionName<'_> {
+    fn from(partition: u32) -> Self {
+        PartitionName { topic: None, partition }
+    }
+}
+
+impl<'a> From<(&'a str, u32)> for PartitionName<'a> {
+    fn from((topic, partition): (&'a str, u32)) -> PartitionName<'a> {
+        PartitionName { topic: Some(topic), partition }
+    }
 }
 
 /// What a request to the group was for, and by which membership.
@@ -100,35 +133,48 @@ struct Held {
 }
 
 impl GroupConsumer {
-    /// A member-to-be of `group`, which joins from `now` on.
+    /// A member-to-be of `group` that wants `topic`, which joins from `now` on.
     #[must_use]
     pub fn new(topic: Topic, group: &str, options: GroupOptions, now: Instant) -> GroupConsumer {
+        GroupConsumer::of_topics(vec![topic], group, options, now)
+    }
+
+    /// The same of all these topics, at least one and at most 1000.
+    #[must_use]
+    pub fn of_topics(
+        topics: Vec<Topic>,
+        group: &str,
+        options: GroupOptions,
+        now: Instant,
+    ) -> GroupConsumer {
         let mut link = options.link.clone();
         // Whoever is not answered for so long is a member no more: better to connect anew.
         link.request_timeout = link.request_timeout.min(options.session_timeout);
         let GroupOptions { visible, credit_bytes, .. } = options;
         let of_consumer =
             ConsumerOptions { visible, credit_bytes, link, ..ConsumerOptions::default() };
-        let topic_id = TopicId(topic.id);
-        let mut consumer = Consumer::idle(topic, of_consumer);
+        let mut consumer = Consumer::idle(topics, of_consumer);
         consumer.links.want(LINK, now);
         GroupConsumer {
+            commits: Commits::new(consumer.names.clone()),
             consumer,
             group: String::from(group),
             standing: Standing::Joining,
             member: MemberId::NONE,
             newest: Generation(0),
             named: Generation(0),
-            topic_id,
             heartbeat_interval: options.session_timeout / 3,
             heartbeat_at: None,
             join_at: None,
             commit_at: None,
             polled_at: now,
             partitions: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
+            let_go_at: None,
+            is_told: false,
+            to_come: BTreeMap::new(),
             fresh: None,
             given_up: BTreeMap::new(),
-            commits: Commits::default(),
             awaited: CommitId(0),
             reports: BTreeMap::new(),
             events: VecDeque::new(),
@@ -136,10 +182,10 @@ impl GroupConsumer {
         }
     }
 
-    /// The topic.
+    /// The topics.
     #[must_use]
-    pub fn topic(&self) -> &Topic {
-        self.consumer.topic()
+    pub fn topics(&self) -> &[Topic] {
+        &self.consumer.topics
     }
 
     /// The group.
@@ -154,18 +200,28 @@ impl GroupConsumer {
         self.options.commit
     }
 
-    /// The partitions that this member has now.
-    pub fn assigned(&self) -> impl Iterator<Item = u32> + '_ {
-        self.partitions.keys().copied()
+    /// The partitions that this member has now, each with its topic.
+    pub fn assigned(&self) -> impl Iterator<Item = (&str, u32)> + '_ {
+        self.partitions.keys().map(|place| (&*self.consumer.names[place.topic], place.partition))
     }
 
-    /// The application asks for records: what it was handed before counts as worked off under
-    /// `auto`, and it is alive.
+    /// The application asks for records, once for each call of its: what it was handed before
+    /// counts as worked off under `auto`, and it is alive. Partitions that were withdrawn are let
+    /// go of if it was told of them before.
     pub fn polled(&mut self, now: Instant) {
-        self.polled_at = now;
-        if let Some(held) = self.fresh.take().and_then(|fresh| self.partitions.get_mut(&fresh)) {
+        if let Some(held) = self.fresh.take().and_then(|fresh| self.held(fresh)) {
             held.worked = held.handed;
         }
+        if !self.withdrawn.is_empty() && (self.is_told || self.options.commit.is_auto()) {
+            self.commit_worked(now);
+            self.let_go(now);
+        }
+        self.waits(now);
+    }
+
+    /// The application still waits for the records that it has asked for: it is alive.
+    pub fn waits(&mut self, now: Instant) {
+        self.polled_at = now;
         if self.standing == Standing::Away {
             self.standing = Standing::Joining;
             self.join(now);
@@ -176,11 +232,10 @@ impl GroupConsumer {
     /// be: the partition has gone since they were delivered.
     #[must_use]
     pub fn hand_out(&mut self, batches: &DeliveredBatches, next: Offset) -> bool {
-        let partition = batches.partition;
-        match self.partitions.get_mut(&partition) {
+        match self.partitions.get_mut(&batches.place) {
             Some(held) if self.consumer.is_current(batches.slot) => {
                 held.handed = held.handed.max(Some(next));
-                self.fresh = Some(partition);
+                self.fresh = Some(batches.place);
                 true
             }
             _ => false,
@@ -205,26 +260,40 @@ impl GroupConsumer {
     pub fn commit(&mut self, awaited: bool, now: Instant) -> CommitId {
         let mut offsets = self.uncommitted(|held| held.handed);
         let given_up = mem::take(&mut self.given_up).into_iter();
-        offsets.extend(given_up.map(|(partition, offset)| (partition, offset, String::new())));
+        offsets.extend(given_up.map(|(place, offset)| (place, offset, String::new())));
         self.begin_commit(offsets, awaited, now)
     }
 
     /// Commits these offsets, each the one after the last record that was worked off, with a note.
-    pub fn commit_offsets(
+    /// A partition is named by its number alone where the member has one topic.
+    pub fn commit_offsets<'p, P: Copy + Into<PartitionName<'p>>>(
         &mut self,
-        offsets: &[(u32, Offset, &str)],
+        offsets: &[(P, Offset, &str)],
         awaited: bool,
         now: Instant,
     ) -> CommitId {
-        let owned = |&(partition, offset, note): &(u32, Offset, &str)| {
-            (partition, offset, String::from(note))
-        };
-        self.begin_commit(offsets.iter().map(owned).collect(), awaited, now)
+        let mut owned = Vec::with_capacity(offsets.len());
+        for (name, offset, note) in offsets {
+            let name = (*name).into();
+            match self.place(name) {
+                Some(place) => owned.push((place, *offset, String::from(*note))),
+                None => return self.refuse_commit(name, *offset, awaited),
+            }
+        }
+        self.begin_commit(owned, awaited, now)
     }
 
     /// What became of an awaited commit, once it has ended.
     pub fn poll_report(&mut self, id: CommitId) -> Option<CommitReport> {
         self.reports.remove(&id)
+    }
+
+    /// Nobody waits for a commit any more: if it fails, an event says so.
+    pub fn abandon(&mut self, id: CommitId) {
+        match self.reports.remove(&id) {
+            Some(report) => self.tell_if_failed(report),
+            None => self.commits.abandon(id),
+        }
     }
 
     /// Ends commits that have waited too long; a driver that waits for one may call this instead of
@@ -235,17 +304,43 @@ impl GroupConsumer {
         }
     }
 
+    /// What the member hears of its membership and its commits. It comes before what was delivered,
+    /// because it decides about that.
+    pub fn poll_notice(&mut self) -> Option<GroupEvent> {
+        let notice = self.events.pop_front()?;
+        self.is_told |= matches!(notice, GroupEvent::Revoked { .. });
+        Some(notice)
+    }
+
+    /// Under `manual`: partitions that go to others when what was handed out of them is committed,
+    /// or when the application asks for records again. Empty before a notice has told it of them.
+    pub fn withdrawn(&self) -> impl Iterator<Item = (&str, u32)> + '_ {
+        let is_awaited = self.is_told && self.options.commit == CommitPolicy::Manual;
+        let withdrawn = self.withdrawn.keys().filter(move |_| is_awaited);
+        withdrawn.map(|place| (&*self.consumer.names[place.topic], place.partition))
+    }
+
     /// What the member hears.
     pub fn poll_event(&mut self) -> Option<GroupEvent> {
-        // What happened to the membership comes first: it decides about what was delivered.
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
+        if let Some(notice) = self.poll_notice() {
+            return Some(notice);
         }
         Some(match self.consumer.poll_event()? {
             ConsumerEvent::Delivered(batches) => GroupEvent::Delivered(batches),
-            ConsumerEvent::Failed { partition, error } => GroupEvent::Failed { partition, error },
-            ConsumerEvent::Missed { partition, wanted, beginning } => {
-                GroupEvent::Missed { partition, wanted, beginning }
+            ConsumerEvent::Failed { topic, partition, error }
+                if error.code == ErrorCode::OffsetOutOfRange =>
+            {
+                let beginning = Offset::new(error.detail_a);
+                let place = self.place(PartitionName { topic: Some(&topic), partition });
+                let wanted = place.and_then(|place| self.consumer.delivered(place));
+                let wanted = wanted.unwrap_or(beginning);
+                GroupEvent::Removed { topic, partition, wanted, beginning }
+            }
+            ConsumerEvent::Failed { topic, partition, error } => {
+                GroupEvent::Failed { topic, partition, error }
+            }
+            ConsumerEvent::Missed { topic, partition, wanted, next } => {
+                GroupEvent::Missed { topic, partition, wanted, next }
             }
         })
     }
@@ -271,6 +366,17 @@ impl GroupConsumer {
         self.standing == Standing::Ended
     }
 
+    /// The first commit of those that nobody awaited which was not taken; what is still under way
+    /// is given up. For a driver that closes, and takes no events any more.
+    pub fn take_failed_commit(&mut self) -> Option<CommitReport> {
+        self.fail_commits();
+        let failed = |event| match event {
+            GroupEvent::CommitFailed(report) => Some(report),
+            _ => None,
+        };
+        self.events.drain(..).find_map(failed)
+    }
+
     /// Why a connection was lost last, if it is not connected now.
     #[must_use]
     pub fn last_fault(&self) -> Option<&ConnectionFault> {
@@ -279,7 +385,7 @@ impl GroupConsumer {
 
     fn begin_commit(
         &mut self,
-        offsets: Vec<(u32, Offset, String)>,
+        offsets: Vec<(Place, Offset, String)>,
         awaited: bool,
         now: Instant,
     ) -> CommitId {
@@ -299,7 +405,7 @@ impl GroupConsumer {
 
     /// Under `auto`: commits what was handed out before the last call for records.
     fn commit_worked(&mut self, now: Instant) {
-        if let CommitPolicy::Auto { .. } = self.options.commit {
+        if self.options.commit.is_auto() {
             let offsets = self.uncommitted(|held| held.worked);
             if !offsets.is_empty() {
                 self.begin_commit(offsets, false, now);
@@ -307,25 +413,63 @@ impl GroupConsumer {
         }
     }
 
-    fn uncommitted(&self, up_to: impl Fn(&Held) -> Option<Offset>) -> Vec<(u32, Offset, String)> {
-        let of_one = |(partition, held): (&u32, &Held)| {
-            let offset = up_to(held).filter(|offset| Some(*offset) > held.committed)?;
-            Some((*partition, offset, String::new()))
+    fn held(&mut self, place: Place) -> Option<&mut Held> {
+        let withdrawn = self.withdrawn.get_mut(&place);
+        self.partitions.get_mut(&place).or(withdrawn)
+    }
+
+    fn place(&self, name: PartitionName<'_>) -> Option<Place> {
+        let topic = match name.topic {
+            Some(topic) => self.consumer.names.iter().position(|name| **name == *topic)?,
+            None if self.consumer.names.len() == 1 => 0,
+            None => return None,
         };
-        self.partitions.iter().filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
+        Some(Place { topic, partition: name.partition })
+    }
+
+    /// A commit that names no topic of the member, or leaves out which of several.
+    fn refuse_commit(
+        &mut self,
+        name: PartitionName<'_>,
+        offset: Offset,
+        is_awaited: bool,
+    ) -> CommitId {
+        let id = self.commits.skip();
+        let result = Err(CommitFault::Refused(ErrorCode::NotAssigned));
+        let topic = Arc::from(name.topic.unwrap_or_default());
+        let partition = name.partition;
+        let partitions = vec![PartitionCommit { topic, partition, offset, result }];
+        self.commit_ended(Some(Ended { id, is_awaited, report: CommitReport { partitions } }));
+        id
+    }
+
+    fn uncommitted(&self, up_to: impl Fn(&Held) -> Option<Offset>) -> Vec<(Place, Offset, String)> {
+        let of_one = |(place, held): (&Place, &Held)| {
+            let offset = up_to(held).filter(|offset| Some(*offset) > held.committed)?;
+            Some((*place, offset, String::new()))
+        };
+        let held = self.partitions.iter().chain(&self.withdrawn);
+        held.filter_map(of_one).take(COMMIT_OFFSETS_MAX as usize).collect()
     }
 
     fn commit_ended(&mut self, ended: Option<Ended>) {
         let Some(Ended { id, is_awaited, report }) = ended else { return };
         for of in &report.partitions {
-            if let (Ok(committed), Some(held)) = (of.result, self.partitions.get_mut(&of.partition))
-            {
+            let name = PartitionName { topic: Some(&of.topic), partition: of.partition };
+            let held = self.place(name).and_then(|place| self.held(place));
+            if let (Ok(committed), Some(held)) = (of.result, held) {
                 held.committed = held.committed.max(Some(committed));
             }
         }
         if is_awaited {
             self.reports.insert(id, report);
-        } else if report.first_fault().is_some() {
+        } else {
+            self.tell_if_failed(report);
+        }
+    }
+
+    fn tell_if_failed(&mut self, report: CommitReport) {
+        if report.first_fault().is_some() {
             self.events.push_back(GroupEvent::CommitFailed(report));
         }
     }

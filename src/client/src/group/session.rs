@@ -4,11 +4,12 @@
 //! a server that knows the member again takes its commits.
 
 use super::{Asked, GroupConsumer, LINK, Standing};
-use crate::consumer::{Purpose, RETRY_DELAY};
+use crate::consumer::{Place, Purpose, RETRY_DELAY};
 use crate::{
     Chunk, CommitPolicy, ConnectionFault, Incoming, Instant, LinkId, ServerError, Session,
 };
-use plimsoll_wire::{CorrelationId, ErrorResponse, Opcode, Response};
+use alloc::vec::Vec;
+use plimsoll_wire::{CommittedOffset, CorrelationId, ErrorResponse, Opcode, Response};
 
 impl Session for GroupConsumer {
     fn links(&self) -> u16 {
@@ -70,7 +71,8 @@ impl Session for GroupConsumer {
             Response::CommitOffsets(committed) => {
                 if let Asked::Commit(_, id) = self.asked(link, correlation, now)? {
                     let retry_at = now + RETRY_DELAY;
-                    let ended = self.commits.answered(id, &committed.offsets, retry_at);
+                    let answers = self.answers(committed.offsets);
+                    let ended = self.commits.answered(id, &answers, retry_at);
                     self.commit_ended(ended);
                 }
             }
@@ -107,7 +109,7 @@ impl Session for GroupConsumer {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let poll_at = self.is_polled().then_some(self.polled_at + self.options.max_poll_interval);
-        [self.heartbeat_at, self.join_at, self.commit_at, poll_at]
+        [self.heartbeat_at, self.join_at, self.commit_at, self.let_go_at, poll_at]
             .into_iter()
             .flatten()
             .chain(self.commits.poll_timeout())
@@ -138,6 +140,9 @@ impl Session for GroupConsumer {
                 self.commit_worked(now);
             }
         }
+        if is_due(self.let_go_at) {
+            self.let_go(now);
+        }
         self.handle_expired_commits(now);
         self.send_commits(now);
         self.settle(now);
@@ -154,6 +159,15 @@ impl GroupConsumer {
             }
             Standing::Away | Standing::Left | Standing::Ended => {}
         }
+    }
+
+    fn answers(&self, offsets: Vec<CommittedOffset>) -> Vec<(Place, CommittedOffset)> {
+        let with_place = |of: CommittedOffset| {
+            let id = of.partition.topic.0;
+            let topic = self.consumer.topics.iter().position(|topic| topic.id == id)?;
+            Some((Place { topic, partition: of.partition.partition.0 }, of))
+        };
+        offsets.into_iter().filter_map(with_place).collect()
     }
 
     fn handle_error(

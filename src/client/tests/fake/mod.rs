@@ -241,6 +241,7 @@ impl Connection {
             flush_interval_ms: 100,
             segment_bytes: 1 << 30,
             max_batch_bytes: 4 << 20,
+            retention: None,
             shards: (0..partitions).map(|partition| ShardIndex(partition as u16 % 2)).collect(),
         };
         MetadataResponse { topics: vec![topic] }.encode(correlation, &mut self.out);

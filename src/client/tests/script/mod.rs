@@ -25,6 +25,7 @@ pub(crate) fn topic(partitions: usize) -> Topic {
         durability: AckLevel::Disk,
         flush_interval: Duration::from_millis(100),
         segment_bytes: 1 << 30,
+        retention: Default::default(),
         batch_bytes_max: 1 << 20,
         shards: vec![ShardIndex(0); partitions],
     }

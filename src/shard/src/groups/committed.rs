@@ -53,6 +53,16 @@ impl Place {
         self.durable = committed;
     }
 
+    /// A change is appended and not yet on disk.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.pending > 0
+    }
+
+    /// The disk has failed: nothing that is on its way arrives.
+    pub(crate) fn give_up(&mut self) {
+        self.pending = 0;
+    }
+
     /// Nothing is committed, and nothing is on its way.
     pub(crate) fn is_void(&self) -> bool {
         self.pending == 0 && self.durable.is_none()

@@ -43,6 +43,8 @@ pub(crate) struct Group {
     pub(crate) places: BTreeMap<TopicPartition, Place>,
     /// Until then, members of the time before the server's start may come and claim what they hold.
     pub(crate) claims_until: Option<Instant>,
+    /// A partition is free, and given when the commits of who held it are on disk.
+    awaits_commits: bool,
 }
 
 /// A topic, as far as a group needs to know.
@@ -93,6 +95,7 @@ impl Group {
             fenced: VecDeque::new(),
             places: BTreeMap::new(),
             claims_until: None,
+            awaits_commits: false,
         }
     }
 
@@ -157,7 +160,8 @@ impl Group {
             assigned.clone_from(&old.assigned);
         } else if let Some(old) = taken_over {
             self.generation = Generation(self.generation.0 + 1);
-            let kept = old.assigned.into_keys();
+            // The rest is given by `settle`.
+            let kept = old.assigned.into_keys().filter(|it| !is_under_way(&self.places, it));
             assigned = kept.map(|partition| (partition, self.generation)).collect();
             for partition in assigned.keys() {
                 self.holders.insert(*partition, id);
@@ -193,7 +197,7 @@ impl Group {
         let Some(member) = self.members.get_mut(&id) else { return };
         let mut is_first = true;
         for partition in owned {
-            if self.holders.contains_key(partition) {
+            if self.holders.contains_key(partition) || is_under_way(&self.places, partition) {
                 continue;
             }
             if core::mem::take(&mut is_first) {
@@ -270,6 +274,11 @@ impl Group {
         self.settle(now)
     }
 
+    /// Commits are on disk, or never will be: gives what had to wait for that. As `settle`.
+    pub(crate) fn settle_awaited(&mut self, now: Instant) -> BTreeSet<MemberId> {
+        if self.awaits_commits { self.settle(now) } else { BTreeSet::new() }
+    }
+
     /// Carries out what can be: withdraws what is to go, gives what is free. Gives the members
     /// whose assignment has changed.
     pub(crate) fn settle(&mut self, now: Instant) -> BTreeSet<MemberId> {
@@ -284,8 +293,14 @@ impl Group {
             }
         }
         let may_give = self.claims_until.is_none_or(|until| until <= now);
+        self.awaits_commits = false;
         for (partition, id) in &self.targets {
             if !may_give || self.holders.contains_key(partition) {
+                continue;
+            }
+            if is_under_way(&self.places, partition) {
+                // Whoever begins behind a commit that is taken after all does its work again.
+                self.awaits_commits = true;
                 continue;
             }
             if let Some(member) = self.members.get_mut(id) {
@@ -365,6 +380,11 @@ impl Group {
     pub(crate) fn name(&self) -> GroupName {
         Arc::clone(&self.name)
     }
+}
+
+/// Whether a commit of a partition is appended and not yet on disk.
+fn is_under_way(places: &BTreeMap<TopicPartition, Place>, partition: &TopicPartition) -> bool {
+    places.get(partition).is_some_and(Place::is_under_way)
 }
 
 impl GroupProblem {

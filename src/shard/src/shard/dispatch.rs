@@ -46,6 +46,7 @@ impl Shard {
             Request::Ping => self.answer_empty(id, Opcode::Ping, correlation),
             Request::Metadata(request) => self.metadata_request(id, correlation, &request),
             Request::CreateTopic(request) => self.create_topic(id, correlation, &request),
+            Request::AlterTopic(request) => self.alter_topic(id, correlation, &request),
             Request::DeleteTopic(request) => self.delete_topic(id, correlation, &request),
             Request::Describe(request) => self.describe(id, correlation, &request),
             Request::Bind(request) => self.bind(id, correlation, &request),
@@ -150,7 +151,9 @@ impl Shard {
             return Flow::Next;
         }
         let shards = self.config.shards;
-        let topics = topics.iter().map(|topic| metadata_of(topic, shards)).collect();
+        let with_retention = request.with_retention;
+        let metadata = |topic| metadata_of(topic, shards, with_retention);
+        let topics = topics.iter().map(|topic| metadata(topic)).collect();
         self.answer(client, Ended::NOTHING, |out| {
             MetadataResponse { topics }.encode(correlation, out);
         });
@@ -163,7 +166,7 @@ fn metadata_bytes_max(topic: &Topic) -> usize {
     64 + topic.name.len() + topic.partitions as usize * size_of::<u16>()
 }
 
-fn metadata_of(topic: &Topic, shards: u16) -> TopicMetadata<'_> {
+fn metadata_of(topic: &Topic, shards: u16, with_retention: bool) -> TopicMetadata<'_> {
     let owner = |partition| topic.partition(partition).map(|id| ShardIndex(id.owner(shards)));
     TopicMetadata {
         name: &topic.name,
@@ -172,6 +175,7 @@ fn metadata_of(topic: &Topic, shards: u16) -> TopicMetadata<'_> {
         flush_interval_ms: topic.settings.flush_interval_ms,
         segment_bytes: topic.settings.segment_bytes,
         max_batch_bytes: topic.settings.batch_bytes_max,
+        retention: with_retention.then_some(topic.settings.retention),
         shards: (0..topic.partitions).filter_map(owner).collect(),
     }
 }

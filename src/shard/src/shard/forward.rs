@@ -170,6 +170,11 @@ impl Shard {
                 self.open_topic(topic);
                 self.post(from, Letter::TopicSettled { topic: id });
             }
+            Letter::TopicAltered(topic) => {
+                let id = topic.id;
+                self.alter_own(topic);
+                self.post(from, Letter::TopicSettled { topic: id });
+            }
             Letter::TopicRemoved { topic } => {
                 self.remove_topic(topic);
                 self.post(from, Letter::TopicSettled { topic });

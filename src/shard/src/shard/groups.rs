@@ -255,7 +255,7 @@ impl Shard {
     }
 
     /// Tells members their new assignment, unasked.
-    fn tell_members(
+    pub(super) fn tell_members(
         &mut self,
         name: &GroupName,
         changed: &BTreeSet<MemberId>,

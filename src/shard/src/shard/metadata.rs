@@ -11,8 +11,8 @@ use core::time::Duration;
 
 use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, Batches, Offset};
 use plimsoll_storage::{
-    AppendError, Cursor, Lent, Level, PartitionConfig, PartitionId, ReadError, ReadOutcome, Slot,
-    Storage,
+    AppendError, Cursor, Lent, Level, PartitionConfig, PartitionId, ReadError, ReadOutcome,
+    Retention, Slot, Storage,
 };
 use plimsoll_wire::{
     CorrelationId, CreateTopicResponse, ErrorCode, Fate, Handle, Opcode, ShardIndex, TopicId,
@@ -46,6 +46,7 @@ pub(super) struct Metadata {
     /// Names and ids that a pending change is about.
     creating: BTreeSet<String>,
     creating_partitions: u64,
+    altering: BTreeSet<u32>,
     deleting: BTreeSet<u32>,
     /// Changes that other shards have yet to carry out.
     settling: BTreeMap<u32, Settling>,
@@ -73,6 +74,7 @@ impl Metadata {
             segment_bytes: SEGMENT_BYTES,
             batch_bytes_max: BATCH_BYTES_MAX,
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         let slot = storage.open_partition(PartitionId::METADATA, config);
         let cursor = Cursor::at(storage.watermarks(slot).start);
@@ -86,14 +88,21 @@ impl Metadata {
             pending: VecDeque::new(),
             creating: BTreeSet::new(),
             creating_partitions: 0,
+            altering: BTreeSet::new(),
             deleting: BTreeSet::new(),
             settling: BTreeMap::new(),
         }
     }
 
-    /// Whether the topic of this name is being created, or `known` is being deleted.
+    /// Whether the topic of this name is being created, or `known` is being altered or deleted, or
+    /// not every shard has done so.
     fn is_changing(&self, name: &str, known: Option<&Arc<Topic>>) -> bool {
-        self.creating.contains(name) || known.is_some_and(|known| self.deleting.contains(&known.id))
+        let changes = |id: &u32| {
+            self.altering.contains(id)
+                || self.deleting.contains(id)
+                || self.settling.contains_key(id)
+        };
+        self.creating.contains(name) || known.is_some_and(|known| changes(&known.id))
     }
 
     fn apply(&mut self, batches: &[u8]) -> Result<(), String> {
@@ -108,6 +117,11 @@ impl Metadata {
                     Change::Created(topic) => {
                         self.next_topic_id = self.next_topic_id.max(topic.id.saturating_add(1));
                         self.topics.insert(topic.id, Arc::new(topic));
+                    }
+                    Change::Altered { id, settings } => {
+                        if let Some(topic) = self.topics.get_mut(&id) {
+                            Arc::make_mut(topic).settings = settings;
+                        }
                     }
                     Change::Deleted { id } => {
                         self.topics.remove(&id);
@@ -206,6 +220,7 @@ impl Shard {
     ) {
         let opcode = match &request {
             TopicRequest::Create { .. } => Opcode::CreateTopic,
+            TopicRequest::Alter { .. } => Opcode::AlterTopic,
             TopicRequest::Delete { .. } => Opcode::DeleteTopic,
         };
         let appended = self.change_of(request).and_then(|change| {
@@ -223,6 +238,9 @@ impl Shard {
                         metadata.next_topic_id += 1;
                         metadata.creating.insert(topic.name.clone());
                         metadata.creating_partitions += u64::from(topic.partitions);
+                    }
+                    Change::Altered { id, .. } => {
+                        metadata.altering.insert(*id);
                     }
                     Change::Deleted { id } => {
                         metadata.deleting.insert(*id);
@@ -256,6 +274,15 @@ impl Shard {
                 let id = metadata.next_topic_id;
                 Ok(Change::Created(Topic { id, name: name.to_string(), partitions, settings }))
             }
+            TopicRequest::Alter { name, changes } => match self.catalog.named(&name) {
+                topic if metadata.is_changing(&name, topic) => Err(self.undecided()),
+                Some(topic) => {
+                    let settings = changes.made_to(&topic.settings);
+                    let invalid = |text| Problem::new(ErrorCode::InvalidTopic, text);
+                    Ok(Change::Altered { id: topic.id, settings: settings.map_err(invalid)? })
+                }
+                None => Err(Problem::new(ErrorCode::TopicNotFound, "the topic does not exist")),
+            },
             TopicRequest::Delete { name } => match self.catalog.named(&name) {
                 topic if metadata.is_changing(&name, topic) => Err(self.undecided()),
                 Some(topic) => Ok(Change::Deleted { id: topic.id }),
@@ -268,7 +295,7 @@ impl Shard {
     fn undecided(&self) -> Problem {
         match self.storage.failure() {
             Some(failure) => problem_of(&AppendError::Failed(failure.clone())),
-            None => Problem::new(ErrorCode::Overloaded, "the topic is being created or deleted"),
+            None => Problem::new(ErrorCode::Overloaded, "the topic is being changed"),
         }
     }
 
@@ -297,32 +324,51 @@ impl Shard {
             && let Some(pending) = metadata.pending.pop_front_if(|front| front.next <= disk)
         {
             let (client, correlation) = (pending.client, pending.correlation);
-            let missing = self.config.shards - 1;
-            match pending.change {
+            let (id, opcode) = match &pending.change {
                 Change::Created(topic) => {
                     metadata.creating.remove(&topic.name);
                     metadata.creating_partitions -= u64::from(topic.partitions);
-                    let (id, opcode) = (topic.id, Opcode::CreateTopic);
-                    let settling = Settling { client, correlation, opcode, missing };
-                    metadata.settling.insert(id, settling);
-                    let topic = Arc::new(topic);
-                    for shard in self.other_shards() {
-                        self.post(shard, Letter::TopicOpened(Arc::clone(&topic)));
-                    }
-                    self.open_topic(topic);
-                    self.finish_settling(id);
+                    (topic.id, Opcode::CreateTopic)
+                }
+                Change::Altered { id, .. } => {
+                    metadata.altering.remove(id);
+                    (*id, Opcode::AlterTopic)
                 }
                 Change::Deleted { id } => {
-                    metadata.deleting.remove(&id);
-                    let opcode = Opcode::DeleteTopic;
-                    let settling = Settling { client, correlation, opcode, missing };
-                    metadata.settling.insert(id, settling);
-                    for shard in self.other_shards() {
-                        self.post(shard, Letter::TopicRemoved { topic: id });
-                    }
-                    self.remove_topic(id);
-                    self.finish_settling(id);
+                    metadata.deleting.remove(id);
+                    (*id, Opcode::DeleteTopic)
                 }
+            };
+            let missing = self.config.shards - 1;
+            metadata.settling.insert(id, Settling { client, correlation, opcode, missing });
+            self.put_into_effect(pending.change);
+            self.finish_settling(id);
+        }
+    }
+
+    /// Here and on every other shard.
+    fn put_into_effect(&mut self, change: Change) {
+        match change {
+            Change::Created(topic) => {
+                let topic = Arc::new(topic);
+                for shard in self.other_shards() {
+                    self.post(shard, Letter::TopicOpened(Arc::clone(&topic)));
+                }
+                self.open_topic(topic);
+            }
+            Change::Altered { id, settings } => {
+                let Some(known) = self.catalog.with_id(id) else { return };
+                let topic = Arc::new(Topic { settings, ..Topic::clone(known) });
+                for shard in self.other_shards() {
+                    self.post(shard, Letter::TopicAltered(Arc::clone(&topic)));
+                }
+                self.alter_own(topic);
+            }
+            Change::Deleted { id } => {
+                for shard in self.other_shards() {
+                    self.post(shard, Letter::TopicRemoved { topic: id });
+                }
+                self.remove_topic(id);
             }
         }
     }
@@ -358,6 +404,7 @@ impl Shard {
         {
             let opcode = match pending.change {
                 Change::Created(_) => Opcode::CreateTopic,
+                Change::Altered { .. } => Opcode::AlterTopic,
                 Change::Deleted { .. } => Opcode::DeleteTopic,
             };
             let problem = Problem::new(ErrorCode::DiskFailed, text.to_string());

@@ -58,6 +58,10 @@ impl Shard {
             },
             Notice::Located(read, result) => self.located(read, result),
             Notice::StartMoved(slot) => self.start_moved(slot),
+            Notice::ClockLeapt { by_ms } => self.reports.push_back(Report::ClockLeapt { by_ms }),
+            Notice::ClockBelieved { by_ms } => {
+                self.reports.push_back(Report::ClockBelieved { by_ms });
+            }
             Notice::Room => self.work.note_room(),
             Notice::DiskHasRoom => self.reports.push_back(Report::DiskHasRoom),
             Notice::Failed(failure) => {

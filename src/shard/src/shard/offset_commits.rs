@@ -4,7 +4,8 @@
 //! against the end of its partition, which may be another shard's; that shard is asked first. The
 //! order of two commits does not matter, because an offset only goes forward.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, Offset};
@@ -212,6 +213,10 @@ impl Shard {
         let partition = partition_of(group).partition;
         let closed = || Problem::new(ErrorCode::Overloaded, "the offsets are not open here");
         let slot = self.offset_logs.get(&partition).ok_or_else(closed)?.slot;
+        if let Some(failure) = self.storage.failure() {
+            // Also where nothing is to be written: what was written before may never be on disk.
+            return Err(Problem::new(ErrorCode::DiskFailed, failure.to_string()));
+        }
         let name = self.groups.ensure(group).name();
         let appended = self.append_changes((&name, partition), slot, changes);
         if let Err(problem) = appended {
@@ -287,6 +292,7 @@ impl Shard {
             return;
         };
         let disk = self.storage.watermarks(slot).disk;
+        let mut names = BTreeSet::new();
         while let Some(log) = self.offset_logs.get_mut(&partition)
             && let Some(settled) = log.pending.pop_front_if(|front| front.next <= disk)
         {
@@ -294,12 +300,22 @@ impl Shard {
                 if let Some(group) = self.groups.group_mut(&name) {
                     group.settle_place(partition, committed);
                 }
+                names.insert(name);
             }
             if let Some(answer) = settled.answer {
                 self.answer_offsets(answer);
             }
         }
+        names.iter().for_each(|name| self.give_awaited(name));
         self.drop_old_offsets(partition, disk);
+    }
+
+    /// Gives the partitions that waited for commits.
+    fn give_awaited(&mut self, name: &GroupName) {
+        let now = self.now.monotonic;
+        let Some(group) = self.groups.group_mut(name) else { return };
+        let changed = group.settle_awaited(now);
+        self.tell_members(name, &changed, None);
     }
 
     fn answer_offsets(&mut self, answer: OffsetAnswer) {
@@ -329,6 +345,14 @@ impl Shard {
     pub(super) fn fail_commits(&mut self, text: &str) {
         let logs = self.offset_logs.values_mut();
         let pending: Vec<PendingOffsets> = logs.flat_map(|log| log.pending.drain(..)).collect();
+        for (name, partition, _) in pending.iter().flat_map(|pending| &pending.changes) {
+            if let Some(group) = self.groups.group_mut(name)
+                && let Some(place) = group.places.get_mut(partition)
+            {
+                place.give_up();
+            }
+            self.give_awaited(name);
+        }
         for answer in pending.into_iter().filter_map(|pending| pending.answer) {
             let opcode = match answer.what {
                 OffsetAnswerKind::Committed(_) => Opcode::CommitOffsets,

@@ -12,7 +12,7 @@ use core::time::Duration;
 use plimsoll_batch::{Batches, Offset};
 use plimsoll_storage::{
     Cursor, Lent, Level, OFFSETS_PARTITIONS, PartitionConfig, PartitionId, ReadError, ReadOutcome,
-    Slot,
+    Retention, Slot,
 };
 use plimsoll_wire::{CommittedOffset, CorrelationId, ErrorCode, MemberId, TopicPartition};
 
@@ -26,8 +26,6 @@ use crate::report::Report;
 const READ_BYTES_MAX: usize = 1 << 20;
 pub(super) const BATCH_BYTES_MAX: usize = 256 << 10;
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// A log is not shortened before it has grown by this much, or by four times what it has to keep.
-const FRESH_BYTES_MIN: u64 = 4 << 20;
 /// How long after a start members of the time before may claim what they hold, ahead of others.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -90,6 +88,7 @@ impl Shard {
             segment_bytes: SEGMENT_BYTES,
             batch_bytes_max: BATCH_BYTES_MAX + (64 << 10),
             flush_interval: Duration::from_millis(100),
+            retention: Retention::UNLIMITED,
         };
         for partition in 0..OFFSETS_PARTITIONS {
             let id = PartitionId { topic: PartitionId::OFFSETS_TOPIC, partition };
@@ -104,7 +103,7 @@ impl Shard {
                 wants_room: false,
                 pending: VecDeque::new(),
                 fresh_bytes: 0,
-                fresh_bytes_max: FRESH_BYTES_MIN,
+                fresh_bytes_max: self.config.limits.offset_log_fresh_bytes_min,
                 shortening: None,
             };
             self.offset_logs.insert(partition, log);
@@ -249,7 +248,9 @@ impl Shard {
         let Some(log) = self.offset_logs.get_mut(&partition) else { return };
         let kept_bytes = log.fresh_bytes - before_bytes;
         log.fresh_bytes = kept_bytes;
-        log.fresh_bytes_max = FRESH_BYTES_MIN.max(kept_bytes.saturating_mul(4));
+        // Nor before it has grown by four times what it has to keep.
+        let least = self.config.limits.offset_log_fresh_bytes_min;
+        log.fresh_bytes_max = least.max(kept_bytes.saturating_mul(4));
         if is_whole {
             log.shortening = Some((first, log.pending.back().map_or(first, |last| last.next)));
         }

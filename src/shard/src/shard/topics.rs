@@ -1,8 +1,8 @@
 //! Topics: requests about them, on any shard, and their partitions, on the shards that own them.
 //!
-//! Creating and deleting is shard 0's work (`metadata.rs`); here it is asked for and carried out.
-//! What a newcomer gets wrong: every shard knows every topic, but has a `Partition` only for those
-//! that it owns.
+//! Creating, altering and deleting is shard 0's work (`metadata.rs`); here it is asked for and
+//! carried out. What a newcomer gets wrong: every shard knows every topic, but has a `Partition`
+//! only for those that it owns.
 
 use alloc::borrow::ToOwned;
 use alloc::string::ToString;
@@ -12,14 +12,14 @@ use alloc::vec::Vec;
 use plimsoll_batch::BATCH_BYTES_MAX;
 use plimsoll_storage::Slot;
 use plimsoll_wire::{
-    CorrelationId, CreateTopic, DeleteTopic, ErrorCode, Opcode, ShardIndex, TOPIC_PARTITIONS_MAX,
-    TopicId, TopicName,
+    AlterTopic, CorrelationId, CreateTopic, DeleteTopic, ErrorCode, Opcode, ShardIndex,
+    TOPIC_PARTITIONS_MAX, TopicId, TopicName,
 };
 
 use super::Shard;
 use super::answers::Problem;
 use super::decoding::Flow;
-use crate::catalog::{Topic, TopicRequest, settings_of};
+use crate::catalog::{SettingChanges, Topic, TopicRequest, settings_of};
 use crate::connection::{ConnectionId, Hold};
 use crate::mail::{Ended, Letter};
 use crate::partition::Partition;
@@ -67,6 +67,17 @@ impl Shard {
         request: &DeleteTopic<'_>,
     ) -> Flow {
         let request = TopicRequest::Delete { name: request.name.to_owned() };
+        self.ask_first_shard(id, correlation, request)
+    }
+
+    pub(super) fn alter_topic(
+        &mut self,
+        id: ConnectionId,
+        correlation: CorrelationId,
+        request: &AlterTopic<'_>,
+    ) -> Flow {
+        let changes = SettingChanges::of(request);
+        let request = TopicRequest::Alter { name: request.name.to_owned(), changes };
         self.ask_first_shard(id, correlation, request)
     }
 
@@ -118,15 +129,31 @@ impl Shard {
         self.topic_changed(&name);
     }
 
-    /// Forgets a topic: its appends and readers are answered, its files removed.
-    pub(super) fn remove_topic(&mut self, topic: u32) {
-        let Some(topic) = self.catalog.remove(topic) else { return };
-        let own: Vec<Slot> = (0..topic.partitions)
+    /// A topic that is known here has other settings from now on.
+    pub(super) fn alter_own(&mut self, topic: Arc<Topic>) {
+        let config = topic.partition_config();
+        for slot in self.own_slots(&topic) {
+            self.storage.set_config(slot, config, self.now);
+            if let Some(Some(partition)) = self.partitions.get_mut(slot.0 as usize) {
+                partition.default_durability = topic.settings.default_durability;
+            }
+        }
+        self.catalog.insert(topic);
+    }
+
+    /// The partitions of the topic that are open on this shard.
+    fn own_slots(&self, topic: &Topic) -> Vec<Slot> {
+        (0..topic.partitions)
             .filter_map(|index| topic.partition(index))
             .filter(|id| id.owner(self.config.shards) == self.config.index.0)
             .filter_map(|id| self.storage.slot(id))
-            .collect();
-        for slot in own {
+            .collect()
+    }
+
+    /// Forgets a topic: its appends and readers are answered, its files removed.
+    pub(super) fn remove_topic(&mut self, topic: u32) {
+        let Some(topic) = self.catalog.remove(topic) else { return };
+        for slot in self.own_slots(&topic) {
             self.touch(slot);
             self.look_at_touched();
             self.abandon_acks(slot, ErrorCode::TopicNotFound, TOO_LATE);

@@ -224,6 +224,7 @@ impl World {
             flush_interval_ms: 0,
             segment_bytes: 0,
             max_batch_bytes: 0,
+            retention: plimsoll_wire::TopicRetention::UNLIMITED,
         };
         self.ask(socket, |out| request.encode(CorrelationId(2), out))
     }

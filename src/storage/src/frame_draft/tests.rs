@@ -13,7 +13,7 @@ use super::*;
 use crate::journal::Journal;
 use crate::limits::ARENA_BYTES_MIN;
 use crate::partition::SegmentFile;
-use crate::{DataDirId, Level, PartitionConfig, StorageConfig};
+use crate::{DataDirId, Level, PartitionConfig, Retention, StorageConfig};
 
 const NOW: Now = Now { monotonic: Instant::ORIGIN, unix_ms: 0 };
 const JOURNAL_BYTES: u64 = 8 << 20;
@@ -61,6 +61,7 @@ fn with_whole_blocks() -> (Storage, Slot) {
         segment_bytes: 1 << 20,
         batch_bytes_max: 1 << 20,
         flush_interval: Duration::from_millis(100),
+        retention: Retention::UNLIMITED,
     };
     let slot = storage.open_partition(PartitionId { topic: 1, partition: 0 }, settings);
     storage.finish_opening(NOW);

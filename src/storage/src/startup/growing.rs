@@ -5,7 +5,7 @@
 //! shards had. The frames that are needed are copied to the front
 //! of the new file, which takes the old one's name only when it is flushed. What a newcomer gets
 //! wrong: a frame says where it stands and names its forerunner by check, so that all are sealed
-//! anew; sequences, epochs and bodies stay as they are.
+//! anew, each as one that is known to be on disk; sequences, epochs and bodies stay as they are.
 
 use alloc::vec::Vec;
 
@@ -73,7 +73,9 @@ impl Chain {
             let start = self.sealed.len();
             self.sealed.extend_from_slice(frame);
             let (position, previous_check) = (self.target.position, self.target.previous_check);
-            let moved = FrameHeader { position, previous_check, ..header };
+            // All that was found is flushed by now. What told so may be a frame that was cut.
+            let durable_through = header.sequence;
+            let moved = FrameHeader { position, previous_check, durable_through, ..header };
             let check = moved.encode(&mut self.sealed[start..]);
             let (sequence, length) = (header.sequence.next(), header.length_bytes as u64);
             self.source =

@@ -112,6 +112,7 @@ impl Life {
                 segment_bytes: 256 << 10,
                 batch_bytes_max: 1 << 20,
                 flush_interval: Duration::from_millis(1),
+                retention: Retention::UNLIMITED,
             };
             life.storage.open_partition(*id, config);
         }

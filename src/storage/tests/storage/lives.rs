@@ -1,8 +1,10 @@
 //! Random lives, from a seed.
 
+use std::time::Duration;
+
 use plimsoll_batch::Offset;
 use plimsoll_sim::{Random, Survival};
-use plimsoll_storage::{AppendError, Level, PartitionConfig, PartitionId};
+use plimsoll_storage::{AppendError, Level, PartitionConfig, PartitionId, Retention};
 
 use crate::model::batch_of;
 use crate::world::{CONFIG, Crash, Cut, Settings, World, id};
@@ -78,7 +80,12 @@ fn run_seed(seed: u64) {
 
 fn config(random: &mut Random) -> PartitionConfig {
     let segment_bytes = [64 << 10, 200_000, 1 << 20][random.below(3) as usize];
-    PartitionConfig { segment_bytes, ..CONFIG }
+    let retention = match random.below(4) {
+        0 => Retention { bytes: Some(1 + random.below(1 << 20)), ..Retention::UNLIMITED },
+        1 => Retention { age: Some(Duration::from_secs(1 + random.below(30))), bytes: None },
+        _ => Retention::UNLIMITED,
+    };
+    PartitionConfig { segment_bytes, retention, ..CONFIG }
 }
 
 /// One life; it ends in a stop, or in whatever state a crash finds it.
@@ -177,6 +184,7 @@ fn act(world: &mut World, random: &mut Random, size_max: u64, turn: u64) -> Resu
             world.create(id(topic, random.below(3) as u32), config(random));
         }
         97 if ids.len() > 1 && world.life().failed.is_empty() => world.remove(pick(random)),
+        99 => world.advance(Duration::from_millis(random.below(20_000))),
         98 if random.chance(300) => {
             let faults = &mut world.machine.disk.faults;
             faults.no_space = !faults.no_space;

@@ -9,6 +9,8 @@ pub(crate) struct Batch {
     pub(crate) base: Offset,
     pub(crate) next: Offset,
     pub(crate) bytes: Vec<u8>,
+    /// By the world's clock.
+    pub(crate) written_ms: i64,
 }
 
 /// All that is known of a partition.
@@ -26,6 +28,8 @@ pub(crate) struct Partition {
     /// The greatest start of any life, and the greatest that was asked for.
     pub(crate) start: Offset,
     pub(crate) start_wanted: Offset,
+    /// What the clock last said.
+    pub(crate) now_ms: i64,
     /// What the next life must have.
     pub(crate) must: Offset,
     /// What is there was compared since the start.
@@ -44,6 +48,7 @@ impl Partition {
             disk: Offset::ZERO,
             start: Offset::ZERO,
             start_wanted: Offset::ZERO,
+            now_ms: 0,
             must: Offset::ZERO,
             checked: false,
             may_jump: false,
@@ -62,6 +67,24 @@ impl Partition {
         &self.batches[first..end.max(first)]
     }
 
+    /// Nobody asked for a start here: its settings must allow it.
+    fn check_may_go(&self, start: Offset) {
+        let first = self.batches.partition_point(|batch| batch.next <= start);
+        let (gone, kept) = self.batches.split_at(first);
+        let kept_bytes: u64 = kept.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let is_large = self.config.retention.bytes.is_some_and(|bytes| kept_bytes >= bytes);
+        let written_ms = gone.iter().map(|batch| batch.written_ms).max().unwrap_or(0);
+        let age_ms = u128::try_from(self.now_ms - written_ms).unwrap_or(0);
+        let is_old = self.config.retention.age.is_some_and(|age| age_ms >= age.as_millis());
+        assert!(
+            is_large || is_old,
+            "{start} is not what was asked for, {}, and what is before it is {age_ms} ms old and \
+             leaves {kept_bytes} bytes: {:?}",
+            self.start_wanted,
+            self.config.retention
+        );
+    }
+
     /// Takes note of the watermarks; they never go back within a life.
     pub(crate) fn saw(&mut self, marks: Watermarks) {
         assert!(marks.memory >= marks.page_cache, "{marks:?}");
@@ -73,7 +96,10 @@ impl Partition {
             assert!(marks.disk >= seen.disk, "{seen:?} to {marks:?}");
         }
         assert!(marks.start >= self.start, "the start went back from {} to {marks:?}", self.start);
-        assert!(marks.start <= self.start_wanted, "{marks:?}, asked for {}", self.start_wanted);
+        if marks.start > self.start_wanted {
+            self.check_may_go(marks.start);
+            self.start_wanted = marks.start;
+        }
         self.start = marks.start;
         self.seen = Some(marks);
         self.shown = self.shown.max(marks.memory);

@@ -120,8 +120,10 @@ fn what_was_acked_beside_a_damaged_journal_is_there_when_its_shard_comes_back() 
         rest(&mut world);
         world.crash(Crash::Kill);
     }
+    // Nobody can tell that the journal was damaged before those starts.
     world.start_unchecked(1).expect(FINE);
-    append(&mut world, new, 200);
+    assert_eq!(readable(&mut world, new), 3);
+    assert_fenced(&mut world, new);
 }
 
 /// The files of a world between two lives, as a repair sees and changes them.

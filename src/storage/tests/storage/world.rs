@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use plimsoll_batch::Offset;
 use plimsoll_sim::{Clock, Random, Survival, copy_of};
 use plimsoll_storage::{
-    Lent, Notice, PartitionConfig, PartitionId, ReadError, ReadId, Slot, StartupError, Storage,
+    Lent, Notice, PartitionConfig, PartitionId, ReadError, ReadId, Retention, Slot, StartupError,
+    Storage,
 };
 
 use crate::machine::{Issuer, Machine};
@@ -57,6 +58,8 @@ pub(crate) struct Life {
     pub(crate) failed: BTreeSet<usize>,
     pub(crate) removing: BTreeSet<PartitionId>,
     pub(crate) rooms: usize,
+    pub(crate) leaps: usize,
+    pub(crate) leaps_believed: usize,
     pub(crate) disk_rooms: usize,
     pub(crate) reads: BTreeMap<(usize, ReadId), Result<Lent, ReadError>>,
     pub(crate) located: BTreeMap<(usize, ReadId), Result<Offset, ReadError>>,
@@ -90,6 +93,7 @@ pub(crate) const CONFIG: PartitionConfig = PartitionConfig {
     segment_bytes: 256 << 10,
     batch_bytes_max: 1 << 20,
     flush_interval: std::time::Duration::from_millis(100),
+    retention: Retention::UNLIMITED,
 };
 
 pub(crate) fn id(topic: u32, partition: u32) -> PartitionId {
@@ -184,7 +188,8 @@ impl World {
         let now = self.clock.now.monotonic;
         let due = life.shards.iter().filter_map(Storage::poll_timeout).min();
         let Some(due) = due else { return Ok(false) };
-        self.clock.advance(due.since(now));
+        self.advance(due.since(now));
+        let Some(life) = &mut self.life else { return Ok(false) };
         for storage in &mut life.shards {
             if storage.poll_timeout().is_some_and(|due| due <= self.clock.now.monotonic) {
                 storage.handle_timeout(self.clock.now);
@@ -192,6 +197,41 @@ impl World {
         }
         self.pump();
         Ok(true)
+    }
+
+    /// Lets time go by, with nobody looking.
+    pub(crate) fn advance(&mut self, passed: std::time::Duration) {
+        self.clock.advance(passed);
+        for partition in self.model.values_mut() {
+            partition.now_ms = self.clock.now.unix_ms;
+        }
+    }
+
+    /// Lets so much time go by, a second at a time.
+    pub(crate) fn settle_for(&mut self, time: std::time::Duration) {
+        let until = self.clock.now.monotonic + time;
+        while self.clock.now.monotonic < until {
+            while self.machine.disk.pending() > 0 {
+                self.step().expect("nothing cuts it");
+            }
+            self.advance(std::time::Duration::from_secs(1));
+            let now = self.clock.now;
+            for storage in &mut self.life().shards {
+                storage.handle_timeout(now);
+            }
+            self.pump();
+        }
+        self.check_marks();
+    }
+
+    /// Other settings for a partition.
+    pub(crate) fn set_config(&mut self, id: PartitionId, config: PartitionConfig) {
+        let now = self.clock.now;
+        let partition = self.model.get_mut(&id).expect("in the model");
+        partition.config = config;
+        let life = self.life.as_mut().expect("a life has begun");
+        let (shard, slot) = life.slots[&id];
+        life.shards[shard].set_config(slot, config, now);
     }
 
     /// Lets everything come to rest. What was appended is on disk then.
@@ -320,6 +360,8 @@ fn note(parts: Parts<'_>, model: &mut BTreeMap<PartitionId, Partition>, notice: 
                 partition.saw(life.shards[shard].watermarks(slot));
             }
         }
+        Notice::ClockLeapt { .. } => life.leaps += 1,
+        Notice::ClockBelieved { .. } => life.leaps_believed += 1,
         Notice::Room => life.rooms += 1,
         Notice::DiskHasRoom => life.disk_rooms += 1,
         Notice::Failed(_) => assert!(life.failed.insert(shard), "a failure is told once"),

@@ -27,6 +27,32 @@ pub struct CreateTopic<'a> {
     pub segment_bytes: u64,
     /// The largest batch that it takes.
     pub max_batch_bytes: u32,
+    /// How long its records stay. Sent only if anything is to go: older servers do not know it.
+    pub retention: TopicRetention,
+}
+
+/// What of a topic stays at least. What is beyond both goes in whole segments, oldest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicRetention {
+    /// Records that were written less than this long ago; 0: all.
+    pub age_ms: u64,
+    /// So many bytes of a partition, the newest; 0: all.
+    pub bytes: u64,
+}
+
+impl TopicRetention {
+    /// Everything stays.
+    pub const UNLIMITED: TopicRetention = TopicRetention { age_ms: 0, bytes: 0 };
+
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        put_u64(self.age_ms, out);
+        put_u64(self.bytes, out);
+    }
+
+    pub(crate) fn take(body: &mut Body<'_>) -> Result<TopicRetention, FrameError> {
+        let age_ms = body.u64("retention_ms")?;
+        Ok(TopicRetention { age_ms, bytes: body.u64("retention_bytes")? })
+    }
 }
 
 impl<'a> CreateTopic<'a> {
@@ -40,6 +66,9 @@ impl<'a> CreateTopic<'a> {
         put_u32(self.flush_interval_ms, out);
         put_u64(self.segment_bytes, out);
         put_u32(self.max_batch_bytes, out);
+        if self.retention != TopicRetention::UNLIMITED {
+            self.retention.put(out);
+        }
         finish(start, out);
     }
 
@@ -58,6 +87,10 @@ impl<'a> CreateTopic<'a> {
             flush_interval_ms: body.u32("flush_interval_ms")?,
             segment_bytes: body.u64("segment_bytes")?,
             max_batch_bytes: body.u32("max_batch_bytes")?,
+            retention: match body.is_empty() {
+                true => TopicRetention::UNLIMITED,
+                false => TopicRetention::take(body)?,
+            },
         })
     }
 }

@@ -12,12 +12,15 @@ use crate::identity::{CorrelationId, ShardIndex, TopicId};
 use crate::level::AckLevel;
 use crate::limits::{METADATA_NAMES_MAX, TOPIC_PARTITIONS_MAX};
 use crate::opcode::Opcode;
+use crate::request::TopicRetention;
 
 /// Asks about some topics, or about all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataRequest<'a> {
     /// The topics; none asks for all. Those that do not exist are left out of the answer.
     pub topics: Vec<&'a str>,
+    /// The answer is to say how long records stay. Older servers do not know the question.
+    pub with_retention: bool,
 }
 
 impl<'a> MetadataRequest<'a> {
@@ -28,12 +31,19 @@ impl<'a> MetadataRequest<'a> {
         for topic in &self.topics {
             put_string(topic, out);
         }
+        if self.with_retention {
+            out.push(1);
+        }
         finish(start, out);
     }
 
     pub(crate) fn take(body: &mut Body<'a>) -> Result<MetadataRequest<'a>, FrameError> {
         let topics = body.list(METADATA_NAMES_MAX, |body| body.string("topic"))?;
-        Ok(MetadataRequest { topics })
+        let with_retention = match body.is_empty() {
+            true => false,
+            false => body.choice("what else", |byte| (byte == 1).then_some(true))?,
+        };
+        Ok(MetadataRequest { topics, with_retention })
     }
 }
 
@@ -59,6 +69,8 @@ pub struct TopicMetadata<'a> {
     pub segment_bytes: u64,
     /// The largest batch that it takes.
     pub max_batch_bytes: u32,
+    /// How long its records stay; if that was asked for.
+    pub retention: Option<TopicRetention>,
     /// The shard that owns each partition, in the order of the partitions.
     pub shards: Vec<ShardIndex>,
 }
@@ -83,10 +95,14 @@ impl<'a> TopicMetadata<'a> {
     fn put(&self, out: &mut Vec<u8>) {
         put_string(self.name, out);
         put_u32(self.id.0, out);
-        out.extend_from_slice(&[self.default_durability as u8, 0, 0, 0]);
+        let default_durability = self.default_durability as u8;
+        out.extend_from_slice(&[default_durability, u8::from(self.retention.is_some()), 0, 0]);
         put_u32(self.flush_interval_ms, out);
         put_u64(self.segment_bytes, out);
         put_u32(self.max_batch_bytes, out);
+        if let Some(retention) = self.retention {
+            retention.put(out);
+        }
         put_count(self.shards.len(), out);
         for shard in &self.shards {
             put_u16(shard.0, out);
@@ -97,7 +113,12 @@ impl<'a> TopicMetadata<'a> {
         let name = body.string("topic")?;
         let id = TopicId(body.u32("topic id")?);
         let default_durability = body.choice("default durability", AckLevel::from_byte)?;
-        body.reserved::<3>()?;
+        let has_retention = body.choice("what else", |byte| match byte {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        })?;
+        body.reserved::<2>()?;
         Ok(TopicMetadata {
             name,
             id,
@@ -105,6 +126,10 @@ impl<'a> TopicMetadata<'a> {
             flush_interval_ms: body.u32("flush_interval_ms")?,
             segment_bytes: body.u64("segment_bytes")?,
             max_batch_bytes: body.u32("max_batch_bytes")?,
+            retention: match has_retention {
+                true => Some(TopicRetention::take(body)?),
+                false => None,
+            },
             shards: body.list(TOPIC_PARTITIONS_MAX, |body| body.u16("shard").map(ShardIndex))?,
         })
     }

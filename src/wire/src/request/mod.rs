@@ -5,6 +5,7 @@
 //! server to say, with a typed error and without closing the connection.
 
 mod acks;
+mod alter_topic;
 mod assignment;
 mod batches_head;
 mod bind;
@@ -34,13 +35,14 @@ mod unbind;
 mod unsubscribe;
 
 pub use acks::{AckEntries, AckEntry, Acks, AcksEncoder};
+pub use alter_topic::AlterTopic;
 pub use assignment::Assignment;
 pub use batches_head::{BatchesKind, encode_batches_head};
 pub use bind::{Bind, BindResponse};
 pub use commit_offsets::{
     CommitMode, CommitOffsets, CommitOffsetsResponse, CommittedOffset, OffsetToCommit,
 };
-pub use create_topic::{CreateTopic, CreateTopicResponse};
+pub use create_topic::{CreateTopic, CreateTopicResponse, TopicRetention};
 pub use credit::Credit;
 pub use delete_group::DeleteGroup;
 pub use delete_records::{DeleteRecords, DeleteRecordsResponse};
@@ -99,6 +101,7 @@ pub enum Request<'a> {
     DeleteGroup(DeleteGroup<'a>),
     InitProducer,
     DeleteRecords(DeleteRecords<'a>),
+    AlterTopic(AlterTopic<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -139,6 +142,7 @@ impl<'a> Request<'a> {
             Opcode::ListGroups => Request::ListGroups,
             Opcode::DeleteGroup => Request::DeleteGroup(DeleteGroup::take(&mut body)?),
             Opcode::DeleteRecords => Request::DeleteRecords(DeleteRecords::take(&mut body)?),
+            Opcode::AlterTopic => Request::AlterTopic(AlterTopic::take(&mut body)?),
             Opcode::Connection | Opcode::Acks | Opcode::Delivery | Opcode::Assignment => {
                 return Err(FrameError::WrongDirection { opcode });
             }

@@ -96,16 +96,18 @@ impl Parts {
                 client: self.word(),
             }),
             Request::Ping,
-            Request::Metadata(MetadataRequest {
-                topics: self.words.iter().map(String::as_str).collect(),
-            }),
-            Request::CreateTopic(CreateTopic {
+            self.metadata(false),
+            self.metadata(true),
+            self.create_topic(TopicRetention::UNLIMITED),
+            self.create_topic(self.retention()),
+            Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
+            Request::AlterTopic(AlterTopic {
                 name: self.word(),
-                partitions: self.u32(0),
+                retention_ms: Some(self.numbers[4]),
+                retention_bytes: Some(self.numbers[3]),
+                flush_interval_ms: Some(self.u32(1)),
+                segment_bytes: Some(self.numbers[2]),
                 default_durability: self.also,
-                flush_interval_ms: self.u32(1),
-                segment_bytes: self.numbers[2],
-                max_batch_bytes: self.u32(3),
             }),
             Request::DeleteTopic(DeleteTopic { name: self.word() }),
             Request::DeleteRecords(DeleteRecords {
@@ -146,6 +148,27 @@ impl Parts {
         ];
         requests.extend(self.group_requests());
         requests
+    }
+
+    fn metadata(&self, with_retention: bool) -> Request<'_> {
+        let topics = self.words.iter().map(String::as_str).collect();
+        Request::Metadata(MetadataRequest { topics, with_retention })
+    }
+
+    fn create_topic(&self, retention: TopicRetention) -> Request<'_> {
+        Request::CreateTopic(CreateTopic {
+            name: self.word(),
+            partitions: self.u32(0),
+            default_durability: self.also,
+            flush_interval_ms: self.u32(1),
+            segment_bytes: self.numbers[2],
+            max_batch_bytes: self.u32(3),
+            retention,
+        })
+    }
+
+    fn retention(&self) -> TopicRetention {
+        TopicRetention { age_ms: self.numbers[4], bytes: self.numbers[3] }
     }
 
     fn group_requests(&self) -> Vec<Request<'_>> {
@@ -309,8 +332,10 @@ impl Parts {
             flush_interval_ms: self.u32(1),
             segment_bytes: self.numbers[2],
             max_batch_bytes: self.u32(3),
+            retention: None,
             shards: shards.clone(),
         };
+        let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
         let partition = |state| PartitionDescription {
             partition: PartitionIndex(self.u32(0)),
             shard: ShardIndex(self.u16(1)),
@@ -335,6 +360,8 @@ impl Parts {
             }),
             Response::Ping,
             Response::Metadata(MetadataResponse { topics: words().map(topic).collect() }),
+            Response::Metadata(MetadataResponse { topics: words().map(in_full).collect() }),
+            Response::AlterTopic,
             Response::CreateTopic(CreateTopicResponse { id: TopicId(self.u32(3)) }),
             Response::DeleteTopic,
             Response::DeleteRecords(DeleteRecordsResponse { start: Offset::new(self.numbers[2]) }),
@@ -395,6 +422,7 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::CreateTopic(request) => request.encode(correlation, &mut out),
         Request::DeleteTopic(request) => request.encode(correlation, &mut out),
         Request::DeleteRecords(request) => request.encode(correlation, &mut out),
+        Request::AlterTopic(request) => request.encode(correlation, &mut out),
         Request::Describe(request) => request.encode(correlation, &mut out),
         Request::Bind(request) => request.encode(correlation, &mut out),
         Request::Unbind(request) => request.encode(correlation, &mut out),
@@ -423,6 +451,7 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
     match response {
         Response::Ping => empty(Opcode::Ping),
         Response::DeleteTopic => empty(Opcode::DeleteTopic),
+        Response::AlterTopic => empty(Opcode::AlterTopic),
         Response::Unbind => empty(Opcode::Unbind),
         Response::Unsubscribe => empty(Opcode::Unsubscribe),
         Response::Hello(response) => response.encode(correlation, &mut out),

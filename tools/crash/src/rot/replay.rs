@@ -8,8 +8,8 @@ use plimsoll_device::{Arena, BLOCK_BYTES, Instant, Now};
 use plimsoll_sim::{Disk, Random, heap_arena};
 use plimsoll_storage::{
     Cursor, Damage, DataDirId, Lent, Level, Notice, PartitionConfig, PartitionId, PartitionState,
-    ReadError, ReadId, ReadOutcome, RecoveredPartition, Slot, Started, Startup, StartupConfig,
-    Storage, StorageConfig, adopt_arenas, arena_bytes_needed,
+    ReadError, ReadId, ReadOutcome, RecoveredPartition, Retention, Slot, Started, Startup,
+    StartupConfig, Storage, StorageConfig, adopt_arenas, arena_bytes_needed,
 };
 
 use super::files::Files;
@@ -135,6 +135,7 @@ impl Life {
                 segment_bytes: 1 << 20,
                 batch_bytes_max: 1 << 20,
                 flush_interval: std::time::Duration::from_millis(1),
+                retention: Retention::UNLIMITED,
             };
             life.storage.open_partition(*id, config);
         }

@@ -129,7 +129,9 @@ impl Map<'_> {
             position = header.position + header.length_bytes as u64;
             frames.push((at, header));
         }
-        let durable = frames.iter().map(|(_, header)| header.durable_through.0).max().unwrap_or(0);
+        // One that rots cannot speak for itself, as the frames of a journal that grew would.
+        let knows = |header: &FrameHeader| header.durable_through.0.min(header.sequence.0 - 1);
+        let durable = frames.iter().map(|(_, header)| knows(header)).max().unwrap_or(0);
         for (at, header) in frames {
             if header.sequence.0 > durable {
                 let used = FRAME_HEADER + header.body_bytes;

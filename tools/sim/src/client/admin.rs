@@ -5,16 +5,18 @@
 //! an answer as "created".
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll_client::{
-    Admin, AdminReply, AdminRequest, ErrorCode, IncomingFrames, Instant, NewTopic,
-    PartitionDescription, Topic,
+    Admin, AdminReply, AdminRequest, ErrorCode, GroupInfo, IncomingFrames, Instant, NewTopic,
+    PartitionDescription, Topic, TopicRetention,
 };
 use plimsoll_sim::{ClientId, Network};
 
 use super::links::Surroundings;
+use super::member::name_of_group;
 use crate::ledger::Ledger;
+use crate::positions::Known;
 use crate::scenario::TopicPlan;
 
 const RETRY: Duration = Duration::from_millis(20);
@@ -27,14 +29,16 @@ pub(crate) enum Task {
     Create(usize),
     /// A topic is to be created, under this name.
     CreatePassing(String),
-    /// Where it lives; then so many bytes are written to it.
-    FindPassing(String, u32),
+    /// Where it lives; then so many bytes are written to it, and it lasts for so many milliseconds.
+    FindPassing(String, u32, u32),
     /// It is to go.
     DeletePassing(String),
     /// What is known of all topics.
     List,
     /// Where the partitions of this topic stand.
     Describe(usize),
+    /// What this group has committed.
+    DescribeGroup(usize),
 }
 
 /// The operator.
@@ -58,7 +62,14 @@ struct Connection {
     end: ClientId,
     frames: IncomingFrames,
     admin: Admin,
-    asked: Option<(Task, Instant)>,
+    asked: Option<Asked>,
+}
+
+/// What was asked, when, and what was known of the groups then.
+struct Asked {
+    task: Task,
+    at: Instant,
+    groups: Vec<Known>,
 }
 
 /// The name of a topic of the scenario.
@@ -88,7 +99,7 @@ impl Admins {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.connection {
-            Some(Connection { asked: Some((_, at)), .. }) => Some(*at + ANSWER),
+            Some(Connection { asked: Some(asked), .. }) => Some(asked.at + ANSWER),
             _ => (!self.tasks.is_empty()).then_some(self.next_try),
         }
     }
@@ -106,7 +117,7 @@ impl Admins {
             }
         }
         let Some(connection) = &mut self.connection else { return };
-        let late = connection.asked.as_ref().is_some_and(|(_, at)| *at + ANSWER <= now);
+        let late = connection.asked.as_ref().is_some_and(|it| it.at + ANSWER <= now);
         if late || connection.receive(around).is_err() {
             around.network.leave(connection.end);
             self.connection = None;
@@ -114,14 +125,14 @@ impl Admins {
             return;
         }
         self.take_reply(ledger, now);
-        self.ask(now);
+        self.ask(ledger, now);
         let Some(connection) = &mut self.connection else { return };
         while let Some(chunk) = connection.admin.poll_transmit() {
             around.network.send(connection.end, &chunk);
         }
     }
 
-    fn ask(&mut self, now: Instant) {
+    fn ask(&mut self, ledger: &Ledger, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         let Some(task) = self.tasks.front().filter(|_| connection.asked.is_none()) else { return };
         if now < self.next_try {
@@ -138,6 +149,7 @@ impl Admins {
                     flush_interval_ms: plan.flush_interval_ms,
                     segment_bytes: plan.segment_bytes,
                     batch_bytes_max: 256 << 10,
+                    retention: TopicRetention::UNLIMITED,
                     durability: None,
                 })
             }
@@ -147,58 +159,61 @@ impl Admins {
                 AdminRequest::CreateTopic(new)
             }
             Task::DeletePassing(name) => AdminRequest::DeleteTopic { topic: name },
-            Task::FindPassing(name, _) => AdminRequest::Metadata { topics: vec![name.as_str()] },
+            Task::FindPassing(name, ..) => AdminRequest::Metadata { topics: vec![name.as_str()] },
             Task::List => AdminRequest::Metadata { topics: Vec::new() },
             Task::Describe(topic) => {
                 name = name_of(*topic);
                 let count = self.plans[*topic].partitions;
                 AdminRequest::Describe { topic: &name, first: 0, count }
             }
+            Task::DescribeGroup(group) => {
+                name = name_of_group(*group);
+                AdminRequest::DescribeGroup { group: &name }
+            }
         };
         connection.admin.ask(&request);
-        connection.asked = Some((task.clone(), now));
+        let groups = ledger.groups.iter().map(|group| group.known().clone()).collect();
+        connection.asked = Some(Asked { task: task.clone(), at: now, groups });
     }
 
     fn take_reply(&mut self, ledger: &mut Ledger, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         let Some(reply) = connection.admin.poll_reply() else { return };
-        let Some((task, _)) = connection.asked.take() else { return };
+        let Some(Asked { task, groups, .. }) = connection.asked.take() else { return };
         ledger.remark(|| format!("{task:?} is answered {reply:?}"));
+        let mut rest = Duration::ZERO;
         let is_done = match (&task, reply) {
             (Task::Create(_) | Task::CreatePassing(_), Ok(AdminReply::Created { .. })) => true,
             (Task::DeletePassing(name), Ok(AdminReply::Done)) => {
                 self.deleted.push(name.clone());
                 true
             }
-            (Task::FindPassing(_, bytes), Ok(AdminReply::Topics(topics))) => {
+            (Task::FindPassing(_, bytes, lasts_ms), Ok(AdminReply::Topics(topics))) => {
+                rest = Duration::from_millis(u64::from(*lasts_ms));
                 self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
                 true
             }
             (Task::FindPassing(..), Err(_)) => true,
             (Task::List, Ok(AdminReply::Topics(topics))) => {
-                self.listed = topics.iter().map(|topic| topic.name.clone()).collect();
-                for number in 0..self.plans.len() {
-                    let name = name_of(number);
-                    let found = topics.iter().find(|topic| topic.name == name);
-                    match (found, self.topics.get(&number)) {
-                        (Some(found), Some(known)) if found.id != known.id => {
-                            ledger.violate(format!("{name} has another id: {found:?}"));
-                        }
-                        (Some(found), _) => drop(self.topics.insert(number, found.clone())),
-                        // The record of its creation was in the frame that rotted, and the server
-                        // has said so: no topic is created before a repair.
-                        (None, _) if ledger.is_damaged => {
-                            ledger.remark(|| format!("{name} went with a damaged journal"));
-                        }
-                        (None, _) => ledger.violate(format!("{name} is not there any more")),
-                    }
-                }
+                self.take_list(&topics, ledger);
                 true
             }
             (Task::Describe(topic), Ok(AdminReply::Partitions(partitions))) => {
                 self.described.insert(*topic, partitions);
                 true
             }
+            (Task::DescribeGroup(group), Ok(AdminReply::Group(info))) => {
+                described(*group, &info, &groups[*group], ledger);
+                true
+            }
+            (Task::DescribeGroup(group), Err(error)) if error.code == ErrorCode::GroupNotFound => {
+                if !groups[*group].is_empty() {
+                    ledger.of_group(*group, Err("what it has committed is not there".into()));
+                }
+                true
+            }
+            // A read has failed; the next start reads again.
+            (Task::DescribeGroup(_), Err(error)) if error.code == ErrorCode::DataDamaged => true,
             (Task::Create(_) | Task::CreatePassing(_), Err(error)) => {
                 error.code == ErrorCode::TopicExists
             }
@@ -214,9 +229,47 @@ impl Admins {
         };
         if is_done {
             self.tasks.pop_front();
-            self.next_try = now;
+            self.next_try = now + rest;
         } else {
             self.next_try = now + RETRY;
+        }
+    }
+
+    /// The topics of the scenario are there, and are those that they were.
+    fn take_list(&mut self, topics: &[Topic], ledger: &mut Ledger) {
+        self.listed = topics.iter().map(|topic| topic.name.clone()).collect();
+        for number in 0..self.plans.len() {
+            let name = name_of(number);
+            let found = topics.iter().find(|topic| topic.name == name);
+            match (found, self.topics.get(&number)) {
+                (Some(found), Some(known)) if found.id != known.id => {
+                    ledger.violate(format!("{name} has another id: {found:?}"));
+                }
+                (Some(found), _) => drop(self.topics.insert(number, found.clone())),
+                // The record of its creation was in the frame that rotted, and the server
+                // has said so: no topic is created before a repair.
+                (None, _) if ledger.is_damaged => {
+                    ledger.remark(|| format!("{name} went with a damaged journal"));
+                }
+                (None, _) => ledger.violate(format!("{name} is not there any more")),
+            }
+        }
+    }
+}
+
+/// What is said of a group is what was known of it, or more; nothing has two holders.
+fn described(group: usize, info: &GroupInfo, before: &Known, ledger: &mut Ledger) {
+    let said: Known = info.offsets.iter().map(|it| (it.partition.partition.0, it.offset)).collect();
+    let partitions: BTreeSet<u32> = said.keys().chain(before.keys()).copied().collect();
+    for partition in partitions {
+        let told = ledger.groups[group].told(partition, said.get(&partition).copied(), before);
+        ledger.of_group(group, told);
+    }
+    let mut held = BTreeSet::new();
+    for partition in info.members.iter().flat_map(|member| &member.partitions) {
+        if !held.insert(partition.partition) {
+            let text = format!("{partition:?} has two members in {:?}", info.members);
+            ledger.of_group(group, Err(text));
         }
     }
 }

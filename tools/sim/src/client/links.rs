@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_client::{ConnectionFault, IncomingFrames, Instant, LinkId, Session};
+use plimsoll_client::{ConnectionFault, Incoming, IncomingFrames, Instant, LinkId, Session};
 use plimsoll_sim::{ClientId, Network};
 
 /// The connections of one session, by link.
@@ -30,6 +30,23 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) listens: bool,
     /// The client takes what has arrived.
     pub(crate) reads: bool,
+}
+
+/// Listens in on what a session says and hears.
+pub(crate) trait Tap {
+    /// A new connection for a link.
+    fn connected(&mut self, link: LinkId);
+    /// Whole frames that the session has sent.
+    fn sent(&mut self, link: LinkId, frames: &[u8], now: Instant);
+    /// A frame that the session is about to hear.
+    fn heard(&mut self, link: LinkId, frame: &Incoming<'_>);
+}
+
+/// Nobody listens.
+impl Tap for () {
+    fn connected(&mut self, _link: LinkId) {}
+    fn sent(&mut self, _link: LinkId, _frames: &[u8], _now: Instant) {}
+    fn heard(&mut self, _link: LinkId, _frame: &Incoming<'_>) {}
 }
 
 impl Links {
@@ -57,6 +74,16 @@ impl Links {
 
     /// Lets the session do all that it can do now.
     pub(crate) fn turn<S: Session>(&mut self, session: &mut S, around: &mut Surroundings<'_>) {
+        self.turn_heard(session, around, &mut ());
+    }
+
+    /// As `turn`, with somebody who listens in.
+    pub(crate) fn turn_heard<S: Session>(
+        &mut self,
+        session: &mut S,
+        around: &mut Surroundings<'_>,
+        tap: &mut impl Tap,
+    ) {
         let now = around.now;
         if session.poll_timeout().is_some_and(|timeout| timeout <= now) {
             session.handle_timeout(now);
@@ -65,6 +92,7 @@ impl Links {
             if around.listens {
                 let (_, end) = around.network.connect();
                 self.open.insert(link, Link { end, frames: IncomingFrames::new() });
+                tap.connected(link);
                 session.handle_connected(link, now);
             } else {
                 session.handle_lost(link, ConnectionFault::Io("refused".into()), now);
@@ -78,14 +106,20 @@ impl Links {
                 self.lose(session, link, ConnectionFault::Io("closed".into()), around);
                 continue;
             }
-            self.serve(session, link, around);
+            self.serve(session, link, around, tap);
         }
     }
 
-    fn serve<S: Session>(&mut self, session: &mut S, id: LinkId, around: &mut Surroundings<'_>) {
+    fn serve<S: Session>(
+        &mut self,
+        session: &mut S,
+        id: LinkId,
+        around: &mut Surroundings<'_>,
+        tap: &mut impl Tap,
+    ) {
         let now = around.now;
         if around.reads
-            && let Some(fault) = self.receive(session, id, around)
+            && let Some(fault) = self.receive(session, id, around, tap)
         {
             return self.lose(session, id, fault, around);
         }
@@ -94,6 +128,7 @@ impl Links {
         }
         let Some(link) = self.open.get(&id) else { return };
         while let Some(chunk) = session.poll_transmit(id, now) {
+            tap.sent(id, &chunk, now);
             around.network.send(link.end, &chunk);
         }
     }
@@ -104,6 +139,7 @@ impl Links {
         session: &mut S,
         id: LinkId,
         around: &mut Surroundings<'_>,
+        tap: &mut impl Tap,
     ) -> Option<ConnectionFault> {
         let link = self.open.get_mut(&id)?;
         let bytes = around.network.receive(link.end);
@@ -111,6 +147,7 @@ impl Links {
         loop {
             match link.frames.next_frame() {
                 Ok(Some(frame)) => {
+                    tap.heard(id, &frame);
                     if let Err(fault) = session.handle_frame(id, frame, around.now) {
                         return Some(fault);
                     }

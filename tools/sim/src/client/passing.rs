@@ -27,7 +27,8 @@ impl PassingClient {
         let mut options = ProducerOptions::default();
         options.durability = DurabilityWanted::Level(Durability::Disk);
         options.linger = Duration::ZERO;
-        options.batch_bytes = 64 << 10;
+        // Each record is a batch of its own.
+        options.batch_bytes = 64;
         options.delivery_timeout = Duration::from_secs(1);
         options.link = super::link_options();
         let partitions = topic.partitions();

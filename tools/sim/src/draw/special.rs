@@ -21,6 +21,8 @@ pub(super) fn make(scenario: &mut Scenario, random: &mut Random) {
         27..35 => catch_up(scenario, random),
         35..37 => fill(scenario, random),
         37..42 => passing(scenario, random),
+        42..45 => inherit(scenario, random),
+        45..48 => lap(scenario, random),
         _ => {}
     }
 }
@@ -42,8 +44,15 @@ fn append(scenario: &Scenario, random: &mut Random, (records, bytes): (u32, u64)
 }
 
 fn calm_life(shards: u16, end: End) -> Life {
-    let (cut_after, cut_at_flush, cut_at_served_flush) = (None, None, None);
-    Life { shards, acts: Vec::new(), cut_after, cut_at_flush, cut_at_served_flush, end }
+    Life {
+        shards,
+        acts: Vec::new(),
+        cut_after: None,
+        cut_at_flush: None,
+        cut_at_served_flush: None,
+        cut_at_append: None,
+        end,
+    }
 }
 
 fn power(random: &mut Random) -> End {
@@ -131,6 +140,30 @@ fn flood(scenario: &mut Scenario, random: &mut Random) {
     scenario.lives[last] = life;
 }
 
+/// More than a whole journal, frame by frame, while no anchor becomes durable: the next start
+/// begins to read where the last one that did says.
+fn lap(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    let end = if random.chance(700) { power(random) } else { End::Kill };
+    let mut life = calm_life(1, end);
+    let appends = 200 + random.below(120);
+    let holds_at = 5 + random.below(60);
+    for number in 0..appends {
+        if number == holds_at {
+            life.acts.push(Act { wait_us: 0, what: What::HoldFronts { ms: 60_000 } });
+        }
+        // Each alone in its frame: two of them would go to the segment.
+        let What::Append { producer, partition, .. } = append(scenario, random, (1, 1)) else {
+            continue;
+        };
+        let bytes = 40_000 + random.below(INLINE_BYTES - 40_000) as u32;
+        let what = What::Append { producer, partition, records: 1, bytes };
+        life.acts.push(Act { wait_us: 200 + random.below(600), what });
+    }
+    let last = scenario.lives.len() - 1;
+    scenario.lives[last] = life;
+}
+
 /// Consumers read what is only on the disk, while reads lie.
 fn catch_up(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
@@ -181,11 +214,32 @@ fn passing(scenario: &mut Scenario, random: &mut Random) {
         for _ in 0..1 + random.below(4) {
             let bytes = [1_000, 30_000, 60_000][random.below(3) as usize];
             let at = random.below(life.acts.len() as u64 + 1) as usize;
-            life.acts.insert(at, Act { wait_us: 3_000, what: What::Passing { bytes } });
+            life.acts
+                .insert(at, Act { wait_us: 3_000, what: What::Passing { bytes, lasts_ms: 0 } });
         }
         life.acts.push(Act { wait_us: random.below(20_000), what: What::Nothing });
         if random.chance(500) {
             life.end = power(random);
         }
     }
+}
+
+/// Memory that held the first batches of a topic that is gone is given to the first of another
+/// that is written in the same way, and the process dies between the stores of one of them.
+fn inherit(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    scenario.topics.iter_mut().for_each(|topic| topic.partitions = 2);
+    let bytes = 100 + random.below(1_100) as u32;
+    let mut life = calm_life(1, End::Kill);
+    let passing = What::Passing { bytes, lasts_ms: 200 };
+    life.acts.push(Act { wait_us: 30_000, what: passing });
+    life.acts.push(Act { wait_us: 300_000, what: What::Nothing });
+    for partition in [0, 1, 0, 1, 0, 1] {
+        let what = What::Append { producer: 0, partition, records: 1, bytes };
+        life.acts.push(Act { wait_us: 5_000, what });
+    }
+    life.acts.push(Act { wait_us: 5_000, what: What::Nothing });
+    // The first of a partition finds nothing: before its lease is durable it is not known.
+    life.cut_at_append = Some(3 + random.below(4));
+    scenario.lives = vec![life];
 }

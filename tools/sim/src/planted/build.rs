@@ -23,7 +23,9 @@ const PROFILE: [(&str, &str); 5] = [
     ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"),
 ];
 
-/// The tests of storage that end a life after each of its operations.
+/// Where the tests of storage are.
+const STORAGE: [&str; 4] = ["--package", "plimsoll-storage", "--test", "storage"];
+/// Those of them that end a life after each of its operations.
 const CUTS: [&str; 2] = ["cuts::", "exhaustive::"];
 
 /// Where and how bugs are planted.
@@ -39,8 +41,8 @@ pub(crate) struct Workshop {
 pub(crate) enum Found {
     /// The simulator, at this seed, after so many that had passed.
     BySeed { seed: u64, after: u64, text: String },
-    /// The exhaustive cuts: which.
-    ByCuts(String),
+    /// A test: the exhaustive cuts, or the one that the patch names.
+    ByTest(String),
     /// Nothing did.
     Nothing,
 }
@@ -50,14 +52,17 @@ impl Workshop {
     pub(crate) fn plant(&self, patch: &Patch) -> Result<Found, String> {
         tree::sync(&self.root, &self.copy())?;
         tree::apply(&self.copy(), patch)?;
-        let found = self.simulate().map_err(|text| format!("{}: {text}", patch.name))?;
-        match found {
-            Found::Nothing => self.cut().map_err(|text| format!("{}: {text}", patch.name)),
-            found => Ok(found),
-        }
+        let found = match &patch.caught_by {
+            Some(named) => self.run_test(named),
+            None => match self.simulate() {
+                Ok(Found::Nothing) => self.test(&STORAGE, &CUTS),
+                found => found,
+            },
+        };
+        found.map_err(|text| format!("{}: {text}", patch.name))
     }
 
-    /// Makes the copy.
+    /// Makes the copy. What `try_on` looks at is the tree without a bug.
     pub(crate) fn prepare(&self) -> Result<(), String> {
         std::fs::create_dir_all(self.copy()).map_err(|error| error.to_string())?;
         tree::sync(&self.root, &self.copy())
@@ -65,14 +70,18 @@ impl Workshop {
 
     /// Sees that a patch applies, and no more.
     pub(crate) fn try_on(&self, patch: &Patch) -> Result<(), String> {
-        tree::sync(&self.root, &self.copy())?;
-        tree::apply(&self.copy(), patch)
+        tree::try_on(&self.copy(), patch)
     }
 
     /// Looks at the tree as it is.
     pub(crate) fn look(&self) -> Result<Found, String> {
         tree::sync(&self.root, &self.copy())?;
         self.simulate()
+    }
+
+    /// Runs a test that a patch names.
+    pub(crate) fn run_test(&self, named: &str) -> Result<Found, String> {
+        self.test(&named.split_whitespace().collect::<Vec<_>>(), &[])
     }
 
     fn copy(&self) -> PathBuf {
@@ -94,13 +103,13 @@ impl Workshop {
         }
     }
 
-    /// The tests of storage that cut a life at every operation.
-    fn cut(&self) -> Result<Found, String> {
-        let tests = ["test", "--package", "plimsoll-storage", "--test", "storage"];
+    /// Runs tests: what `cargo test` is told, and which of those that gives.
+    fn test(&self, which: &[&str], names: &[&str]) -> Result<Found, String> {
+        let tests = [&["test"][..], which].concat();
         self.cargo(&[&tests[..], &["--no-run"]].concat())?;
-        match self.cargo(&[&tests[..], &["--"], &CUTS].concat()) {
+        match self.cargo(&[&tests[..], &["--"], names].concat()) {
             Ok(()) => Ok(Found::Nothing),
-            Err(text) => Ok(Found::ByCuts(failed_test(&text))),
+            Err(text) => Ok(Found::ByTest(failed_test(&text))),
         }
     }
 
@@ -120,13 +129,11 @@ impl Workshop {
     }
 }
 
-/// The first test that a run of tests says has failed.
+/// The first test that a run of tests lists as failed, at its end.
 fn failed_test(text: &str) -> String {
-    let listed = |line: &str| {
-        let name = line.strip_prefix("    ")?;
-        CUTS.iter().any(|cut| name.starts_with(cut)).then(|| name.to_string())
-    };
-    text.lines().find_map(listed).unwrap_or_else(|| "storage's cuts".to_string())
+    let (_, listed) = text.rsplit_once("failures:\n").unwrap_or_default();
+    let first = listed.lines().next().map(str::trim).filter(|name| !name.is_empty());
+    first.unwrap_or("a run of tests").to_string()
 }
 
 /// Runs a program that may hang because of what was planted.

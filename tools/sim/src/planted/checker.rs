@@ -3,9 +3,19 @@
 //! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
 
 /// What a violation's text has in it, and what to call its checker.
-const CHECKERS: [(&str, &str); 31] = [
+const CHECKERS: [(&str, &str); 41] = [
     ("run twice", "determinism"),
     ("panicked", "assertion"),
+    ("the committed offset goes back", "committed and gone"),
+    ("what it has committed is not", "committed and gone"),
+    ("and nobody asked for more", "committed ahead"),
+    ("ahead of the work", "committed ahead"),
+    ("was never worked off", "committed and not done"),
+    ("is answered with", "committed and gone"),
+    ("is taken from who", "commit of who is out"),
+    ("has not let go", "two holders"),
+    ("two members", "two holders"),
+    ("is handed out once more", "handed out twice"),
     ("is lost", "acked and lost"),
     ("and is gone", "shown and lost"),
     ("was not shown", "skipped"),

@@ -1,8 +1,9 @@
 //! The patches: each begins with a line that says what it plants, and one that says which promise
 //! that breaks.
 //!
-//! It reads and names them. What a newcomer gets wrong: the order is that of the names, so that a
-//! number in front keeps what belongs together.
+//! It reads and names them. A third line, `Caught-by:`, is for what a simulated machine cannot
+//! show: it names a test against the real one, as `cargo test` is told it. What a newcomer gets
+//! wrong: the order is that of the names, so that a number in front keeps what belongs together.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ pub(crate) struct Patch {
     pub(crate) path: PathBuf,
     pub(crate) plants: String,
     pub(crate) breaks: String,
+    /// The test that is to fail, for a bug that no seed can show.
+    pub(crate) caught_by: Option<String>,
 }
 
 /// All of them, by name.
@@ -34,6 +37,8 @@ fn read(path: PathBuf) -> Result<Patch, String> {
             .ok_or_else(|| format!("{} has no line `{word} ...` at its front", path.display()))
     };
     let (plants, breaks) = (said("Plants: ")?, said("Breaks: ")?);
+    let caught_by = lines.next().and_then(|line| line.strip_prefix("Caught-by: "));
+    let caught_by = caught_by.map(ToString::to_string);
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Patch { name, path, plants, breaks })
+    Ok(Patch { name, path, plants, breaks, caught_by })
 }

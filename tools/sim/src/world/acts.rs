@@ -5,7 +5,7 @@ use core::time::Duration;
 use plimsoll_sim::{ClientId, Random};
 
 use super::World;
-use crate::client::{Links, Task};
+use crate::client::{Links, MemberClient, Task};
 use crate::ledger::Violation;
 use crate::process::Process;
 use crate::scenario::{DiskFault, What};
@@ -54,11 +54,14 @@ impl World<'_> {
                 self.disk.faults.no_space = full && self.is_serving();
             }
             What::Fault { kind, nth } => self.place_fault(kind, nth),
-            What::Passing { bytes } => {
+            What::DescribeGroup { group } => {
+                self.admins.tasks.push_back(Task::DescribeGroup(group));
+            }
+            What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);
                 self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
-                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes));
+                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes, lasts_ms));
                 self.admins.tasks.push_back(Task::DeletePassing(name));
             }
         }
@@ -87,7 +90,16 @@ impl World<'_> {
         }
     }
 
+    /// The member of this number, if it is one.
+    fn member_mut(&mut self, client: usize) -> Option<&mut MemberClient> {
+        let first = self.producers.len() + self.consumers.len();
+        self.members.get_mut(client.checked_sub(first)?)
+    }
+
     fn ends_of(&mut self, client: usize) -> Vec<ClientId> {
+        if let Some(member) = self.member_mut(client) {
+            return member.ends();
+        }
         self.links_of(client).map(|links| links.ends().collect()).unwrap_or_default()
     }
 
@@ -95,7 +107,9 @@ impl World<'_> {
     fn close_connections(&mut self, client: usize) {
         for end in self.ends_of(client) {
             self.network.leave(end);
-            if let Some(links) = self.links_of(client) {
+            if let Some(member) = self.member_mut(client) {
+                member.close(end);
+            } else if let Some(links) = self.links_of(client) {
                 links.close(end);
             }
         }
@@ -107,6 +121,12 @@ impl World<'_> {
             producer.die(&mut self.ledger, &mut self.network);
         } else if let Some(consumer) = self.consumers.get_mut(client - self.producers.len()) {
             consumer.die(&mut self.network);
+        } else {
+            let now = self.client_now();
+            let seat = client - self.producers.len() - self.consumers.len();
+            if let Some(member) = self.members.get_mut(seat) {
+                member.make_room(&mut self.ledger, &mut self.network, now);
+            }
         }
     }
 

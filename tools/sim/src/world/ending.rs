@@ -51,6 +51,18 @@ impl World<'_> {
                 last.iter().all(is_past)
             })
         })?;
+        self.wait_for("every group to come to the end", |world| {
+            world.ledger.groups.iter().all(|group| {
+                let is_done = |(place, offset): &(Place, Offset)| {
+                    let end = Offset::new(offset.value() + 1);
+                    place.topic != group.plan.topic || group.has_committed(place.partition, end)
+                };
+                last.iter().all(is_done)
+            })
+        })?;
+        for group in 0..self.ledger.groups.len() {
+            self.admins.tasks.push_back(Task::DescribeGroup(group));
+        }
         self.admins.tasks.push_back(Task::List);
         self.wait_for("the list of topics", |world| world.admins.tasks.is_empty())?;
         let mut deleted = self.admins.deleted.iter();
@@ -129,13 +141,15 @@ impl World<'_> {
     fn describe_waiting(&self) -> String {
         let producers: Vec<bool> = self.producers.iter().map(ProducerClient::is_settled).collect();
         let consumers: Vec<String> = self.consumers.iter().map(ToString::to_string).collect();
+        let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
         let tasks = &self.admins.tasks;
         let failed = self.process.as_ref().map(|process| process.failed.len());
         let stats = self.process.as_ref().map(Process::stats);
         let pending = self.disk.pending();
         format!(
-            "producers settled {producers:?}, consumers {consumers:?}, operator's tasks {tasks:?}, \
-             failed shards {failed:?}, {pending} operations on the disk, shards {stats:?}"
+            "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
+             operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
+             disk, shards {stats:?}"
         )
     }
 

@@ -8,7 +8,7 @@ use plimsoll_storage::DataDirId;
 use super::World;
 use crate::ledger::Violation;
 use crate::process::{News, Process};
-use crate::scenario::{Act, End, Life};
+use crate::scenario::{Act, End, Life, What};
 
 /// Things that may happen in one life before it counts as going round in circles.
 const STEPS_MAX: u64 = 400_000;
@@ -50,7 +50,7 @@ impl World<'_> {
     fn live(&mut self, life: &Life) -> Result<Lived, Violation> {
         let (begun, flushes) = (self.steps, self.disk.counts().syncs);
         let mut flushes_served = None;
-        let mut starts = 1;
+        let (mut starts, mut appends) = (1, 0);
         let mut acts = life.acts.iter().peekable();
         let wait = |act: Option<&&Act>, now: Instant| {
             act.map(|act| now + Duration::from_micros(act.wait_us))
@@ -71,11 +71,17 @@ impl World<'_> {
             {
                 return Ok(Lived::Cut);
             }
+            if life.cut_at_append.is_some_and(|at| appends >= at)
+                && self.process.as_ref().is_some_and(Process::is_within_stores)
+            {
+                return Ok(Lived::Cut);
+            }
             if self.steps - begun > STEPS_MAX {
                 return Err(Violation(format!("{STEPS_MAX} steps in one life")));
             }
             if at <= self.now() {
                 if let Some(act) = acts.next() {
+                    appends += u64::from(matches!(act.what, What::Append { .. }));
                     self.perform(act.what)?;
                 }
                 due = wait(acts.peek(), self.now());
@@ -124,7 +130,8 @@ impl World<'_> {
     pub(super) fn crash(&mut self, end: End, is_clean: bool) {
         let steps = self.steps;
         self.note(|| format!("{end:?} after {steps} steps, clean {is_clean}"));
-        if let Some(process) = self.process.take() {
+        if let Some(mut process) = self.process.take() {
+            process.die_within_stores(&mut self.stores);
             process.leave_arenas(&mut self.memory);
         }
         match end {
@@ -149,7 +156,7 @@ impl World<'_> {
     /// What had left the server is heard now, so that it is known before which loss it was said.
     fn hear_the_last(&mut self) {
         self.slow_until.fill(Instant::ORIGIN);
-        for client in 0..=self.producers.len() + self.consumers.len() {
+        for client in 0..=self.clients() {
             self.turn_client(client);
         }
     }

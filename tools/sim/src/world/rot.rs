@@ -20,9 +20,11 @@ impl World<'_> {
         for path in journals.collect::<Vec<_>>() {
             let Some(bytes) = self.disk.read_file(&path) else { continue };
             let frames = chain(&bytes);
-            let knew = frames.iter().map(|(_, frame)| frame.durable_through).max();
+            // One that rots cannot speak for itself, as the frames of a journal that grew would.
+            let knows = |frame: &FrameHeader| frame.durable_through.0.min(frame.sequence.0 - 1);
+            let knew = frames.iter().map(|(_, frame)| knows(frame)).max().unwrap_or(0);
             let sure: Vec<_> =
-                frames.iter().filter(|(_, frame)| Some(frame.sequence) <= knew).collect();
+                frames.iter().filter(|(_, frame)| frame.sequence.0 <= knew).collect();
             if sure.is_empty() {
                 continue;
             }

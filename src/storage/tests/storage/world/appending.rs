@@ -50,7 +50,13 @@ impl World {
         assert!(!life.failed.contains(&shard), "a failed shard took an append");
         assert!(appended.base >= partition.shown, "{id}: {appended:?} was shown before");
         assert!(appended.base >= partition.end(), "{id}: {appended:?} was given out before");
-        partition.batches.push(model::Batch { base: appended.base, next: appended.next, bytes });
+        partition.now_ms = now.unix_ms;
+        partition.batches.push(model::Batch {
+            base: appended.base,
+            next: appended.next,
+            bytes,
+            written_ms: now.unix_ms,
+        });
         partition.saw(storage.watermarks(slot));
         Ok(appended)
     }

@@ -74,12 +74,19 @@ impl World {
         let limit = marks.memory;
         let mut cursor = Cursor::at(marks.start);
         // What is below the start is not there to be counted.
-        let mut kept = self.model[&id].batches.partition_point(|batch| batch.next <= marks.start);
+        let asked = self.model[&id].start_wanted.min(marks.start);
+        let mut kept = self.forget_what_went(id, asked, marks.start);
         while cursor.offset() < limit {
             let lent = match self.read_once(shard, slot, cursor, Level::Memory, 300_000)? {
                 Ok(Some(lent)) => lent,
                 Ok(None) => break,
                 Err(ReadError::Failed(_)) if self.may_fail => return Err(Cut),
+                // It went by itself meanwhile.
+                Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
+                    kept = self.forget_what_went(id, cursor.offset(), start);
+                    cursor = Cursor::at(start);
+                    continue;
+                }
                 Err(error) => panic!("{id}: {error}"),
             };
             let life = self.life.as_mut().expect("a life has begun");
@@ -98,5 +105,15 @@ impl World {
             storage.release(lent);
         }
         Ok(kept)
+    }
+
+    /// Retention has moved the start, to `start`: of the batches from `surely` on it is not known
+    /// whether it took them or the crash did, so that they are no witnesses of an age. Gives how
+    /// many are left below.
+    fn forget_what_went(&mut self, id: PartitionId, surely: Offset, start: Offset) -> usize {
+        let partition = self.model.get_mut(&id).expect("in the model");
+        let surely = surely.max(partition.must);
+        partition.batches.retain(|batch| batch.next <= surely || batch.next > start);
+        partition.batches.partition_point(|batch| batch.next <= start)
     }
 }

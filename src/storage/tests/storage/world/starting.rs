@@ -40,6 +40,8 @@ impl World {
             failed: BTreeSet::new(),
             removing: BTreeSet::new(),
             rooms: 0,
+            leaps: 0,
+            leaps_believed: 0,
             disk_rooms: 0,
             reads: BTreeMap::new(),
             located: BTreeMap::new(),
