@@ -83,7 +83,7 @@ fn any_write_may_be_short() {
     fail_everywhere(Fault::ShortWrite);
 }
 
-/// A start or a reader whose read fails says so, or does without; and the next one finds everything.
+/// A start or a reader whose read fails says so, or does without; the next one finds everything.
 #[test]
 fn any_read_may_fail() {
     fail_everywhere(Fault::Read);
