@@ -16,7 +16,7 @@ use self::script::{ROLLED, SMALL, almost_round, append, first_start, script};
 use crate::world::{Cut, Settings, World};
 
 /// A test run takes one operation in so many.
-const SHARE: u64 = 60;
+const SHARE: u64 = 11;
 
 fn is_exhaustive() -> bool {
     std::env::var("PLIMSOLL_EXHAUSTIVE").is_ok_and(|value| value == "1")
