@@ -307,7 +307,8 @@ mod tests {
         let args = Args { dir: from.path().to_owned(), to: to.path().to_owned() };
         assert!(matches!(back_up(&args, &mut io::sink()), Err(Refusal::Usage(_))));
         let mut block = [0; 4096];
-        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 0 }.encode(&mut block);
+        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 0, counts: Default::default() }
+            .encode(&mut block);
         fs::write(from.path().join("MANIFEST"), block).unwrap();
         fs::write(to.path().join("file"), "mine").unwrap();
         let refused = back_up(&args, &mut io::sink()).unwrap_err();

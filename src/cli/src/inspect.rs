@@ -89,7 +89,8 @@ mod tests {
     fn manifest() -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let mut block = [0; 4096];
-        Manifest { data_dir: DataDirId([1; 16]), epoch: 3, shards: 2 }.encode(&mut block);
+        Manifest { data_dir: DataDirId([1; 16]), epoch: 3, shards: 2, counts: Default::default() }
+            .encode(&mut block);
         file.write_all(&block).unwrap();
         file
     }

@@ -115,7 +115,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let mut block = [0; 4096];
-        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 1 }.encode(&mut block);
+        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 1, counts: Default::default() }
+            .encode(&mut block);
         fs::write(root.join("MANIFEST"), block).unwrap();
         fs::write(root.join("lock"), "1\n").unwrap();
         fs::create_dir(root.join("journal")).unwrap();

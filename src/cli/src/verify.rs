@@ -183,7 +183,8 @@ mod tests {
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let mut block = [0; 4096];
-        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 1 }.encode(&mut block);
+        Manifest { data_dir: DataDirId([1; 16]), epoch: 1, shards: 1, counts: Default::default() }
+            .encode(&mut block);
         fs::write(directory.path().join("MANIFEST"), block).unwrap();
         fs::write(directory.path().join("lock"), "1\n").unwrap();
         directory

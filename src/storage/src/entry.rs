@@ -482,6 +482,35 @@ mod tests {
         assert_eq!(entries.len(), 3);
     }
 
+    /// As builds before retention wrote it: without the flag, and nothing behind the tail.
+    #[test]
+    fn a_snapshot_that_does_not_say_when_data_was_written_is_read() {
+        let fields = SnapshotFields {
+            partition: PARTITION,
+            start: Offset::new(5),
+            next_offset: Offset::new(50),
+            lease: Offset::new(60),
+            active: Offset::new(50),
+            written: WrittenSpan::default(),
+            end: 3,
+            stored: 0,
+        };
+        let sealed =
+            [Sealed { base: Offset::new(5), length_bytes: 8205, written: Written::UNKNOWN }];
+        let mut body = vec![0; snapshot_bytes(1, 3)];
+        encode_snapshot(&fields, &sealed, &mut body);
+        body.truncate(snapshot_written_at(1, 3));
+        body[1] = 0;
+        let length = narrow(body.len());
+        body[4..8].copy_from_slice(&length.to_le_bytes());
+        let Some(Ok(Entry::Snapshot(snapshot))) = Entries::new(&body).next() else {
+            panic!("it is a snapshot")
+        };
+        assert_eq!(snapshot.sealed().collect::<Vec<_>>(), sealed);
+        assert_eq!(snapshot.active_written(), WrittenSpan::default());
+        assert_eq!(snapshot.tail, [0; 3]);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

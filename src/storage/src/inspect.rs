@@ -134,13 +134,16 @@ fn recognise(head: &[u8]) -> Option<FileKind> {
 
 fn show_manifest<W: Write>(head: &[u8], out: &mut W) -> Result<(), InspectError> {
     match Manifest::decode(head) {
-        Ok(Manifest { data_dir, epoch, shards }) => {
+        Ok(Manifest { data_dir, epoch, shards, counts }) => {
             let data_dir = Hex(&data_dir.0);
             writeln!(
                 out,
                 "manifest format={FORMAT_VERSION} data_dir={data_dir} epoch={epoch} \
                  shards={shards} check=ok"
             )?;
+            for (epoch, shards) in counts.changes() {
+                writeln!(out, "  shards={shards} since epoch={epoch}")?;
+            }
         }
         Err(error) => writeln!(out, "manifest check=bad: {error}")?,
     }

@@ -60,6 +60,7 @@ mod replay;
 mod retention;
 mod running_crc;
 mod seed;
+mod shard_counts;
 mod span;
 mod spill;
 mod started;
@@ -109,6 +110,7 @@ pub use repair::{
 };
 pub use repair_steps::RepairStep;
 pub use seed::arena_bytes_needed;
+pub use shard_counts::ShardCounts;
 pub use started::{Started, StartedJournal};
 pub use startup::{Startup, StartupConfig, StartupError};
 pub use storage::{Storage, StorageConfig};

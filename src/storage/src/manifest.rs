@@ -6,6 +6,7 @@
 use plimsoll_device::BLOCK_BYTES;
 
 use crate::encoding::{Reader, Writer, crc};
+use crate::shard_counts::{SHARD_COUNTS_BYTES, ShardCounts};
 
 /// The format that this version of Plimsoll writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 2;
@@ -27,6 +28,8 @@ pub struct Manifest {
     pub epoch: u64,
     /// Number of shards of the last start.
     pub shards: u16,
+    /// Those of the starts before it, and of this one.
+    pub counts: ShardCounts,
 }
 
 /// Why a manifest cannot be used.
@@ -69,6 +72,8 @@ impl Manifest {
         writer.u64(self.epoch).u16(self.shards);
         let check = crc(&out[16..LENGTH]);
         Writer::new(&mut out[12..16]).u32(check);
+        // With a check of its own, so that a version that does not know it reads the rest.
+        self.counts.encode(&mut out[LENGTH..LENGTH + SHARD_COUNTS_BYTES]);
     }
 
     /// Reads the manifest from the front of `bytes`.
@@ -86,14 +91,16 @@ impl Manifest {
         if crc(covered) != check {
             return Err(ManifestError::Damaged);
         }
-        Self::decode_fields(&mut reader).ok_or(ManifestError::Damaged)
+        let counts = &bytes[LENGTH..];
+        Self::decode_fields(&mut reader, counts).ok_or(ManifestError::Damaged)
     }
 
-    fn decode_fields(reader: &mut Reader<'_>) -> Option<Self> {
+    fn decode_fields(reader: &mut Reader<'_>, counts: &[u8]) -> Option<Self> {
         Some(Self {
             data_dir: DataDirId(reader.array()?),
             epoch: reader.u64()?,
             shards: reader.u16()?,
+            counts: ShardCounts::decode(counts)?,
         })
     }
 }
@@ -102,27 +109,36 @@ impl Manifest {
 mod tests {
     use super::*;
 
-    const MANIFEST: Manifest = Manifest { data_dir: DataDirId([7; 16]), epoch: 9, shards: 2 };
+    fn manifest() -> Manifest {
+        let mut counts = ShardCounts::default();
+        counts.change(5, 2);
+        Manifest { data_dir: DataDirId([7; 16]), epoch: 9, shards: 2, counts }
+    }
 
     #[test]
     fn a_manifest_reads_back() {
         let mut block = [0xff; BLOCK_BYTES];
-        MANIFEST.encode(&mut block);
-        assert_eq!(Manifest::decode(&block), Ok(MANIFEST));
+        manifest().encode(&mut block);
+        assert_eq!(Manifest::decode(&block), Ok(manifest()));
+        block[60] ^= 1;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::Damaged));
+        block[LENGTH..].fill(0);
+        let counts = ShardCounts::default();
+        assert_eq!(Manifest::decode(&block), Ok(Manifest { counts, ..manifest() }));
     }
 
     #[test]
     fn a_manifest_of_the_format_before_is_read() {
         let mut block = [0; BLOCK_BYTES];
-        MANIFEST.encode(&mut block);
+        manifest().encode(&mut block);
         block[8] = 1;
-        assert_eq!(Manifest::decode(&block), Ok(MANIFEST));
+        assert_eq!(Manifest::decode(&block), Ok(manifest()));
     }
 
     #[test]
     fn a_newer_format_is_named_and_a_flipped_bit_is_damage() {
         let mut block = [0; BLOCK_BYTES];
-        MANIFEST.encode(&mut block);
+        manifest().encode(&mut block);
         block[30] ^= 1;
         assert_eq!(Manifest::decode(&block), Err(ManifestError::Damaged));
         block[8] = 3;

@@ -25,6 +25,7 @@ use crate::recovered::{Place, RecoveredPartition};
 use crate::repair::{RepairError, TopicRecord, TopicRecords};
 use crate::repair_journal::{Gap, SalvagedPartition, beyond_all, salvage, scan};
 use crate::repair_partition::{Point, Rotten, rebuild, segments_of, walk};
+use crate::shard_counts::ShardCounts;
 use crate::verify::{DataFiles, Finding, Verification, VerifyError, journal_number};
 use crate::verify_journal::{JournalPlace, VerifiedJournal, newest_anchor};
 
@@ -102,12 +103,14 @@ pub(crate) fn find<F: DataFiles>(
     let data_dir = data_dir.ok_or(RepairError::NoIdentity)?;
     let counted = there.last().map_or(1, |last| last + 1);
     let shards = manifest.map_or(counted, |manifest| manifest.shards);
+    let counts = manifest.map(|manifest| manifest.counts).unwrap_or_default();
     let mut finding = Looking {
         verification,
         silent,
         topics,
         data_dir,
         shards,
+        counts,
         epoch: 0,
         journals: BTreeMap::new(),
         chains: Vec::new(),
@@ -124,7 +127,7 @@ pub(crate) fn find<F: DataFiles>(
     finding.verification.data_dir = Some(data_dir);
     let partitions = finding.judge_all()?;
     Ok(Found {
-        manifest: Manifest { data_dir, epoch: finding.epoch, shards: shards.max(1) },
+        manifest: Manifest { data_dir, epoch: finding.epoch, shards: shards.max(1), counts },
         journals: finding.journals,
         partitions,
         deleted: finding.verification.deleted,
@@ -155,6 +158,7 @@ struct Looking<'a, 'f, F, R> {
     topics: &'a TopicRecords,
     data_dir: DataDirId,
     shards: u16,
+    counts: ShardCounts,
     /// Of the last start that wrote a frame.
     epoch: u64,
     journals: BTreeMap<u16, FoundJournal>,
@@ -301,6 +305,15 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
             // What was logged of it since it moved may be lost.
             partition.may_lack = true;
             partition.state.headless |= home_is_lost;
+        }
+        // Or what was logged before it moved on.
+        let starts = (partition.state.epoch, self.epoch + 1);
+        for (number, journal) in self.journals.iter().filter(|(_, journal)| journal.damaged) {
+            let is_other = *number != partition.state.journal;
+            if is_other && self.counts.may_have_owned(*number, id, starts) {
+                partition.may_lack = true;
+                partition.state.headless |= journal.lost;
+            }
         }
         let mut lost = partition.broken.map(|what| format!("behind lost frames {what}"));
         if partition.may_lack {

@@ -34,7 +34,8 @@ pub fn journal_recovery(bytes: &[u8]) {
     let Some((&[head_block, segment], input)) = bytes.split_first_chunk() else { return };
     let mut files = Directory::default();
     let mut manifest = vec![0; BLOCK_BYTES];
-    Manifest { data_dir: DataDirId(DIR), epoch: 9, shards: 1 }.encode(&mut manifest);
+    Manifest { data_dir: DataDirId(DIR), epoch: 9, shards: 1, counts: Default::default() }
+        .encode(&mut manifest);
     files.0.insert("MANIFEST".to_owned(), manifest);
     files.0.insert(journal_path(0), journal(usize::from(head_block) % 40, input));
     if segment > 0 {

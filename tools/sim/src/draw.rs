@@ -42,6 +42,7 @@ pub fn draw(seed: u64) -> Scenario {
     let mut scenario =
         Scenario { seed, settings, topics, producers, consumers, groups, lives, rots };
     special::make(&mut scenario, random);
+    special::shorten_writes(&mut scenario);
     groups::make(&mut scenario);
     scenario
 }

@@ -148,12 +148,16 @@ impl Positions {
         partitions: &BTreeSet<u32>,
         (now, life): (Instant, usize),
     ) -> Result<(), String> {
+        let is_alive = |view: &View| view.life == life && view.alive_until > now;
         let view = self.views.entry(seat).or_default();
         let before = std::mem::replace(&mut view.partitions, partitions.clone());
+        if !is_alive(view) {
+            // It may be out, and not know.
+            return Ok(());
+        }
         for partition in partitions.difference(&before) {
             let other = self.views.iter().find(|(other, view)| {
-                let is_alive = view.life == life && view.alive_until > now;
-                **other != seat && is_alive && view.partitions.contains(partition)
+                **other != seat && is_alive(view) && view.partitions.contains(partition)
             });
             if let Some((other, _)) = other {
                 return Err(format!(

@@ -43,6 +43,33 @@ impl Disk {
         self.note_files();
     }
 
+    /// All that is in flight takes effect, in the order of its submission, but for flushes; it is
+    /// never reported, and no flush has covered it, also of writes that were to be durable. What a
+    /// power loss leaves of it can then be chosen like the rest: see [`Self::unflushed`].
+    pub fn land(&mut self) {
+        let mut no_arena = heap_arena(1);
+        self.chosen = None;
+        for pending in core::mem::take(&mut self.pending) {
+            match (&pending.op.action, &pending.inode) {
+                (
+                    DiskAction::Read { .. }
+                    | DiskAction::Close { .. }
+                    | DiskAction::List { .. }
+                    | DiskAction::SyncData { .. }
+                    | DiskAction::SyncDirectory { .. }
+                    | DiskAction::SyncAll,
+                    _,
+                ) => {}
+                (DiskAction::Write { position_bytes, .. }, Some(inode)) => {
+                    self.completed += 1;
+                    let (at, position_bytes) = (self.completed, *position_bytes);
+                    self.file(*inode).write(at, position_bytes, pending.written(), false);
+                }
+                _ => drop(self.perform(pending, &mut no_arena)),
+            }
+        }
+    }
+
     /// Power fails: as [`Self::kill`], and then any of what is not durable is lost.
     pub fn power_loss(&mut self) {
         self.power_loss_leaving(Survival::Random);

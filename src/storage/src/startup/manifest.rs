@@ -18,7 +18,12 @@ impl Startup {
         let epoch = found.map_or(0, |manifest| manifest.epoch) + 1;
         // The new number of shards is not said before their journals are there.
         let shards = found.map_or(0, |manifest| manifest.shards);
-        self.manifest = Some(Manifest { data_dir, epoch, shards });
+        let mut counts = found.map(|manifest| manifest.counts).unwrap_or_default();
+        if let Some(manifest) = found.filter(|found| found.shards > 0) {
+            // Versions that kept no list say this much.
+            counts.change(manifest.epoch, manifest.shards);
+        }
+        self.manifest = Some(Manifest { data_dir, epoch, shards, counts });
     }
 
     /// All that was found has been read: from here on there is something to write.
@@ -59,6 +64,7 @@ impl Startup {
         match &mut self.manifest {
             Some(manifest) if manifest.shards != self.config.shards => {
                 manifest.shards = self.config.shards;
+                manifest.counts.change(manifest.epoch, manifest.shards);
                 self.has_journals = true;
                 Step::CreateManifest
             }

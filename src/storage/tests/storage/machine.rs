@@ -139,6 +139,11 @@ impl Machine {
         Some((flown.issuer, DiskCompletion { token: flown.token, result }))
     }
 
+    /// What was in flight when the life ended reaches the disk, and no flush has covered it.
+    pub(crate) fn land(&mut self) {
+        self.disk.land();
+    }
+
     /// The process is gone: nothing in flight is reported any more.
     pub(crate) fn forget(&mut self) {
         self.flown.clear();

@@ -15,6 +15,7 @@ mod journals;
 mod lives;
 mod machine;
 mod model;
+mod moved;
 mod partitions;
 mod producers;
 mod retention;

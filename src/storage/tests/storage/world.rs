@@ -79,8 +79,8 @@ pub(crate) struct World {
     pub(crate) lives: u64,
     /// Operations that completed, over all lives.
     pub(crate) steps: u64,
-    /// Checkpoints that were counted.
-    pub(crate) checkpoints: u64,
+    /// An operation will fail: what a reader is refused for that is no fault.
+    pub(crate) may_fail: bool,
     pub(crate) cut_at: Option<u64>,
     pub(crate) start_error: Option<StartupError>,
     pub(crate) host_done: bool,
@@ -115,7 +115,7 @@ impl World {
             boot: 1,
             lives: 0,
             steps: 0,
-            checkpoints: 0,
+            may_fail: false,
             cut_at: None,
             start_error: None,
             host_done: false,
@@ -302,18 +302,23 @@ impl World {
         self.machine.forget();
     }
 
-    /// Another world with the same past, whose power has failed.
-    pub(crate) fn fork_at_power_loss(&self, survival: Survival) -> Self {
+    /// Another world with the same past.
+    pub(crate) fn fork(&self) -> Self {
         assert!(self.life.is_none(), "the life has ended");
-        let mut fork = Self {
+        Self {
             machine: self.machine.fork(),
             random: self.random.clone(),
             model: self.model.clone(),
             life: None,
-            images: Vec::new(),
+            images: self.images.clone(),
             start_error: None,
             ..*self
-        };
+        }
+    }
+
+    /// Another world with the same past, whose power has failed.
+    pub(crate) fn fork_at_power_loss(&self, survival: Survival) -> Self {
+        let mut fork = self.fork();
         fork.crash(Crash::Power(survival));
         fork
     }

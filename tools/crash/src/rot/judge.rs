@@ -9,7 +9,9 @@ use super::replay::{Answer, Delivered, Outcome};
 use super::wound::Wound;
 use crate::violation::Violation;
 
-/// Where the epoch is in a batch.
+/// Where the base offset is in a batch.
+const BASE: std::ops::Range<usize> = 0..8;
+/// Where the epoch is.
 const EPOCH: std::ops::Range<usize> = 12..16;
 
 /// What `verify` said.
@@ -31,6 +33,8 @@ pub(crate) enum Served {
     Told,
     /// Less was there, as after a torn tail.
     Cut,
+    /// A batch alone in its epoch, behind a gap, was delivered at another offset of the gap.
+    Moved,
     /// Everything was delivered.
     Whole,
 }
@@ -40,6 +44,7 @@ pub(crate) enum Served {
 struct Harm {
     is_short: bool,
     is_told: bool,
+    is_moved: bool,
 }
 
 /// Verifies the damaged files and compares what was served with what should have been.
@@ -66,10 +71,12 @@ pub(crate) fn judge(
         }
         all.is_short |= harm.is_short;
         all.is_told |= harm.is_told;
+        all.is_moved |= harm.is_moved;
     }
     let served = match all {
         Harm { is_told: true, .. } => Served::Told,
         Harm { is_short: true, .. } => Served::Cut,
+        Harm { is_moved: true, .. } => Served::Moved,
         Harm { .. } => Served::Whole,
     };
     if served == Served::Told && verified == Verified::Silent {
@@ -124,10 +131,15 @@ fn compare(
     expected: &Answer,
 ) -> Result<Harm, Violation> {
     let is_told = !answer.damages.is_empty();
-    let (mut next, mut has_hole) = (0, false);
+    let (mut next, mut has_hole, mut is_moved) = (0, false, false);
     for delivered in &answer.delivered {
         let found = expected.delivered[next..].iter().position(|it| is_same(it, delivered));
         let Some(found) = found else {
+            if is_moved_in_gap(&expected.delivered, next, delivered) {
+                is_moved = true;
+                next += 1;
+                continue;
+            }
             let words = format!("{id}: changed bytes are delivered at offset {}", delivered.base);
             return Err(broken(wound, &words));
         };
@@ -139,14 +151,30 @@ fn compare(
     }
     let is_short = answer.delivered.len() < expected.delivered.len()
         || answer.next_offset < expected.next_offset;
-    Ok(Harm { is_short, is_told })
+    Ok(Harm { is_short, is_told, is_moved })
 }
 
 /// The same batch. No check of its own covers a batch's epoch, and no record depends on it: a
 /// reader that begins at the batch takes what fits (`FORMAT.md`); verify compares more.
 fn is_same(one: &Delivered, other: &Delivered) -> bool {
-    let rest = |it: &Delivered| [&it.bytes[..EPOCH.start], &it.bytes[EPOCH.end..]].concat();
-    (one.base, one.next) == (other.base, other.next) && rest(one) == rest(other)
+    (one.base, one.next) == (other.base, other.next) && is_same_body(one, other)
+}
+
+fn is_same_body(one: &Delivered, other: &Delivered) -> bool {
+    let rest = |it: &Delivered| [&it.bytes[BASE.end..EPOCH.start], &it.bytes[EPOCH.end..]].concat();
+    rest(one) == rest(other)
+}
+
+/// A known limit: the offset of a batch must follow, and behind a gap that a start has left any
+/// offset does. A batch of the same start behind it tells; where there is none, nothing can.
+fn is_moved_in_gap(expected: &[Delivered], at: usize, delivered: &Delivered) -> bool {
+    let Some(meant) = expected.get(at) else { return false };
+    let gap_begins = at.checked_sub(1).map_or(0, |before| expected[before].next);
+    let behind = expected.get(at + 1);
+    let fits = behind.is_none_or(|behind| delivered.next <= behind.base);
+    let is_alone = behind.is_none_or(|it| it.bytes[EPOCH] != meant.bytes[EPOCH]);
+    let is_behind_gap = gap_begins < meant.base && gap_begins <= delivered.base;
+    is_behind_gap && fits && is_alone && is_same_body(delivered, meant)
 }
 
 /// A segment harms its own partition; the metadata topic, a journal and the manifest harm all.

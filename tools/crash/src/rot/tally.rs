@@ -15,7 +15,7 @@ pub(crate) struct Tally {
 struct Row {
     wounds: u64,
     verified: [u64; 3],
-    served: [u64; 4],
+    served: [u64; 5],
 }
 
 impl Tally {
@@ -32,6 +32,7 @@ impl Tally {
             Served::Told => 1,
             Served::Cut => 2,
             Served::Whole => 3,
+            Served::Moved => 4,
         }] += 1;
     }
 
@@ -47,18 +48,27 @@ impl Tally {
 
     pub(crate) fn table(&self) -> String {
         let mut table = format!(
-            "{:<24}{:>8} |{:>8}{:>8}{:>8} |{:>8}{:>8}{:>8}{:>8}\n",
-            "damage in", "wounds", "named", "noted", "silent", "refused", "told", "cut", "whole"
+            "{:<24}{:>8} |{:>8}{:>8}{:>8} |{:>8}{:>8}{:>8}{:>8}{:>8}\n",
+            "damage in",
+            "wounds",
+            "named",
+            "noted",
+            "silent",
+            "refused",
+            "told",
+            "cut",
+            "whole",
+            "moved"
         );
         for (structure, name) in STRUCTURES {
             let Some(row) = self.rows.get(&structure) else { continue };
             let [named, noted, silent] = row.verified;
-            let [refused, told, cut, whole] = row.served;
+            let [refused, told, cut, whole, moved] = row.served;
             // Writing into a String does not fail.
             let _ = writeln!(
                 table,
                 "{name:<24}{:>8} |{named:>8}{noted:>8}{silent:>8} |{refused:>8}{told:>8}{cut:>8}\
-                 {whole:>8}",
+                 {whole:>8}{moved:>8}",
                 row.wounds
             );
         }

@@ -20,6 +20,8 @@ use crate::scenario::{Commits, GroupPlan, MemberPlan};
 const RESTART: Duration = Duration::from_millis(100);
 /// How long one that was replaced, or wants to leave, is looked after.
 const FORMER_MAX: Duration = Duration::from_secs(3);
+/// How long what it has sent may be on its way.
+const CONTESTED: Duration = Duration::from_secs(2);
 /// An application that works for so long has left the group.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub(crate) struct MemberClient {
     /// Those that leave or were replaced, and until when.
     former: Vec<(MemberApp, Instant)>,
     begin_at: Instant,
+    /// One that lives on may take the seat back, if its join comes after that of its successor.
+    contested_until: Instant,
     random: Random,
 }
 
@@ -52,7 +56,8 @@ impl MemberClient {
     pub(crate) fn new(group: usize, seat: usize, plan: MemberPlan, random: &Random) -> Self {
         let random = random.stream(&format!("member {group} {seat}"));
         let (current, former, begin_at) = (None, Vec::new(), Instant::ORIGIN);
-        Self { group, seat, plan, current, former, begin_at, random }
+        let contested_until = Instant::ORIGIN;
+        Self { group, seat, plan, current, former, begin_at, contested_until, random }
     }
 
     pub(crate) fn group(&self) -> usize {
@@ -79,6 +84,7 @@ impl MemberClient {
         options.assignor = group.assignor;
         options.session_timeout = Duration::from_millis(u64::from(group.session_timeout_ms));
         options.max_poll_interval = POLL_INTERVAL_MAX;
+        options.let_go_timeout = Duration::from_millis(1_500);
         options.commit_timeout = Duration::from_secs(3);
         options.visible = self.plan.visible;
         options.credit_bytes = self.plan.credit_bytes;
@@ -153,11 +159,18 @@ impl MemberClient {
                 app.die(around.network);
             }
         }
+        if !self.former.is_empty() {
+            self.contested_until = now + CONTESTED;
+        }
         let Some(app) = &mut self.current else { return };
         let standing = app.turn(Some(self.seat), ledger, around);
-        let view: BTreeSet<u32> = app.assigned();
-        let held = ledger.groups[self.group].hold(self.seat, &view, (now, ledger.life));
-        ledger.of_group(self.group, held);
+        if self.contested_until > now {
+            ledger.groups[self.group].let_go(self.seat);
+        } else {
+            let view: BTreeSet<u32> = app.assigned();
+            let held = ledger.groups[self.group].hold(self.seat, &view, (now, ledger.life));
+            ledger.of_group(self.group, held);
+        }
         if standing == Standing::Works {
             return;
         }

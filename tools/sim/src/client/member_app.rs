@@ -1,16 +1,16 @@
 //! What an application does as a member of a group: takes records, works on them, commits.
 //!
-//! It treats the session as `client-blocking` does, without threads. What a newcomer gets wrong: a
-//! record counts as worked off when the work has ended. An application that dies over it has not
-//! done it, whatever it has committed.
+//! What is handed out, and when, is decided as in the drivers that ship ([`Handout`]). What a
+//! newcomer gets wrong: a record counts as worked off when the work has ended. An application that
+//! dies over it has not done it, whatever it has committed.
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_client::{
-    CommitId, CommitReport, DeliveredBatch, DeliveredBatches, GroupConsumer, GroupEvent,
-    GroupOptions, Instant, Offset, Session, Topic,
+    CommitId, CommitReport, GroupConsumer, GroupError, GroupEvent, GroupOptions, Handed, Handout,
+    Instant, Offset, PartitionCommit, Session, Topic,
 };
 use plimsoll_sim::{Network, Random};
 
@@ -33,12 +33,7 @@ pub(crate) struct MemberApp {
     plan: MemberPlan,
     hearing: Hearing,
     step: Step,
-    /// The delivery whose batches are being handed out.
-    current: Option<DeliveredBatches>,
-    /// Its next batch, which waits for its commit.
-    ready: Option<DeliveredBatch>,
-    /// Offsets of the batch whose records are being handed out.
-    records: VecDeque<Offset>,
+    handout: Handout,
     /// What follows all that was worked off.
     done: BTreeMap<u32, Offset>,
     commit_at: Option<Instant>,
@@ -90,9 +85,7 @@ impl MemberApp {
             plan: plan.clone(),
             hearing: Hearing::default(),
             step: Step::Asks,
-            current: None,
-            ready: None,
-            records: VecDeque::new(),
+            handout: Handout::default(),
             done: BTreeMap::new(),
             commit_at: None,
             ask_at: now,
@@ -140,9 +133,7 @@ impl MemberApp {
         around: &mut Surroundings<'_>,
     ) -> Standing {
         loop {
-            let (group, hearing) = (self.group, &mut self.hearing);
-            let mut tap = MemberTap { ledger, hearing, group, seat };
-            self.links.turn_heard(&mut self.session, around, &mut tap);
+            self.turn_links(seat, ledger, around);
             if self.session.is_ended() || (self.is_leaving && self.session.last_fault().is_some()) {
                 return Standing::Ended;
             }
@@ -150,7 +141,20 @@ impl MemberApp {
                 break;
             }
         }
+        // What it waits for was only now asked: nothing else would send that.
+        self.turn_links(seat, ledger, around);
         if self.has_failed { Standing::Fails } else { Standing::Works }
+    }
+
+    fn turn_links(
+        &mut self,
+        seat: Option<usize>,
+        ledger: &mut Ledger,
+        around: &mut Surroundings<'_>,
+    ) {
+        let (group, hearing) = (self.group, &mut self.hearing);
+        let mut tap = MemberTap { ledger, hearing, group, seat };
+        self.links.turn_heard(&mut self.session, around, &mut tap);
     }
 
     /// Takes a step; false when it has to wait.
@@ -159,7 +163,7 @@ impl MemberApp {
             Step::Asks => self.ask(ledger, now),
             Step::Rests(until) if *until > now => false,
             Step::Rests(_) => {
-                self.step = Step::Asks;
+                self.begin_asking(now);
                 true
             }
             Step::Works { until, .. } if *until > now => false,
@@ -171,8 +175,9 @@ impl MemberApp {
             Step::Waits(id) => match self.session.poll_report(*id) {
                 None => false,
                 Some(report) => {
-                    self.step = Step::Asks;
-                    self.take_report(&report, ledger, now);
+                    let taken = check(&report, &self.hearing.committed);
+                    ledger.of_group(self.group, taken);
+                    self.begin_asking(now);
                     true
                 }
             },
@@ -180,7 +185,7 @@ impl MemberApp {
     }
 
     fn end_work(&mut self, partition: u32, offsets: &[Offset], ledger: &mut Ledger, now: Instant) {
-        self.step = Step::Asks;
+        self.begin_asking(now);
         for offset in offsets {
             ledger.groups[self.group].work_off(partition, *offset);
             self.done.insert(partition, Offset::new(offset.value() + 1));
@@ -191,81 +196,71 @@ impl MemberApp {
         }
     }
 
-    /// The application asks for records.
+    /// The application calls for records.
+    fn begin_asking(&mut self, now: Instant) {
+        self.step = Step::Asks;
+        self.handout.ask();
+        self.ask_at = now + ASKS;
+    }
+
     fn ask(&mut self, ledger: &mut Ledger, now: Instant) -> bool {
         if self.commit_at.is_some_and(|at| at <= now) {
             return self.commit(now);
         }
-        if let Some(offset) = self.records.pop_front() {
-            self.work(&[offset], ledger, now);
-            return true;
-        }
-        let Some(current) = self.current.as_mut().filter(|it| self.session.is_current(it)) else {
-            return self.take_event(now);
-        };
-        let Some(batch) = self.ready.take().map(Ok).or_else(|| current.next()) else {
-            return self.take_event(now);
-        };
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
-                ledger.violate(format!("a group is handed a batch that is none: {error}"));
-                return false;
-            }
-        };
-        if self.commits == Commits::Before {
-            let next = batch.header().next_offset();
-            let offsets = [(batch.partition(), next, "")];
-            self.step = Step::Waits(self.session.commit_offsets(&offsets, true, now));
-            self.ready = Some(batch);
-            return true;
-        }
-        self.hand_out(&batch, ledger, now);
-        true
-    }
-
-    /// Whatever the session has to say; what was handed out of the last delivery is worked off.
-    fn take_event(&mut self, now: Instant) -> bool {
-        self.ready = None;
-        self.records.clear();
-        if let Some(consumed) = self.current.take() {
-            self.session.release(&consumed);
-        }
         if self.ask_at <= now {
-            self.ask_at = now + ASKS;
+            self.begin_asking(now);
         }
-        self.session.polled(now);
-        match self.session.poll_event() {
-            None => return false,
-            Some(GroupEvent::Delivered(batches)) => self.current = Some(batches),
-            Some(GroupEvent::Failed { .. }) => self.has_failed = true,
-            Some(GroupEvent::Revoked { partitions, .. } | GroupEvent::Lost { partitions, .. }) => {
+        self.handout.open();
+        let session = &mut self.session;
+        let handed = if self.plan.by_record {
+            let handed = self.handout.poll_record(session, now);
+            handed.map(|handed| given(handed, |it| (it.partition, vec![it.offset])))
+        } else {
+            let handed = self.handout.poll_batch(session, now);
+            handed.map(|handed| {
+                given(handed, |it| {
+                    let offsets = it.records().flatten().map(|record| record.offset);
+                    (it.partition(), offsets.collect())
+                })
+            })
+        };
+        for notice in self.handout.notices() {
+            if let GroupEvent::Revoked { partitions, .. } | GroupEvent::Lost { partitions, .. } =
+                notice
+            {
                 self.done.retain(|partition, _| !partitions.contains(partition));
             }
-            Some(_) => {}
+        }
+        match handed {
+            Ok(Handed::Given((partition, offsets))) => self.work(partition, offsets, ledger, now),
+            Ok(Handed::Again) => {}
+            Ok(Handed::Wait) => return false,
+            Ok(Handed::Withdrawn(_)) => {
+                self.commit(now);
+                if matches!(self.step, Step::Asks) {
+                    self.begin_asking(now);
+                }
+            }
+            Err(error) => self.hear(&error, ledger, now),
         }
         true
     }
 
-    fn hand_out(&mut self, batch: &DeliveredBatch, ledger: &mut Ledger, now: Instant) {
-        let offsets: Vec<Offset> = batch.records().flatten().map(|record| record.offset).collect();
-        if self.plan.by_record {
-            self.records.extend(offsets);
-        } else {
-            self.work(&offsets, ledger, now);
+    fn hear(&mut self, error: &GroupError, ledger: &mut Ledger, now: Instant) {
+        match error {
+            GroupError::Partition { .. } => self.has_failed = true,
+            GroupError::Unreadable { .. } | GroupError::Removed { .. } => {
+                let outcome = Err(format!("a member hears: {error}"));
+                ledger.of_group(self.group, outcome);
+            }
+            _ => {}
         }
+        self.step = Step::Rests(now + RETRY);
     }
 
-    /// Records are handed out, and the application works on them.
-    fn work(&mut self, offsets: &[Offset], ledger: &mut Ledger, now: Instant) {
-        let (Some(current), Some(last)) = (&self.current, offsets.last()) else { return };
-        self.session.polled(now);
-        if !self.session.hand_out(current, Offset::new(last.value() + 1)) {
-            self.records.clear();
-            return;
-        }
-        let partition = current.partition;
-        for offset in offsets {
+    /// The application works on what it was handed.
+    fn work(&mut self, partition: u32, offsets: Vec<Offset>, ledger: &mut Ledger, now: Instant) {
+        for offset in &offsets {
             let handed = ledger.groups[self.group].hand_out(partition, *offset);
             ledger.of_group(self.group, handed);
         }
@@ -277,7 +272,7 @@ impl MemberApp {
             _ => self.random.below(u64::from(self.plan.work_us) + 1),
         };
         let until = now + Duration::from_micros(work_us);
-        self.step = Step::Works { until, partition, offsets: offsets.to_vec() };
+        self.step = Step::Works { until, partition, offsets };
     }
 
     /// Commits what was worked off.
@@ -304,25 +299,29 @@ impl MemberApp {
         }
         true
     }
+}
 
-    /// Under `before`, a batch is handed out when it was this commit that took it.
-    fn take_report(&mut self, report: &CommitReport, ledger: &mut Ledger, now: Instant) {
-        if self.commits != Commits::Before {
-            return;
+/// What the application is told to be committed, the server has said to be. The rest is tried
+/// again.
+fn check(report: &CommitReport, committed: &BTreeMap<u32, Offset>) -> Result<(), String> {
+    for PartitionCommit { partition, result, .. } in &report.partitions {
+        if let Ok(offset) = result
+            && committed.get(partition) < Some(offset)
+        {
+            return Err(format!(
+                "partition {partition}: {offset} is said to be taken, and was not"
+            ));
         }
-        let Some(next) = self.ready.as_ref().map(|batch| batch.header().next_offset()) else {
-            return;
-        };
-        if report.first_fault().is_none() {
-            let is_ours = report.partitions.iter().all(|of| of.result == Ok(next));
-            if let Some(batch) = self.ready.take().filter(|_| is_ours) {
-                self.hand_out(&batch, ledger, now);
-            }
-        } else if self.current.as_ref().is_some_and(|it| self.session.is_current(it)) {
-            self.step = Step::Rests(now + RETRY);
-        } else {
-            self.ready = None;
-        }
+    }
+    Ok(())
+}
+
+fn given<T, U>(handed: Handed<T>, given: impl FnOnce(T) -> U) -> Handed<U> {
+    match handed {
+        Handed::Given(it) => Handed::Given(given(it)),
+        Handed::Again => Handed::Again,
+        Handed::Wait => Handed::Wait,
+        Handed::Withdrawn(partitions) => Handed::Withdrawn(partitions),
     }
 }
 

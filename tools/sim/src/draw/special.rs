@@ -27,6 +27,19 @@ pub(super) fn make(scenario: &mut Scenario, random: &mut Random) {
     }
 }
 
+/// Here and there a write is short, where nothing else is wrong: the machine may always do that.
+pub(super) fn shorten_writes(scenario: &mut Scenario) {
+    let mut random = Random::new(scenario.seed).stream("short writes");
+    if !random.chance(80) {
+        return;
+    }
+    for life in &mut scenario.lives {
+        let at = random.below(life.acts.len() as u64 + 1) as usize;
+        let what = What::Fault { kind: DiskFault::ShortWrite, nth: 1 + random.below(12) };
+        life.acts.insert(at, Act { wait_us: 0, what });
+    }
+}
+
 /// All producers want all that they send on disk, and send as much at once as they can.
 fn hurry(scenario: &mut Scenario) {
     for producer in &mut scenario.producers {

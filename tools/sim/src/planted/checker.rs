@@ -3,7 +3,7 @@
 //! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
 
 /// What a violation's text has in it, and what to call its checker.
-const CHECKERS: [(&str, &str); 41] = [
+const CHECKERS: [(&str, &str); 42] = [
     ("run twice", "determinism"),
     ("panicked", "assertion"),
     ("the committed offset goes back", "committed and gone"),
@@ -13,6 +13,7 @@ const CHECKERS: [(&str, &str); 41] = [
     ("was never worked off", "committed and not done"),
     ("is answered with", "committed and gone"),
     ("is taken from who", "commit of who is out"),
+    ("is said to be taken", "commit of nothing"),
     ("has not let go", "two holders"),
     ("two members", "two holders"),
     ("is handed out once more", "handed out twice"),

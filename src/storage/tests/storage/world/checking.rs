@@ -45,11 +45,25 @@ impl World {
         let random_from = random_from.max(marks.start);
         let sizes = [1, 5_000, 100_000, 1 << 20];
         let bytes_max = sizes[self.random.below(4) as usize];
-        let fine = "what was recovered can be read";
-        self.read_from(id, random_from, Level::Memory, bytes_max, true)?.expect(fine);
+        self.read_recovered(id, random_from, Level::Memory, bytes_max, true)?;
         if self.random.chance(300) {
-            self.read_from(id, marks.start, Level::Disk, 1, false)?.expect(fine);
+            self.read_recovered(id, marks.start, Level::Disk, 1, false)?;
         }
+        Ok(())
+    }
+
+    fn read_recovered(
+        &mut self,
+        id: PartitionId,
+        from: Offset,
+        level: Level,
+        bytes_max: usize,
+        hints: bool,
+    ) -> Result<(), Cut> {
+        match self.read_from(id, from, level, bytes_max, hints)? {
+            Err(ReadError::Failed(_)) if self.may_fail => return Err(Cut),
+            read => read.expect("what was recovered can be read"),
+        };
         Ok(())
     }
 
@@ -66,6 +80,7 @@ impl World {
             let lent = match self.read_once(shard, slot, cursor, Level::Memory, 300_000)? {
                 Ok(Some(lent)) => lent,
                 Ok(None) => break,
+                Err(ReadError::Failed(_)) if self.may_fail => return Err(Cut),
                 // It went by itself meanwhile.
                 Err(ReadError::OutOfRange { asked, start, .. }) if asked < start => {
                     kept = self.forget_what_went(id, cursor.offset(), start);

@@ -73,6 +73,9 @@ impl World {
                 break;
             }
             let went_on = self.step()?;
+            if self.may_fail && !self.life().failed.is_empty() {
+                return Err(Cut);
+            }
             assert!(went_on, "nothing goes on, and not all shards are seeded");
             bound += 1;
             assert!(bound < 200_000, "seeding does not end");
