@@ -37,8 +37,15 @@ pub(crate) struct Failure {
 impl Failure {
     /// Was something lost? Anything else that goes wrong is no sign of a missing flush.
     pub(crate) fn is_loss(&self) -> bool {
-        let signs =
-            ["gone", "a hole", "watermark was", "was given to", "plimsoll verify", "Damaged"];
+        let signs = [
+            "gone",
+            "is back",
+            "a hole",
+            "watermark was",
+            "was given to",
+            "plimsoll verify",
+            "Damaged",
+        ];
         signs.iter().any(|sign| self.reason.contains(sign))
     }
 
