@@ -297,7 +297,19 @@ impl MemberApp {
         if awaits {
             self.step = Step::Waits(id);
         }
+        self.commit_less(&open, &note, now);
         true
+    }
+
+    /// Where several hands work on a partition, one that is behind commits after the others now and
+    /// then; nobody waits for that.
+    fn commit_less(&mut self, open: &[(u32, Offset)], note: &str, now: Instant) {
+        if !self.random.chance(250) {
+            return;
+        }
+        let (partition, done) = open[self.random.below(open.len() as u64) as usize];
+        let less = Offset::new(self.random.below(done.value()));
+        self.session.commit_offsets(&[(partition, less, note)], false, now);
     }
 }
 
