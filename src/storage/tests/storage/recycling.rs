@@ -160,6 +160,39 @@ fn a_new_segment_takes_the_file_of_a_deleted_one_and_its_blocks() {
     assert_eq!(world.recycled(), [""; 0], "a start keeps nothing of them");
 }
 
+/// A frame has landed and its extent has not: where that would be, a batch stands that checks.
+#[test]
+fn an_extent_that_did_not_land_is_not_taken_for_there_because_of_an_old_batch() {
+    let begun = || {
+        let mut world = filled(false);
+        world.start(1).expect(FINE);
+        delete_all_but(&mut world, FIRST, 2);
+        world.settle().expect(FINE);
+        fill(&mut world, FIRST, 2).expect(FINE);
+        assert_eq!(counters(&mut world).reused_segments, 1);
+        let bytes = batch_of(BLOCKS + 8, 1, 0, 77);
+        world.append(FIRST, &bytes, Level::Disk).expect(FINE);
+        world
+    };
+    let mut whole = begun();
+    let (first, extents) = (whole.steps + 1, counters(&mut whole).extent_bytes);
+    whole.settle().expect(FINE);
+    assert!(counters(&mut whole).extent_bytes > extents, "it goes straight to the segment");
+    for cut in first..whole.steps {
+        let mut world = begun();
+        world.cut_at = Some(cut);
+        world.settle().expect_err("it is cut");
+        world.cut_at = None;
+        world.die();
+        world.machine.land();
+        for which in 0..world.machine.disk.unflushed() {
+            for survival in [Survival::Only(which), Survival::AllBut(which)] {
+                live_on(world.fork_at_power_loss(survival), &format!("cut {cut}, {survival:?}"));
+            }
+        }
+    }
+}
+
 #[test]
 fn no_more_files_are_kept_than_was_said() {
     for files_max in [0, 1, 2] {
