@@ -5,11 +5,12 @@ mod world;
 use std::time::Duration;
 
 use plimsoll_wire::{
-    Assignor, CommitOffsets, CorrelationId, DeleteGroup, DeleteTopic, ErrorCode, GroupState,
-    Heartbeat, JoinGroup, LeaveGroup, ListGroups, Offset, OffsetToCommit, TopicId, TopicPartition,
+    Assignor, CommitOffsets, CorrelationId, DeleteGroup, DeleteTopic, Durability, ErrorCode,
+    GroupState, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Offset, OffsetToCommit, TopicId,
+    TopicPartition,
 };
 use world::World;
-use world::client::{Answer, Member, encoded};
+use world::client::{Answer, Member, batch, encoded};
 use world::group::{
     beat, code, commit, committed, describe, join, joined, partition, reset, with_topic,
 };
@@ -312,4 +313,34 @@ fn after_a_failed_disk_a_commit_is_not_said_to_be_done() {
     }
     let Answer::Group { offsets, .. } = describe(&mut world, socket) else { panic!("described") };
     assert!(offsets.is_empty());
+}
+
+/// A member that commits after every batch costs one entry in the journal for each, and no commit
+/// of its own where data is on its way.
+#[test]
+fn a_commit_of_offsets_is_one_entry_and_goes_with_the_data_that_is_under_way() {
+    let (mut world, socket) = with_topic(1, 2);
+    let member = joined(&mut world, socket, &join("g"));
+    let counts = |world: &World| (world.stat("appended_batches"), world.stat("commits"));
+    let (entries, commits) = counts(&world);
+    committed(&mut world, socket, &commit(&member, 0, 1));
+    assert_eq!(counts(&world), (entries + 1, commits + 1), "alone it takes a commit");
+
+    // Ten batches and ten commits of offsets, while the disk is busy with the first.
+    let (entries, commits) = counts(&world);
+    world.disks_stand_still = true;
+    for number in 1..=10 {
+        world.produce(socket, number, Durability::Disk, None, &batch(1, b"x"));
+        let commit = commit(&member, 0, u64::from(number));
+        world.send(socket, &encoded(|out| commit.encode(CorrelationId(7), out)));
+    }
+    world.disks_stand_still = false;
+    world.run();
+    let answers = world.answers(socket);
+    let is_taken = |(_, answer): &&(u32, Answer)| matches!(answer, Answer::Committed(_));
+    assert_eq!(answers.iter().filter(is_taken).count(), 10);
+    let (entries_after, commits_after) = counts(&world);
+    // The first offset is committed already: it takes no entry.
+    assert_eq!(entries_after - entries, 10 + 9);
+    assert!(commits_after - commits <= 3, "{} commits", commits_after - commits);
 }
