@@ -16,7 +16,7 @@ use plimsoll_client_blocking::{
 
 use crate::ack_file::AckSink;
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line, is_stdin, split_key};
+use crate::lines::{Flow, LastLine, each_line, is_stdin, split_key};
 use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
 
@@ -62,7 +62,8 @@ pub(crate) struct Args {
     compression: Codec,
     /// Go on behind what the log already has of these files, exactly: each line is in the log once,
     /// however often this is killed and run again with the same file here, which is made if it is
-    /// not there. Needs --partition where there are several.
+    /// not there. The files may grow; a last line without a line feed is not taken yet. Needs
+    /// --partition where there are several.
     #[arg(long, value_name = "KEPT", requires = "files", conflicts_with = "key_separator")]
     resume: Option<PathBuf>,
     /// Write a line "partition offset" for each record when its ack arrives.
@@ -96,7 +97,9 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     }
     let writer = args.acks_out.as_ref().map(begin_acks_out).transpose()?;
     let started = Instant::now();
-    let read = each_line(&args.files, |line| taken.take(&producer, args, line));
+    // What grows is read again.
+    let last = if args.resume.is_some() { LastLine::NeedsFeed } else { LastLine::Counts };
+    let read = each_line(&args.files, last, |line| taken.take(&producer, args, line));
     let asks_acks = producer.durability() != Durability::None;
     let summary = producer.close();
     let seconds = started.elapsed().as_secs_f64();

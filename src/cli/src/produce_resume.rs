@@ -18,7 +18,7 @@ use plimsoll_client_blocking::{
 };
 
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line};
+use crate::lines::{Flow, LastLine, each_line};
 
 /// Sequences are 31 bits wide: one file can say no more.
 const RECORDS_MAX: u64 = (1 << 31) - 1;
@@ -106,7 +106,7 @@ fn place_told(error: &AppendError, path: &Path) -> Result<u64, Failure> {
 
 fn record_at(files: &[PathBuf], place: u64) -> Result<Option<Vec<u8>>, Failure> {
     let (mut at, mut found) = (0, None);
-    each_line(files, |line| {
+    each_line(files, LastLine::NeedsFeed, |line| {
         if at == place {
             found = Some(line.to_vec());
             return Ok(Flow::Stop);
