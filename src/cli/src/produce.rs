@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    AckLevel, Client, Compression, Durability, DurabilityWanted, NewRecord, Producer,
+    Ack, AckLevel, Client, Compression, Durability, DurabilityWanted, NewRecord, Producer,
     ProducerOptions, Summary,
 };
 
@@ -96,6 +96,9 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         )));
     }
     let writer = args.acks_out.as_ref().map(begin_acks_out).transpose()?;
+    if let Some(ack) = taken.asked {
+        ACKS.note_ack(ack.partition, ack.offset);
+    }
     let started = Instant::now();
     // What grows is read again.
     let last = if args.resume.is_some() { LastLine::NeedsFeed } else { LastLine::Counts };
@@ -138,8 +141,9 @@ fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
     let source = (&args.files[..], &**kept);
     let resumed = produce_resume::resume(client, (&args.topic, partition), source, &options)?;
     let Resumed { producer, already, asked } = resumed;
-    eprintln!("plimsoll: {} records were there already", already - asked);
-    Ok((producer, Taken { already, records: asked, ..Taken::default() }))
+    let records = u64::from(asked.is_some());
+    eprintln!("plimsoll: {} records were there already", already - records);
+    Ok((producer, Taken { already, asked, records, ..Taken::default() }))
 }
 
 /// What was read and taken by the producer.
@@ -147,6 +151,8 @@ fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
 struct Taken {
     /// So many lines are left out at the beginning.
     already: u64,
+    /// The ack of the last of them, if this process has sent that one.
+    asked: Option<Ack>,
     lines: u64,
     records: u64,
     bytes: u64,
