@@ -153,8 +153,14 @@ impl Admins {
                 })
             }
             Task::CreatePassing(name) => {
-                let batch_bytes_max = 256 << 10;
-                let new = NewTopic { name, partitions: 2, batch_bytes_max, ..NewTopic::default() };
+                let new = NewTopic {
+                    name,
+                    partitions: 2,
+                    batch_bytes_max: 900 << 10,
+                    // Small ones, so that a large record fills one.
+                    segment_bytes: 1 << 20,
+                    ..NewTopic::default()
+                };
                 AdminRequest::CreateTopic(new)
             }
             Task::DeletePassing(name) => AdminRequest::DeleteTopic { topic: name },
