@@ -23,7 +23,7 @@ pub use campaign::{Campaign, Failure, Progress, attempt};
 pub use draw::draw;
 pub use ledger::Violation;
 pub use scenario::{
-    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, ProducerPlan,
+    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, Part, ProducerPlan,
     Scenario, Settings, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;

@@ -4,10 +4,14 @@
 //! (`shrink.rs`); the same scenario always runs the same way. What a newcomer gets wrong: the order
 //! in which operations complete is not in here. It follows from `seed`, too.
 
+mod removal;
+
 use core::fmt;
 
 use plimsoll_sim::Survival;
 use plimsoll_wire::{AckLevel, Assignor, Durability, Visible};
+
+pub use removal::Part;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -327,6 +331,7 @@ impl Scenario {
     #[must_use]
     pub fn parts(&self) -> usize {
         self.lives.iter().map(|life| 1 + life.acts.len()).sum::<usize>()
+            + self.topics.iter().map(|topic| topic.partitions as usize).sum::<usize>()
             + self.producers.len()
             + self.consumers.len()
             + self.groups.iter().map(|group| group.members.len()).sum::<usize>()
