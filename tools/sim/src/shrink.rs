@@ -90,6 +90,10 @@ impl Shrinking {
             if candidate.lives[life].cut_at_append.take().is_some() {
                 self.offer(candidate);
             }
+            let mut candidate = self.best.clone();
+            if candidate.lives[life].cut_at_removal.take().is_some() {
+                self.offer(candidate);
+            }
         }
     }
 

@@ -64,6 +64,7 @@ fn calm_life(shards: u16, end: End) -> Life {
         cut_at_flush: None,
         cut_at_served_flush: None,
         cut_at_append: None,
+        cut_at_removal: None,
         end,
     }
 }

@@ -96,11 +96,18 @@ impl Scenario {
                         let producer = self.producers.get(producer);
                         producer.is_some_and(|it| partition < self.topics[it.topic].partitions)
                     }
+                    What::DeleteRecords { topic, partition, .. } => {
+                        self.topics.get(topic).is_some_and(|it| partition < it.partitions)
+                    }
                     What::FillDisk { producer } => producer < self.producers.len(),
                     _ => true,
                 };
+                let is_topic = what.topic().is_none_or(|topic| *topic < topics);
                 let is_group = what.group().is_none_or(|group| *group < self.groups.len());
-                is_place && is_group && what.client().is_none_or(|client| *client < clients)
+                is_place
+                    && is_topic
+                    && is_group
+                    && what.client().is_none_or(|client| *client < clients)
             })
     }
 
@@ -129,6 +136,7 @@ impl Scenario {
             self.renumber_clients(producer);
         }
         self.topics.remove(topic);
+        self.keep_acts(|what| what.topic().is_none_or(|named| renumber(named, topic)));
         let topics = self.producers.iter_mut().map(|it| &mut it.topic);
         let topics = topics.chain(self.consumers.iter_mut().map(|it| &mut it.topic));
         for named in topics.chain(self.groups.iter_mut().map(|it| &mut it.topic)) {
@@ -143,6 +151,9 @@ impl Scenario {
         self.keep_acts(|what| match what {
             What::Append { producer, partition, .. } => {
                 producers[*producer].topic != topic || *partition < partitions
+            }
+            What::DeleteRecords { topic: named, partition, .. } => {
+                *named != topic || *partition < partitions
             }
             _ => true,
         });
@@ -194,6 +205,13 @@ impl What {
             | Self::HoldFronts { .. }
             | Self::DiskFull { .. }
             | Self::Fault { .. }
+            | Self::AlterTopic { .. }
+            | Self::DeleteRecords { .. }
+            | Self::DescribeTopic { .. }
+            | Self::SetClock { .. }
+            | Self::Dismiss { .. }
+            | Self::ResetGroup { .. }
+            | Self::DeleteGroup { .. }
             | Self::DescribeGroup { .. }
             | Self::Passing { .. } => None,
         }
@@ -202,7 +220,20 @@ impl What {
     /// The group that it names.
     fn group(&mut self) -> Option<&mut usize> {
         match self {
-            Self::DescribeGroup { group } => Some(group),
+            Self::DescribeGroup { group }
+            | Self::Dismiss { group, .. }
+            | Self::ResetGroup { group, .. }
+            | Self::DeleteGroup { group } => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The topic that it names.
+    fn topic(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::AlterTopic { topic, .. }
+            | Self::DeleteRecords { topic, .. }
+            | Self::DescribeTopic { topic } => Some(topic),
             _ => None,
         }
     }
