@@ -13,7 +13,7 @@ use plimsoll_client_blocking::{
 use plimsoll_ring::Signals;
 
 use crate::consume_format::Format;
-use crate::consume_group::{Commit, Goal, Removed, Work};
+use crate::consume_group::{COMMIT_TIMEOUT, Commit, Goal, Removed, Work};
 use crate::consume_until::{Ends, Until};
 use crate::failure::Failure;
 use crate::group;
@@ -27,7 +27,7 @@ not. Records of one partition come in order; several partitions come in any orde
 Example:
   plimsoll consume logs --until end
   plimsoll consume logs --group archive --format json
-  plimsoll consume logs audit --group archive
+  plimsoll consume logs audit --group archive --format topic-value
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
 pub(crate) struct Args {
     /// The topic; with --group there may be several.
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     /// Up to which level to see: memory, page-cache or disk.
     #[arg(long, value_name = "LEVEL", default_value = "disk")]
     visible: Visible,
-    /// What a record looks like.
+    /// What a record looks like. Of several topics topic-value and json say which it is of.
     #[arg(long, default_value = "value")]
     format: Format,
 }
@@ -154,6 +154,7 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
     options.on_removed = args.on_removed.choice();
     options.visible = args.visible;
     options.instance = args.instance.clone().unwrap_or_default();
+    options.commit_timeout = COMMIT_TIMEOUT;
     let left = args.max_records.unwrap_or(u64::MAX);
     // Before the client has threads, which would take the signals otherwise.
     let signals = Signals::block().map_err(Failure::new)?;
@@ -200,7 +201,7 @@ impl Output {
             if self.left == 0 || !ends.is_before(partition, record.offset) {
                 break;
             }
-            format.write(None, partition, &record, &mut self.bytes);
+            format.write((batch.topic(), false), partition, &record, &mut self.bytes);
             self.left -= 1;
         }
         ends.reached(partition, batch.header().next_offset());

@@ -426,6 +426,7 @@ mod tests {
             journal: Journal::empty(0, 32 << 20),
             journal_damage: None,
             other_damage: None,
+            recycled_segments_max: 0,
             recovered,
         };
         let mut storage = Storage::new(config, arena);

@@ -328,8 +328,10 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             })
         }
         Task::CreatePassing(_) => {
-            let new = NewTopic { name, partitions: 2, batch_bytes_max, ..NewTopic::default() };
-            AdminRequest::CreateTopic(new)
+            // Small segments, so that a large record fills one.
+            let (segment_bytes, batch_bytes_max) = (1 << 20, 900 << 10);
+            let new = NewTopic { name, partitions: 2, ..NewTopic::default() };
+            AdminRequest::CreateTopic(NewTopic { segment_bytes, batch_bytes_max, ..new })
         }
         Task::DeletePassing(_) => AdminRequest::DeleteTopic { topic: name },
         Task::FindPassing(..) => AdminRequest::Metadata { topics: vec![name] },

@@ -8,6 +8,7 @@ use plimsoll_client::OnRemoved;
 use plimsoll_sim::{Random, Survival};
 use plimsoll_wire::TopicRetention;
 
+use super::special;
 use crate::scenario::{Act, End, Life, Scenario, What};
 
 /// In how many of 1,000 runs something may go.
@@ -150,20 +151,12 @@ fn delete(scenario: &mut Scenario, random: &mut Random) {
 
 /// So much that segments fill.
 fn fill(scenario: &mut Scenario, random: &mut Random) {
+    special::make_narrow(scenario);
     for topic in &mut scenario.topics {
-        topic.partitions = 1;
-        topic.segment_bytes = 1 << 20;
         let age_ms = if random.chance(300) { 10_000 } else { 0 };
         topic.retention = TopicRetention { age_ms, bytes: 1 + random.below(900_000) };
     }
     let last = scenario.lives.len() - 1;
-    for life in &mut scenario.lives {
-        for Act { what, .. } in &mut life.acts {
-            if let What::Append { partition, .. } = what {
-                *partition = 0;
-            }
-        }
-    }
     let mut acts = Vec::new();
     for _ in 0..30 + random.below(60) {
         let what = append(scenario, random, (1, LARGE_BYTES));
