@@ -208,9 +208,9 @@ impl Admin {
                 Unbind { handle }.encode(correlation, out);
             }
             AdminRequest::Stats => Stats.encode(correlation, out),
-            AdminRequest::ListGroups => ListGroups.encode(correlation, out),
+            AdminRequest::ListGroups => ListGroups::default().encode(correlation, out),
             &AdminRequest::DescribeGroup { group } => {
-                DescribeGroup { group }.encode(correlation, out);
+                DescribeGroup { group, with_share: false }.encode(correlation, out);
             }
             AdminRequest::ResetOffsets { group, offsets } => {
                 exactly(group, offsets).encode(correlation, out);
@@ -396,7 +396,7 @@ pub struct GroupOffset {
 
 impl GroupSummary {
     fn new(listed: &ListedGroup<'_>) -> GroupSummary {
-        let &ListedGroup { group, state, members, offsets } = listed;
+        let &ListedGroup { group, state, members, offsets, .. } = listed;
         GroupSummary { group: String::from(group), state, members, offsets }
     }
 }

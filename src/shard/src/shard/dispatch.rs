@@ -72,12 +72,14 @@ impl Shard {
             Request::DeleteRecords(request) => self.delete_records(id, correlation, &request),
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
             Request::InitProducer => self.init_producer(id, correlation),
-            Request::ListGroups => self.gather(id, correlation, Gathered::Groups),
+            Request::ListGroups(_) => self.gather(id, correlation, Gathered::Groups),
             Request::JoinGroup(_)
             | Request::Heartbeat(_)
             | Request::LeaveGroup(_)
             | Request::CommitOffsets(_)
             | Request::DescribeGroup(_)
+            | Request::ShareAcquire(_)
+            | Request::ShareSettle(_)
             | Request::DeleteGroup(_) => self.group_request(id, correlation, &request),
         };
         if !matches!(flow, Flow::Hold(_)) {

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use plimsoll_wire::{
-    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode,
+    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode, GroupMode,
     ListGroupsResponse, ListedGroup, Opcode, PartitionDescription, PartitionIndex, Stat,
     StatsResponse,
 };
@@ -168,7 +168,8 @@ impl Shard {
                 groups.sort_unstable_by(|one, other| one.group.cmp(&other.group));
                 let groups = groups.iter().map(|it| {
                     let &GroupInShort { state, members, offsets, .. } = it;
-                    ListedGroup { group: &it.group, state, members, offsets }
+                    let mode = GroupMode::Classic;
+                    ListedGroup { group: &it.group, state, mode, members, offsets }
                 });
                 ListGroupsResponse { groups: groups.collect() }.encode(correlation, out);
             }

@@ -363,10 +363,12 @@ fn description_of(group: &Group, now: plimsoll_device::Instant) -> GroupDescript
     });
     GroupDescription {
         state: group.state(),
+        mode: plimsoll_wire::GroupMode::Classic,
         assignor: group.assignor,
         generation: group.generation,
         members: members.collect(),
         offsets: offsets.collect(),
+        share: Vec::new(),
     }
 }
 
