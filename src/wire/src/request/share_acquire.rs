@@ -58,6 +58,9 @@ pub struct ShareAcquired {
     /// What keeps records of the group from going on:
     /// [`ErrorCode::DeadLetterTopicNotFound`].
     pub warning: Option<ErrorCode>,
+    /// The server's clock when this was sent, in milliseconds since 1970: it alone says whether the
+    /// time of a record has come.
+    pub unix_ms: i64,
     /// Runs of offsets. Not every offset needs to have a record.
     pub ranges: Vec<AcquiredRange>,
 }
@@ -114,6 +117,7 @@ impl ShareAcquired {
         put_u32(self.lock_ms, out);
         put_u16(self.warning.map_or(0, ErrorCode::number), out);
         put_u16(0, out);
+        put_u64(self.unix_ms.cast_unsigned(), out);
         put_count(self.ranges.len(), out);
         for range in &self.ranges {
             range.partition.put(out);
@@ -129,9 +133,10 @@ impl ShareAcquired {
         let lock_ms = body.u32("lock_ms")?;
         let number = body.u16("warning")?;
         body.reserved::<2>()?;
+        let unix_ms = body.i64("server's time")?;
         let ranges = body.list(SHARE_RANGES_MAX, AcquiredRange::take)?;
         let warning = (number != 0).then(|| ErrorCode::from_number(number));
-        Ok(ShareAcquired { lock_ms, warning, ranges })
+        Ok(ShareAcquired { lock_ms, warning, unix_ms, ranges })
     }
 }
 

@@ -88,6 +88,7 @@ impl Parts {
             Response::ShareAcquired(ShareAcquired {
                 lock_ms: self.u32(1),
                 warning,
+                unix_ms: self.numbers[2].cast_signed(),
                 ranges: ranges.collect(),
             }),
             Response::ShareSettled(ShareSettled { errors }),
