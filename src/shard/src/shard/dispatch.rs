@@ -72,7 +72,10 @@ impl Shard {
             Request::DeleteRecords(request) => self.delete_records(id, correlation, &request),
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
             Request::InitProducer => self.init_producer(id, correlation),
-            Request::ListGroups(_) => self.gather(id, correlation, Gathered::Groups),
+            Request::ListGroups(request) => {
+                let with_mode = request.with_mode;
+                self.gather(id, correlation, Gathered::Groups { with_mode })
+            }
             Request::JoinGroup(_)
             | Request::Heartbeat(_)
             | Request::LeaveGroup(_)
