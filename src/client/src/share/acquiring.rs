@@ -67,7 +67,6 @@ impl ShareConsumer {
                 .ok_or(ConnectionFault::Unexpected("records that were not asked for"))?;
         }
         if !answer.ranges.is_empty() {
-            self.is_wanted = false;
             self.lock = Duration::from_millis(u64::from(answer.lock_ms.max(1)));
             for range in &answer.ranges {
                 self.take_down(range, now + self.lock, now);

@@ -190,6 +190,7 @@ impl ShareConsumer {
             Some(reason) => self.copy_dead(record, reason, now),
             None => {
                 held.stage = Stage::Ready;
+                self.is_wanted = false;
                 self.ready_bytes += record.held_bytes();
                 self.ready.push_back(record);
             }

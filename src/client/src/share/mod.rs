@@ -62,7 +62,7 @@ pub struct ShareConsumer {
     /// Requests for records that are not answered.
     acquires: u32,
     acquire_at: Option<Instant>,
-    /// The application has asked for records since the last ones came.
+    /// The application has asked for records since the last one came for it.
     is_wanted: bool,
     is_dead_letter_missing: bool,
     fetching: Fetching,
