@@ -11,6 +11,7 @@ mod consume_groups;
 mod load;
 mod offline;
 mod pipes;
+mod produce_resume;
 mod program;
 mod repair;
 mod topics;

@@ -25,6 +25,7 @@ mod group_share;
 mod inspect;
 mod lines;
 mod produce;
+mod produce_resume;
 mod repair;
 mod repair_files;
 mod serve;

@@ -23,7 +23,7 @@ pub(crate) fn each_line(
     for path in files {
         let unreadable =
             |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
-        let flow = if path == Path::new("-") {
+        let flow = if is_stdin(path) {
             lines_of(io::stdin().lock(), &mut take, unreadable)?
         } else {
             lines_of(File::open(path).map_err(unreadable)?, &mut take, unreadable)?
@@ -33,6 +33,11 @@ pub(crate) fn each_line(
         }
     }
     Ok(())
+}
+
+/// Whether this name stands for stdin.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// Whether to go on.

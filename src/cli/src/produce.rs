@@ -16,7 +16,8 @@ use plimsoll_client_blocking::{
 
 use crate::ack_file::AckSink;
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line, split_key};
+use crate::lines::{Flow, each_line, is_stdin, split_key};
+use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
 use crate::span::parse_deliver_after;
 
@@ -30,6 +31,7 @@ all were acked.
 
 Example:
   plimsoll produce logs --durability disk --acks-out acks.txt /var/log/syslog
+  plimsoll produce logs --partition 0 --resume app.position app.log
   printf 'user1=hello\\n' | plimsoll produce chat --key-separator =")]
 pub(crate) struct Args {
     /// The topic.
@@ -63,6 +65,11 @@ pub(crate) struct Args {
     /// How batches are compressed.
     #[arg(long, default_value = "none")]
     compression: Codec,
+    /// Go on behind what the log already has of these files, exactly: each line is in the log once,
+    /// however often this is killed and run again with the same file here, which is made if it is
+    /// not there. Needs --partition where there are several.
+    #[arg(long, value_name = "KEPT", requires = "files", conflicts_with = "key_separator")]
+    resume: Option<PathBuf>,
     /// Write a line "partition offset" for each record when its ack arrives.
     #[arg(long, value_name = "FILE")]
     acks_out: Option<PathBuf>,
@@ -83,7 +90,7 @@ const RECORDS_BETWEEN_LOOKS: u64 = 1024;
 
 /// Produces.
 pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
-    let producer = client.producer(&args.topic, options(args)?).map_err(Failure::new)?;
+    let (producer, mut taken) = begin(client, args)?;
     if let Some(partition) = args.partition
         && partition >= producer.topic().partitions()
     {
@@ -94,7 +101,6 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     }
     let writer = args.acks_out.as_ref().map(begin_acks_out).transpose()?;
     let started = Instant::now();
-    let mut taken = Taken::default();
     let read = each_line(&args.files, |line| taken.take(&producer, args, line));
     let asks_acks = producer.durability() != Durability::None;
     let summary = producer.close();
@@ -109,15 +115,54 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     judge(&taken, &summary, asks_acks)
 }
 
+/// A producer, and what is to be left out of the files because it is there already.
+fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
+    let options = options(args)?;
+    let Some(kept) = &args.resume else {
+        let producer = client.producer(&args.topic, options).map_err(Failure::new)?;
+        return Ok((producer, Taken::default()));
+    };
+    if args.durability == Some(Durability::None) || args.files.iter().any(|file| is_stdin(file)) {
+        let sentence = "--resume needs acks, and files that can be read again";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
+    let topic = client.topic(&args.topic).map_err(Failure::new)?;
+    let partition = match (args.partition, topic.partitions()) {
+        (Some(partition), partitions) if partition < partitions => partition,
+        (None, 1) => 0,
+        (_, partitions) => {
+            return Err(Failure::Usage(format!(
+                "--resume needs --partition: topic {} has {partitions}, counted from 0",
+                args.topic
+            )));
+        }
+    };
+    let source = (&args.files[..], &**kept);
+    let resumed = produce_resume::resume(client, (&args.topic, partition), source, &options)?;
+    let Resumed { producer, already, asked } = resumed;
+    eprintln!("plimsoll: {} records were there already", already - asked);
+    Ok((producer, Taken { already, records: asked, ..Taken::default() }))
+}
+
 /// What was read and taken by the producer.
 #[derive(Debug, Default)]
 struct Taken {
+    /// So many lines are left out at the beginning.
+    already: u64,
+    lines: u64,
     records: u64,
     bytes: u64,
 }
 
 impl Taken {
     fn take(&mut self, producer: &Producer, args: &Args, line: &[u8]) -> Result<Flow, Failure> {
+        self.lines += 1;
+        if self.lines <= self.already {
+            return Ok(Flow::GoOn);
+        }
+        if args.resume.is_some() {
+            produce_resume::check_place(self.lines)?;
+        }
         let separator = args.key_separator.as_ref().map(String::as_bytes);
         let (key, value) = split_key(line, separator);
         let record = NewRecord {
@@ -128,7 +173,7 @@ impl Taken {
             ..NewRecord::default()
         };
         producer.send_with(&record, |outcome| ACKS.note(outcome)).map_err(|error| {
-            Failure::Failed(format!("line {} was not sent: {error}", self.records + 1))
+            Failure::Failed(format!("line {} was not sent: {error}", self.lines))
         })?;
         self.records += 1;
         self.bytes += line.len() as u64;

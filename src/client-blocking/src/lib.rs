@@ -49,11 +49,11 @@ pub use plimsoll_client::{
     DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo, GroupMember, GroupMode,
     GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions, LossReason,
     NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit, PartitionDescription,
-    PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record, RecordError, Refusal,
-    RequestError, SendError, ServerError, SettleFault, ShardIndex, ShareBegin, ShareDescription,
-    ShareError, ShareNotice, ShareOptions, SharedRecord, StartAt, Topic, TopicChanges, TopicId,
-    TopicPartition, TopicRetention, Totals as Summary, Unsettled, Visible, Watermarks,
-    partition_of_key,
+    PartitionIndex, PartitionName, PartitionState, ProducerIdentity, ProducerOptions, Record,
+    RecordError, Refusal, RequestError, Resume, SendError, ServerError, SettleFault, ShardIndex,
+    ShareBegin, ShareDescription, ShareError, ShareNotice, ShareOptions, SharedRecord, StartAt,
+    Topic, TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Unsettled,
+    Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

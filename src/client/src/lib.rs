@@ -82,7 +82,8 @@ pub use plimsoll_wire::{
     Watermarks,
 };
 pub use producer::{
-    AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerOptions, Totals,
+    AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerIdentity,
+    ProducerOptions, Resume, Totals,
 };
 pub use session::{LinkId, Session};
 pub use share::{

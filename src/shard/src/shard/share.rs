@@ -191,6 +191,7 @@ impl Shard {
         let answer = ShareAcquired {
             lock_ms: u32::try_from(lock_ms).unwrap_or(u32::MAX),
             warning: acquired.misses_dead_letters.then_some(missing),
+            unix_ms: self.now.unix_ms,
             ranges: acquired.ranges,
         };
         self.answer(waiter.client, Ended::REQUEST, |out| answer.encode(waiter.correlation, out));
@@ -303,8 +304,8 @@ impl Shard {
             share.waiters.remove(at)
         });
         let Some(waiter) = ended.flatten() else { return };
-        let lock_ms = 0;
-        let nothing = ShareAcquired { lock_ms, ..ShareAcquired::default() };
+        let unix_ms = self.now.unix_ms;
+        let nothing = ShareAcquired { unix_ms, ..ShareAcquired::default() };
         self.answer(waiter.client, Ended::REQUEST, |out| nothing.encode(waiter.correlation, out));
     }
 
