@@ -7,7 +7,7 @@
 
 use std::io::Write;
 
-use plimsoll_client_blocking::BorrowedRecord;
+use plimsoll_client_blocking::{BorrowedRecord, Header, Offset, SharedRecord};
 
 use crate::base64::encode_base64;
 
@@ -29,37 +29,74 @@ impl Format {
         record: &BorrowedRecord<'_>,
         out: &mut Vec<u8>,
     ) {
+        let &BorrowedRecord { offset, timestamp_ms, key, value, .. } = record;
+        let line = Line { topic, partition, offset, timestamp_ms, deliveries: None, key, value };
+        self.write_line(&line, record.headers.clone(), out);
+    }
+
+    /// The same of a group in share mode. JSON has `deliveries` as well.
+    pub(crate) fn write_shared(self, shows_topic: bool, record: &SharedRecord, out: &mut Vec<u8>) {
+        let line = Line {
+            topic: shows_topic.then(|| record.topic()),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            deliveries: Some(record.deliveries),
+            key: record.key(),
+            value: record.value(),
+        };
+        self.write_line(&line, record.headers(), out);
+    }
+
+    fn write_line<'a>(
+        self,
+        line: &Line<'_>,
+        headers: impl Iterator<Item = Header<'a>>,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Format::Value => {
-                out.extend_from_slice(record.value.unwrap_or_default());
+                out.extend_from_slice(line.value.unwrap_or_default());
                 out.push(b'\n');
             }
-            Format::Json => {
-                out.push(b'{');
-                if let Some(topic) = topic {
-                    out.extend_from_slice(b"\"topic\":");
-                    write_bytes(Some(topic.as_bytes()), out);
-                    out.push(b',');
-                }
-                write_json(partition, record, out);
-            }
+            Format::Json => write_json(line, headers, out),
         }
     }
 }
 
-/// All of the line but its beginning.
-fn write_json(partition: u32, record: &BorrowedRecord<'_>, out: &mut Vec<u8>) {
-    let BorrowedRecord { offset, timestamp_ms, .. } = record;
+/// What is shown of a record beside its headers.
+struct Line<'a> {
+    topic: Option<&'a str>,
+    partition: u32,
+    offset: Offset,
+    timestamp_ms: i64,
+    deliveries: Option<u32>,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+}
+
+fn write_json<'a>(line: &Line<'_>, headers: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>) {
+    let &Line { topic, partition, offset, timestamp_ms, deliveries, key, value } = line;
+    out.push(b'{');
+    if let Some(topic) = topic {
+        out.extend_from_slice(b"\"topic\":");
+        write_bytes(Some(topic.as_bytes()), out);
+        out.push(b',');
+    }
     // Writing to memory cannot fail.
     let _ = write!(
         out,
-        "\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},\"key\":"
+        "\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},"
     );
-    write_bytes(record.key, out);
+    if let Some(deliveries) = deliveries {
+        let _ = write!(out, "\"deliveries\":{deliveries},");
+    }
+    out.extend_from_slice(b"\"key\":");
+    write_bytes(key, out);
     out.extend_from_slice(b",\"value\":");
-    write_bytes(record.value, out);
+    write_bytes(value, out);
     out.extend_from_slice(b",\"headers\":[");
-    for (place, header) in record.headers.clone().enumerate() {
+    for (place, header) in headers.enumerate() {
         out.extend_from_slice(if place == 0 { b"{\"name\":" } else { b",{\"name\":" });
         write_bytes(Some(header.name), out);
         out.extend_from_slice(b",\"value\":");
