@@ -63,8 +63,8 @@ pub struct ShardLimits {
     pub group_members_max: usize,
     /// Committed offsets of all groups of this shard.
     pub committed_offsets_max: usize,
-    /// Offsets of a partition that a group in share mode may have under way: from the first that is
-    /// not done to the last that was handed out. Beyond it nothing more is handed out.
+    /// Offsets of a partition that a group in share mode may have handed out and not yet done with.
+    /// Beyond it nothing is handed out that was not before.
     pub share_window_max: u64,
     /// As `share_window_max`, for all groups and partitions of this shard together.
     pub share_records_max: u64,

@@ -14,7 +14,7 @@ use plimsoll_wire::{
     TopicPartition, Verdict,
 };
 use world::World;
-use world::client::{Answer, Member, batch, batch_at, encoded};
+use world::client::{Answer, Member, batch, batch_at, encoded, fetch};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,6 +164,42 @@ fn what_is_accepted_never_comes_back_and_everything_else_does_after_a_restart() 
         let beyond = acquire(&mut world, socket, member, 100);
         assert!(beyond.iter().all(|range| range.0 >= 10), "{beyond:?}");
     }
+}
+
+/// A leap has as many offsets as a lease: one by one nobody would come to its end.
+#[test]
+fn what_is_gone_may_reach_beyond_what_was_handed_out_and_no_further_than_the_disk() {
+    let (world, _) = with_topic(2, 1);
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    world.bind(socket, 0, "t", 0);
+    world.produce(socket, 1, Durability::Disk, None, &batch(1, b"y"));
+    let [(_, _, _, base)] = world.acks(socket)[..] else { panic!("one ack") };
+    let member = joined(&mut world, socket, SETTINGS);
+    assert_eq!(acquire(&mut world, socket, member, 11).last(), Some(&(0, 10, 1, None)));
+    let other = joined(&mut world, socket, SETTINGS);
+    let not_its_own = settle(&mut world, socket, other, &[range(10, base - 1, Verdict::Gone)]);
+    assert_eq!(not_its_own, [Some(ErrorCode::NotAcquired)]);
+    assert_eq!(settle(&mut world, socket, member, &[range(10, base - 1, Verdict::Gone)]), [None]);
+    assert_eq!(acquire(&mut world, socket, member, 9), [(base, base, 1, None)]);
+    let beyond = settle(&mut world, socket, member, &[range(base, base + 5, Verdict::Gone)]);
+    assert_eq!(beyond, [Some(ErrorCode::NotAcquired)]);
+    world.produce(socket, 2, Durability::Disk, None, &batch(1, b"z"));
+    world.take(socket);
+    settle(&mut world, socket, member, &[range(0, 9, Verdict::Accept)]);
+    assert_eq!(acquire(&mut world, socket, member, 9), [(base + 1, base + 1, 1, None)]);
+}
+
+/// A member that fetches what it has been given there must not wait for it in vain.
+#[test]
+fn a_fetch_within_the_leap_of_a_restart_is_answered_at_once_and_finds_nothing() {
+    let (world, _) = with_topic(2, 1);
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    world.bind(socket, 0, "t", 0);
+    let answer = world.ask(socket, |out| fetch(10, 1, 0).encode(CorrelationId(5), out));
+    let Answer::Fetched { watermarks, batches } = answer else { panic!("{answer:?}") };
+    assert!(batches.is_empty() && watermarks.disk > Offset::new(10), "{watermarks:?}");
 }
 
 #[test]
@@ -471,6 +507,14 @@ fn a_group_keeps_its_mode_and_its_members_agree_on_the_settings() {
     let list = ListGroups { with_mode: true };
     let answer = world.ask(socket, |out| list.encode(CorrelationId(3), out));
     assert_eq!(answer, Answer::Modes(vec![("g".to_string(), GroupMode::Share, 1)]));
+    world.ask(socket, |out| delete.encode(CorrelationId(5), out));
+    let commits = commit(MemberId::NONE, Generation(0), CommitMode::Forward);
+    world.ask(socket, |out| commits.encode(CorrelationId(7), out));
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    let Answer::Member(_) = asked_to_join(&mut world, socket, &classic) else {
+        panic!("it was deleted, and made again in the other mode")
+    };
 }
 
 #[test]
@@ -607,7 +651,7 @@ fn what_is_deleted_is_done_with() {
 }
 
 #[test]
-fn a_full_window_hands_out_no_more_until_its_start_moves() {
+fn a_full_window_hands_out_no_more_until_something_is_done() {
     let limits = plimsoll_shard::ShardLimits { share_window_max: 4, ..world::limits() };
     let mut world = World::with_limits(1, limits);
     let socket = world.bound();
@@ -615,8 +659,9 @@ fn a_full_window_hands_out_no_more_until_its_start_moves() {
     world.take(socket);
     let member = joined(&mut world, socket, SETTINGS);
     assert_eq!(acquire(&mut world, socket, member, 10), [(0, 3, 1, None)]);
-    settle(&mut world, socket, member, &[range(1, 3, Verdict::Accept)]);
     assert_eq!(acquire(&mut world, socket, member, 10), []);
+    settle(&mut world, socket, member, &[range(1, 1, Verdict::Accept)]);
+    assert_eq!(acquire(&mut world, socket, member, 10), [(4, 4, 1, None)]);
     world.send(socket, &acquire_frame(member, 10, 10_000));
     world.send(socket, &settle_frame(member, &[range(0, 0, Verdict::Accept)]));
     let answers = world.answers(socket);

@@ -116,20 +116,33 @@ impl ShareConsumer {
         let Some(place) = self.fetching.slots.get(slot).map(|slot| slot.place) else {
             return Err(ConnectionFault::Unexpected("a handle"));
         };
-        let mut next = from;
+        let (mut next, mut first) = (from, None);
         for batch in Batches::new(fetched.batches) {
             let batch = batch.map_err(ConnectionFault::Batch)?;
+            first = first.or(Some(batch.header().base_offset));
             self.take_batch(place, &batch, now);
             next = next.max(batch.header().next_offset());
         }
-        if fetched.batches.is_empty() {
-            next = next.max(fetched.watermarks.disk);
-        }
+        // Up to the first batch there is nothing at all, whoever has acquired it.
+        let hole_end = first.unwrap_or(fetched.watermarks.disk);
+        next = next.max(hole_end);
         if next == from {
             self.fetching.retry_at = Some(now + RETRY_DELAY);
         }
+        self.leap_over(place, from, hole_end);
         self.gone(place, from, next);
         Ok(())
+    }
+
+    /// There is no record from `from` to `end`. What of it nobody was handed can be left out, too:
+    /// after a power loss it may be a million offsets.
+    fn leap_over(&mut self, place: TopicPartition, from: Offset, end: Offset) {
+        let last_wanted = self.wanted_in(place, from, end).pop();
+        if let Some((key, last)) = last_wanted.zip(end.value().checked_sub(1))
+            && key.1.value() < last
+        {
+            self.leaps.insert(key, Offset::new(last));
+        }
     }
 
     /// What is still wanted of this part of a partition has no record.
@@ -240,7 +253,9 @@ impl ShareConsumer {
         let place = found.place;
         match (error.code, from) {
             (ErrorCode::OffsetOutOfRange, Some(from)) if error.detail_a > from.value() => {
-                self.gone(place, from, Offset::new(error.detail_a));
+                let start = Offset::new(error.detail_a);
+                self.leap_over(place, from, start);
+                self.gone(place, from, start);
             }
             (ErrorCode::HandleUnknown, _) => found.is_bound = false,
             (ErrorCode::TopicNotFound | ErrorCode::PartitionNotFound, _) => {

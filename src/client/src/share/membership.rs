@@ -106,6 +106,7 @@ impl ShareConsumer {
         self.ready.clear();
         self.ready_bytes = 0;
         self.to_settle.clear();
+        self.leaps.clear();
         self.fetching.wanted.clear();
         self.tell_lost(lost);
     }

@@ -69,6 +69,8 @@ pub struct ShareConsumer {
     ready: VecDeque<SharedRecord>,
     ready_bytes: usize,
     to_settle: BTreeSet<Key>,
+    /// Up to where there is nothing behind an offset that is gone.
+    leaps: BTreeMap<Key, Offset>,
     is_settling: bool,
     settle_at: Option<Instant>,
     renew_at: Option<Instant>,
@@ -152,6 +154,7 @@ impl ShareConsumer {
             ready: VecDeque::new(),
             ready_bytes: 0,
             to_settle: BTreeSet::new(),
+            leaps: BTreeMap::new(),
             is_settling: false,
             settle_at: None,
             renew_at: None,
@@ -377,6 +380,7 @@ impl ShareConsumer {
     fn lose(&mut self, key: Key) -> bool {
         self.fetching.wanted.remove(&key);
         self.to_settle.remove(&key);
+        self.leaps.remove(&key);
         match self.held.remove(&key).map(|held| held.stage) {
             // What is ready is found to be gone when it is taken.
             None | Some(Stage::Wanted | Stage::Ready) => false,

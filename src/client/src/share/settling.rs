@@ -26,7 +26,13 @@ impl ShareConsumer {
             Stage::Settling(given) => Some((*key, given.verdict, given.is_alone)),
             _ => None,
         });
-        let (runs, taken) = runs(given, SHARE_RANGES_MAX as usize);
+        let (mut runs, taken) = runs(given, SHARE_RANGES_MAX as usize);
+        for run in runs.iter_mut().filter(|run| run.verdict == Verdict::Gone) {
+            // Tried once. If others have acquired of it meanwhile, they see for themselves.
+            if let Some(last) = self.leaps.remove(&(run.place, run.last)) {
+                run.last = last;
+            }
+        }
         for _ in 0..taken {
             let Some(key) = self.to_settle.pop_first() else { break };
             if let Some(given) = self.given(key) {

@@ -45,7 +45,7 @@ pub(crate) struct Share {
     turn: Option<TopicPartition>,
     /// What is to be appended to the log, in this order.
     unwritten: Vec<(TopicPartition, ShareFact)>,
-    /// How many offsets are under way in all partitions.
+    /// How many offsets in all windows are not done.
     under_way: u64,
     /// When it is to be looked at, at the latest.
     pub(crate) timer: Option<Instant>,
@@ -87,7 +87,7 @@ pub(crate) struct Waiter {
 pub(crate) struct Terms {
     pub(crate) now: Now,
     pub(crate) ranges_max: usize,
-    /// How many offsets may be under way in a partition.
+    /// How many offsets that are not done there may be in a partition's window.
     pub(crate) window_max: u64,
     /// How many more may be under way in all.
     pub(crate) room: u64,
@@ -97,7 +97,7 @@ pub(crate) struct Terms {
 impl Share {
     /// Nothing is known that would be worth keeping, but for members.
     pub(crate) fn is_void(&self) -> bool {
-        self.partitions.is_empty() && self.unwritten.is_empty()
+        self.partitions.values().all(SharePartition::is_sought) && self.unwritten.is_empty()
     }
 
     pub(crate) fn policy(&self) -> &SharePolicy {
@@ -209,7 +209,7 @@ impl Share {
         incarnation: Incarnation,
     ) {
         let known = self.partitions.entry(partition).or_insert_with(SharePartition::sought);
-        self.under_way -= known.window.len();
+        self.under_way -= known.window.open();
         known.stage = Stage::Opening;
         known.incarnation = incarnation;
         known.window = Window::at(start);
@@ -245,7 +245,7 @@ impl Share {
     fn forget_partition(&mut self, partition: TopicPartition) -> bool {
         self.opening.retain(|(opening, _)| *opening != partition);
         let known = self.partitions.remove(&partition);
-        self.under_way -= known.as_ref().map_or(0, |it| it.window.len());
+        self.under_way -= known.as_ref().map_or(0, |it| it.window.open());
         known.is_some_and(|it| !it.is_sought())
     }
 
@@ -268,7 +268,7 @@ impl Share {
             self.expire_partition(partition, terms.now);
             let room = terms.room.saturating_sub(acquired.under_way);
             let Some(known) = self.partitions.get_mut(&partition) else { continue };
-            let under_way = known.window.len();
+            let under_way = known.window.open();
             let asking = Asking {
                 member,
                 until: terms.now.monotonic + self.policy.lock,
@@ -281,8 +281,8 @@ impl Share {
             };
             let start = known.window.start();
             let got = known.window.acquire(&asking);
-            acquired.under_way += known.window.len().saturating_sub(under_way);
-            self.under_way = self.under_way - under_way + known.window.len();
+            acquired.under_way += known.window.open().saturating_sub(under_way);
+            self.under_way = self.under_way - under_way + known.window.open();
             known.dropped += offsets_of(&got.dropped);
             acquired.misses_dead_letters |= got.is_missing_dead_letters;
             left -= offsets_of(&got.ranges);
@@ -333,12 +333,14 @@ impl Share {
         begun.map(|(partition, it)| (*partition, Some(it.window.end()))).collect()
     }
 
-    /// Carries out a verdict of a member. Says why it does not count, or not for all.
+    /// Carries out a verdict of a member. Says why it does not count, or not for all. The partition
+    /// is on disk up to `disk`.
     pub(crate) fn settle(
         &mut self,
         member: MemberId,
         range: &RangeToSettle,
         now: Now,
+        disk: Offset,
     ) -> Option<ErrorCode> {
         let RangeToSettle { partition, first, last, verdict } = *range;
         self.expire_partition(partition, now);
@@ -346,10 +348,10 @@ impl Share {
         let Some(known) = self.partitions.get_mut(&partition) else {
             return Some(ErrorCode::NotAcquired);
         };
-        let (start, under_way) = (known.window.start(), known.window.len());
+        let (start, under_way) = (known.window.start(), known.window.open());
         let (changes, error) =
-            known.window.settle((first, last), (member, verdict), (now, lock_until));
-        self.under_way = self.under_way - under_way + known.window.len();
+            known.window.settle((first, last), (member, verdict), (now, lock_until), disk);
+        self.under_way = self.under_way - under_way + known.window.open();
         if verdict == Verdict::DeadLettered {
             known.dead_lettered += offsets_of(&changes);
         }
@@ -389,9 +391,9 @@ impl Share {
         if known.is_sought() {
             return;
         }
-        let (start, under_way) = (known.window.start(), known.window.len());
+        let (start, under_way) = (known.window.start(), known.window.open());
         known.window.drop_before(log_start);
-        self.under_way = self.under_way - under_way + known.window.len();
+        self.under_way = self.under_way - under_way + known.window.open();
         self.write(partition, start, Vec::new());
     }
 

@@ -231,6 +231,8 @@ impl Shard {
                         topic.is_some_and(|topic| partition.partition.0 < topic.partitions)
                     });
                 }
+                // It was deleted, and made again in the other mode.
+                group.share.take_if(|share| share.is_void());
                 group.claims_until = Some(until);
             }
             self.groups.watch(name, MemberId::NONE, until);

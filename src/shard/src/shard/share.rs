@@ -10,6 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use plimsoll_batch::Offset;
 use plimsoll_wire::{
     AcquiredRange, CorrelationId, ErrorCode, MemberId, Opcode, RangeToSettle, SHARE_LOCK_MS_MAX,
     SHARE_LOCK_MS_MIN, SHARE_RANGES_MAX, SHARE_RECORDS_MAX, SHARE_WAIT_MS_MAX, ShareAcquired,
@@ -114,13 +115,14 @@ impl Shard {
         request: &ShareSettleRequest,
     ) -> Result<(), Problem> {
         let name = self.share_member(client, &request.group, request.member)?;
-        let (now, catalog) = (self.now, &self.catalog);
+        let (now, catalog, marks) = (self.now, &self.catalog, &self.marks);
         let settled = self.groups.with_share(&name, |share| {
             let settle = |range: &RangeToSettle| {
                 if catalog.with_id(range.partition.topic.0).is_none() {
                     return Some(ErrorCode::TopicNotFound);
                 }
-                share.settle(request.member, range, now)
+                let known = marks.known.get(&storage_id(range.partition));
+                share.settle(request.member, range, now, known.map_or(Offset::ZERO, |it| it.disk))
             };
             request.ranges.iter().map(settle).collect::<Vec<_>>()
         });

@@ -87,7 +87,7 @@ impl Share {
     pub(crate) fn finish_restoring(&mut self, exists: impl Fn(TopicPartition) -> bool) {
         self.partitions.retain(|partition, it| it.stage == Stage::Open && exists(*partition));
         self.partitions.values_mut().for_each(|it| it.window.advance());
-        self.under_way = self.partitions.values().map(|it| it.window.len()).sum();
+        self.under_way = self.partitions.values().map(|it| it.window.open()).sum();
     }
 
     /// Everything that a start has to find in the log.

@@ -28,6 +28,8 @@ pub(crate) struct Window {
     free: BTreeSet<Offset>,
     locks: BTreeSet<(Instant, Offset)>,
     delays: BTreeSet<(i64, Offset)>,
+    /// How many offsets are not done.
+    open: u64,
 }
 
 /// Who asks for records, and what the group allows.
@@ -40,7 +42,7 @@ pub(crate) struct Asking {
     pub(crate) ranges_max: usize,
     /// Nothing at or beyond it may be handed out.
     pub(crate) disk: Offset,
-    /// How many offsets may be under way in this partition.
+    /// How many offsets that are not done there may be in this partition.
     pub(crate) window_max: u64,
     pub(crate) deliveries_max: u32,
     pub(crate) dead_letters: DeadLetters,
@@ -93,9 +95,9 @@ impl Window {
         self.end
     }
 
-    /// How many offsets are under way.
-    pub(crate) fn len(&self) -> u64 {
-        self.end.distance_from(self.start).unwrap_or(0)
+    /// How many offsets of it are not done. There are at most twice as many spans.
+    pub(crate) fn open(&self) -> u64 {
+        self.open
     }
 
     /// Frees what was held or delayed up to now. Gives what a lock has ended for: that it was
@@ -157,8 +159,8 @@ impl Window {
                 }
             }
         }
-        let end_max = self.start.value().saturating_add(asking.window_max);
-        let end_max = end_max.min(asking.disk.value()).min(self.end.value().saturating_add(left));
+        let room = asking.window_max.saturating_sub(self.open).min(left);
+        let end_max = self.end.value().saturating_add(room).min(asking.disk.value());
         if self.end.value() < end_max && got.ranges.len() < asking.ranges_max {
             let (first, last) = (self.end, before(Offset::new(end_max)));
             self.end = Offset::new(end_max);
@@ -190,19 +192,26 @@ impl Window {
     }
 
     /// Carries out a verdict of a member on what it holds of `first ..= last`. Gives what has
-    /// changed, and why not all of it has.
+    /// changed, and why not all of it has. What is gone may reach beyond the end, up to `disk`:
+    /// nobody can have had it.
     pub(crate) fn settle(
         &mut self,
         (first, last): (Offset, Offset),
         (member, verdict): (MemberId, Verdict),
         (now, lock_until): (Now, Instant),
+        disk: Offset,
     ) -> (Vec<Change>, Option<ErrorCode>) {
         let mut refusal = Refusal::default();
         if first > last {
             return (Vec::new(), Some(ErrorCode::OffsetOutOfRange));
         }
+        let mut changes = Vec::new();
+        if verdict == Verdict::Gone && first < self.end && self.is_last_held_by(member) {
+            changes.extend(self.leave_out_up_to(after(last).min(disk)));
+        }
         refusal.was_settled |= first < self.start;
         refusal.was_never_held |= last >= self.end;
+        let end_before = changes.first().map_or(self.end, |(first, _)| *first);
         let mut held = Vec::new();
         let (first, last) = (first.max(self.start), last.min(before(self.end)));
         if self.start < self.end && first <= last {
@@ -210,13 +219,12 @@ impl Window {
                 if span.holder() == Some(member) {
                     held.push((at.max(first), span.last.min(last)));
                 } else if span.is_done() {
-                    refusal.was_settled = true;
+                    refusal.was_settled |= at < end_before;
                 } else {
                     refusal.is_lost = true;
                 }
             }
         }
-        let mut changes = Vec::new();
         for (first, last) in held {
             let Some(span) = self.cut_out(first, last) else { continue };
             let settled = settled(span, verdict, now, lock_until);
@@ -227,6 +235,22 @@ impl Window {
         }
         self.advance();
         (changes, refusal.code())
+    }
+
+    fn is_last_held_by(&self, member: MemberId) -> bool {
+        self.spans.last_key_value().is_some_and(|(_, span)| span.holder() == Some(member))
+    }
+
+    /// What is behind the end, before `end`, is done without having been handed out.
+    fn leave_out_up_to(&mut self, end: Offset) -> Option<Change> {
+        let first = self.end;
+        if end <= first {
+            return None;
+        }
+        let done = Span { state: SpanState::Done, ..Span::fresh(before(end)) };
+        self.end = end;
+        self.put(first, done);
+        Some((first, done))
     }
 
     /// Frees what members hold of whom `is_gone` says so.
@@ -346,6 +370,9 @@ impl Window {
 
     fn take(&mut self, first: Offset) -> Option<Span> {
         let span = self.spans.remove(&first)?;
+        if !span.is_done() {
+            self.open -= count(first, span.last);
+        }
         match span.state {
             SpanState::Free => self.free.remove(&first),
             SpanState::Held { until, .. } => self.locks.remove(&(until, first)),
@@ -372,6 +399,9 @@ impl Window {
         {
             self.take(after(span.last));
             span.last = right.last;
+        }
+        if !span.is_done() {
+            self.open += count(first, span.last);
         }
         match span.state {
             SpanState::Free => self.free.insert(first),
@@ -469,6 +499,9 @@ impl Window {
             continue_after(&mut next, &mut last, span);
         }
         assert_eq!(next, self.end);
+        let open = self.spans().filter(|(_, span)| !span.is_done());
+        let open: u64 = open.map(|(first, span)| count(first, span.last)).sum();
+        assert_eq!(open, self.open);
         let done = self.spans.values().filter(|span| span.is_done()).count();
         assert_eq!(free + locks + delays + done, self.spans.len());
         let listed = self.free.len() + self.locks.len() + self.delays.len();
