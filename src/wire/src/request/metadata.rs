@@ -39,10 +39,7 @@ impl<'a> MetadataRequest<'a> {
 
     pub(crate) fn take(body: &mut Body<'a>) -> Result<MetadataRequest<'a>, FrameError> {
         let topics = body.list(METADATA_NAMES_MAX, |body| body.string("topic"))?;
-        let with_retention = match body.is_empty() {
-            true => false,
-            false => body.choice("what else", |byte| (byte == 1).then_some(true))?,
-        };
+        let with_retention = body.asks_for_more()?;
         Ok(MetadataRequest { topics, with_retention })
     }
 }

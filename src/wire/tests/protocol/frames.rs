@@ -58,11 +58,11 @@ fn batch(value: &[u8], base_offset: u64) -> Vec<u8> {
 }
 
 impl Parts {
-    fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
 
-    fn u32(&self, index: usize) -> u32 {
+    pub(crate) fn u32(&self, index: usize) -> u32 {
         self.numbers[index] as u32
     }
 
@@ -147,6 +147,7 @@ impl Parts {
             Request::InitProducer,
         ];
         requests.extend(self.group_requests());
+        requests.extend(self.share_requests());
         requests
     }
 
@@ -183,13 +184,15 @@ impl Parts {
             Request::LeaveGroup(LeaveGroup { group: self.word(), member: self.member() }),
             self.commit_offsets(CommitMode::Forward),
             self.commit_offsets(CommitMode::Exact),
-            Request::DescribeGroup(DescribeGroup { group: self.word() }),
-            Request::ListGroups,
+            Request::DescribeGroup(DescribeGroup { group: self.word(), with_share: false }),
+            Request::DescribeGroup(DescribeGroup { group: self.word(), with_share: true }),
+            Request::ListGroups(ListGroups { with_mode: false }),
+            Request::ListGroups(ListGroups { with_mode: true }),
             Request::DeleteGroup(DeleteGroup { group: self.word() }),
         ]
     }
 
-    fn member(&self) -> MemberId {
+    pub(crate) fn member(&self) -> MemberId {
         MemberId(self.numbers[0])
     }
 
@@ -197,7 +200,7 @@ impl Parts {
         Generation(self.numbers[3])
     }
 
-    fn partitions(&self) -> Vec<TopicPartition> {
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
         let of = |number: &u64| TopicPartition {
             topic: TopicId(*number as u32),
             partition: PartitionIndex((*number >> 32) as u32),
@@ -211,7 +214,7 @@ impl Parts {
         self.numbers.iter().map(some).take(5).chain([None]).collect()
     }
 
-    fn join_group(&self, assignor: Assignor) -> JoinGroup<'_> {
+    pub(crate) fn join_group(&self, assignor: Assignor) -> JoinGroup<'_> {
         JoinGroup {
             group: self.word(),
             member: self.member(),
@@ -222,6 +225,7 @@ impl Parts {
             assignor,
             topics: self.words.iter().map(String::as_str).collect(),
             owned: self.partitions(),
+            share: None,
         }
     }
 
@@ -293,6 +297,7 @@ impl Parts {
         let listed = |state| ListedGroup {
             group: self.word(),
             state,
+            mode: GroupMode::Share,
             members: self.u32(0),
             offsets: self.u32(1),
         };
@@ -307,10 +312,12 @@ impl Parts {
             }),
             Response::DescribeGroup(GroupDescription {
                 state: GroupState::Rebalancing,
+                mode: GroupMode::Classic,
                 assignor: Assignor::Range,
                 generation: self.generation(),
                 members: words().map(member).collect(),
                 offsets: pairs().map(described).collect(),
+                share: Vec::new(),
             }),
             Response::ListGroups(ListGroupsResponse { groups: states.map(listed).to_vec() }),
             Response::DeleteGroup,
@@ -388,6 +395,7 @@ impl Parts {
             self.error_response(),
         ];
         responses.extend(self.group_responses());
+        responses.extend(self.share_responses());
         responses
     }
 
@@ -438,9 +446,11 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::LeaveGroup(request) => request.encode(correlation, &mut out),
         Request::CommitOffsets(request) => request.encode(correlation, &mut out),
         Request::DescribeGroup(request) => request.encode(correlation, &mut out),
-        Request::ListGroups => ListGroups.encode(correlation, &mut out),
+        Request::ListGroups(request) => request.encode(correlation, &mut out),
         Request::DeleteGroup(request) => request.encode(correlation, &mut out),
         Request::InitProducer => InitProducer.encode(correlation, &mut out),
+        Request::ShareAcquire(request) => request.encode(correlation, &mut out),
+        Request::ShareSettle(request) => request.encode(correlation, &mut out),
     }
     out
 }
@@ -474,6 +484,8 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
         Response::DescribeGroup(response) => response.encode(correlation, &mut out),
         Response::ListGroups(response) => response.encode(correlation, &mut out),
         Response::DeleteGroup => empty(Opcode::DeleteGroup),
+        Response::ShareAcquired(response) => response.encode(correlation, &mut out),
+        Response::ShareSettled(response) => response.encode(correlation, &mut out),
         Response::InitProducer(response) => response.encode(correlation, &mut out),
         Response::Error(response) => response.encode(correlation, &mut out),
     }
