@@ -18,6 +18,7 @@ use crate::anchor::{ANCHOR_BYTES, Anchor};
 use crate::arena_layout::{
     ArenaHeader, ArenaHeaderError, ArenaLayout, SPAN_HEADER_BYTES, SpanHeader,
 };
+use crate::compacted::{Compacted, CompactedEntry};
 use crate::encoding::Reader;
 use crate::entry::{
     AppendEntry, Entries, Entry, ProducersEntry, Sealed, SnapshotEntry, StartEntry,
@@ -231,6 +232,10 @@ fn show_frame<W: Write>(
                     "  start partition={partition} start={start} first_segment={first_segment}"
                 )?;
             }
+            Ok(Entry::Compacted(CompactedEntry { partition, segment, until })) => {
+                write!(out, "  compacted partition={partition} until={until} ")?;
+                show_sealed(&segment, out)?;
+            }
             Err(_) => writeln!(out, "  unreadable entry: nothing after it is read")?,
         }
     }
@@ -267,10 +272,20 @@ fn show_snapshot<W: Write>(entry: &SnapshotEntry<'_>, out: &mut W) -> fmt::Resul
          segment={active} end={end} stored={stored} inline={tail}"
     )?;
     for sealed in entry.sealed() {
-        let Sealed { base, length_bytes, written } = sealed;
-        writeln!(out, "    sealed segment={base} bytes={length_bytes} written={written}")?;
+        write!(out, "    sealed ")?;
+        show_sealed(&sealed, out)?;
     }
     Ok(())
+}
+
+fn show_sealed<W: Write>(sealed: &Sealed, out: &mut W) -> fmt::Result {
+    let Sealed { base, length_bytes, written, compacted } = sealed;
+    write!(out, "segment={base} bytes={length_bytes} written={written}")?;
+    if *compacted != Compacted::default() {
+        let Compacted { generation, cleaned, tombstones } = compacted;
+        write!(out, " generation={generation} clean_since={cleaned} tombstones={tombstones}")?;
+    }
+    writeln!(out)
 }
 
 /// Shows the batches between two positions of a file, and where they stop.
