@@ -99,7 +99,8 @@ impl CompactedEntry {
         let length: u64 = before.iter().map(|it| it.length_bytes).sum();
         let is_same = matches!(before, [one] if one.compacted.generation == new
             && one.length_bytes == self.segment.length_bytes);
-        if !is_same && !(is_newer && self.segment.length_bytes <= length) {
+        let is_later = is_newer && self.segment.length_bytes <= length;
+        if !(is_same || is_later) {
             return Err("a segment is compacted into what is no later file of it");
         }
         Ok(sealed.splice(from..to, [self.segment]).collect())

@@ -5,6 +5,7 @@
 //! a newcomer gets wrong: a segment is clean when everything that its keys had *before* it is gone;
 //! later records of its keys come later.
 
+mod ended;
 mod keys;
 mod output;
 mod pass;
@@ -22,6 +23,7 @@ use plimsoll_device::Instant;
 use self::pass::{Pass, Phase};
 
 use crate::entry::Sealed;
+use crate::grow::Grow;
 use crate::identity::{Compaction, Slot};
 use crate::limits::{COMPACTION_DIRTY_PARTS, COMPACTION_SEAL_BYTES, SEGMENTS_MAX};
 use crate::partition::Partition;
@@ -226,7 +228,7 @@ impl Storage {
         let partition = self.partition(slot);
         let spans = partition.spans.iter().map(|id| self.memory.span(*id));
         let unsettled = spans.filter(|span| !span.is_settled()).map(|span| span.segment);
-        let growing = self.grows.get(&slot).map(|grow| grow.segment());
+        let growing = self.grows.get(&slot).map(Grow::segment);
         unsettled.chain(growing).chain([partition.active]).min().unwrap_or(partition.active)
     }
 }

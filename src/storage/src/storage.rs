@@ -201,7 +201,7 @@ impl Storage {
         let header = arena_header(&config, arena.length_bytes() as u64);
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
-        let mut storage = Self {
+        let storage = Self {
             data_dir: config.data_dir,
             epoch: config.epoch,
             durable_writes: config.durable_writes,
@@ -265,13 +265,13 @@ impl Storage {
             other_damage: config.other_damage,
             stop: StopState::Running,
         };
-        storage.hold_journal();
-        storage
+        storage.holding_journal()
     }
 
-    fn hold_journal(&mut self) {
+    fn holding_journal(mut self) -> Self {
         let path = journal_path(self.journal.index);
         self.journal_file = self.hold_file(&path, OpenMode::Existing);
+        self
     }
 
     /// The arena, for the machine that registers it or reads what is written from it.

@@ -3,8 +3,8 @@
 //! Those before the first segment, those in whose place a compacted one is, and new ones that never
 //! came to count. One partition at a time, in the background, and never before the frame that says
 //! so is durable. A removal that is cut off leaves files that nobody reads; the next start lists
-//! the directories of partitions that may have some, and takes them up again. What a newcomer gets wrong: the
-//! names in the directory decide, not what this process remembers of it.
+//! the directories of partitions that may have some, and takes them up again. What a newcomer gets
+//! wrong: the names in the directory decide, not what this process remembers of it.
 
 use alloc::collections::VecDeque;
 use alloc::format;
