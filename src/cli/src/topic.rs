@@ -388,7 +388,7 @@ fn retention_texts(topic: &Topic) -> [String; 2] {
 
 fn age_text(age_ms: u64) -> String {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let unit = units.iter().find(|(_, unit_ms)| age_ms > 0 && age_ms % unit_ms == 0);
+    let unit = units.iter().find(|(_, unit_ms)| age_ms > 0 && age_ms.is_multiple_of(*unit_ms));
     match (unit, age_ms) {
         (Some((name, ms)), _) => format!("{}{name}", age_ms / ms),
         (None, 0) => "0s".to_owned(),
