@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use plimsoll_client_blocking::{NewRecord, ProducerOptions};
 use plimsoll_tests::{Place, Server, plimsoll};
 
 use crate::program::{ask, ask_with};
+
+/// What does not happen within this does not happen.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A member that runs beside the test.
 struct Member {
@@ -40,16 +44,15 @@ impl Member {
     }
 
     fn wait_for(&self, what: &str, is_there: impl Fn(&Member) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !is_there(self) {
-            assert!(
-                Instant::now() < deadline,
-                "{what}: {} lines, {}",
-                self.lines().len(),
-                self.said()
-            );
+            assert!(Instant::now() < deadline, "{what}: {}", self.said());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn wait_for_word(&self, word: &str) {
+        self.wait_for(word, |member| member.said().contains(word));
     }
 
     /// Its exit code, once it has ended by itself or, if `stop`, because it is told to.
@@ -57,7 +60,7 @@ impl Member {
         if stop {
             kill(Pid::from_raw(self.process.id() as i32), Signal::SIGTERM).unwrap();
         }
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status.code().expect("it was not killed");
@@ -97,9 +100,15 @@ fn produce_one_by_one(server: &Server, topic: &str, range: std::ops::Range<u32>)
     assert_eq!(producer.close().acked, count);
 }
 
-/// Each batch that waited in the member had a line of its own on stderr.
+/// What a member says when the server is not there, or has not taken a commit.
+fn tells_of_trouble(line: &str) -> bool {
+    line.contains("no connection") || line.contains("not committed")
+}
+
+/// Each batch that waited in the member had a line of its own on stderr. The server stays away
+/// until the member has said so: a restart that it does not notice is nothing to tell.
 #[test]
-fn a_restart_of_the_server_is_told_when_it_begins_and_when_it_is_over() {
+fn an_outage_of_the_server_is_told_when_it_begins_and_when_it_is_over() {
     let place = Place::new();
     let server = place.server().start();
     let address = server.address().to_owned();
@@ -108,22 +117,49 @@ fn a_restart_of_the_server_is_told_when_it_begins_and_when_it_is_over() {
     let mut member = Member::start(&place, &address, "out", &["t", "--group", "g"]);
     member.wait_for("it is at work", |member| member.lines().len() > 20);
     server.kill();
+    member.wait_for("it says so", |member| member.said().lines().any(tells_of_trouble));
     let server = place.server().with(&["--listen", &address]).start();
     produce_one_by_one(&server, "t", 2000..2100);
     let is_all = |member: &Member| counts(&member.lines()).len() == 2100;
     member.wait_for("all is written", is_all);
-    member.wait_for("it says so", |member| member.said().contains("it goes on"));
-    let described = ask(&server, &["group", "describe", "g", "--json"]).ok();
-    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
-    for partition in described["partitions"].as_array().unwrap() {
-        assert_eq!(partition["lag"], 0, "what was written is committed in the end: {partition}");
-    }
+    member.wait_for_word("it goes on");
+    member.wait_for("what was written is committed in the end", |_| {
+        let described = ask(&server, &["group", "describe", "g", "--json"]).ok();
+        let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+        described["partitions"].as_array().unwrap().iter().all(|of| of["lag"] == 0)
+    });
     assert_eq!(member.end(true), 0);
     let said = member.said();
-    let begins = |line: &&str| line.contains("no connection") || line.contains("not committed");
-    let began = said.lines().filter(begins).count();
+    let began = said.lines().filter(|line| tells_of_trouble(line)).count();
     let over = said.lines().filter(|line| line.contains("it goes on")).count();
+    // Perhaps a second time, if it comes back as one whom the server has forgotten.
     assert!(began == over && (1..=2).contains(&began), "{said}");
+}
+
+/// Its output is a pipe that nobody reads for a while: the server dies while a batch is half
+/// written.
+#[test]
+fn a_member_that_is_stopped_during_an_outage_says_what_it_could_not_commit() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "t"]).ok();
+    let lines = format!("{}\n", "x".repeat(999)).repeat(200);
+    let words = ["produce", "t", "-", "--batch-bytes", "512KiB"];
+    assert_eq!(ask_with(&server, &words, lines.as_bytes()).code, 0);
+    let pipe = place.file("out");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Open at both ends, so that nobody waits for the other to come.
+    let mut reads = File::options().read(true).write(true).open(&pipe).unwrap();
+    let mut member = Member::start(&place, server.address(), "out", &["t", "--group", "g"]);
+    let mut written = vec![0; lines.len()];
+    let (first, rest) = written.split_at_mut(1);
+    reads.read_exact(first).unwrap();
+    server.kill();
+    reads.read_exact(rest).unwrap();
+    assert!(written == lines.as_bytes(), "an outage does not keep back what is there");
+    member.wait_for_word("not committed");
+    assert_eq!(member.end(true), 0);
+    assert!(member.said().contains("t/0 is written up to 200"), "{}", member.said());
 }
 
 #[test]
@@ -147,7 +183,7 @@ fn records_that_were_removed_are_passed_over_or_an_error_as_the_caller_chooses()
     assert!(error.stderr.contains("begins at 8"), "{}", error.stderr);
     let words = ["t", "--group", "end", "--on-removed", "end", "--max-records", "1"];
     let mut end = Member::start(&place, server.address(), "end", &words);
-    end.wait_for("it is told", |member| member.said().contains("goes on at 10: 5 records from 5"));
+    end.wait_for_word("goes on at 10: 5 records from 5");
     assert_eq!(ask_with(&server, &["produce", "t", "-"], b"new\n").code, 0);
     assert_eq!(end.end(false), 0);
     assert_eq!(end.lines(), ["new"]);

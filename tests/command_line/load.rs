@@ -102,18 +102,26 @@ fn a_consuming_run_reads_on_at_the_end_until_its_time_is_over_or_it_has_enough()
         (report["records"].as_u64().unwrap(), begun.elapsed())
     };
     produce("a\nb\nc\n");
+    let delivered = || server.counter("delivered_bytes");
+    let waits_until_it_reads = |before: u64| {
+        let begun = Instant::now();
+        while delivered() == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it reads nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
     std::thread::scope(|scope| {
-        let reads = scope.spawn(|| consume(&["--seconds", "4"]));
-        std::thread::sleep(Duration::from_millis(2500));
+        let (before, reads) = (delivered(), scope.spawn(|| consume(&["--seconds", "6"])));
+        waits_until_it_reads(before);
         produce("d\ne\n");
         let (records, took) = reads.join().unwrap();
         assert_eq!(records, 5, "what came while it read");
-        assert!(took >= Duration::from_secs(4), "{took:?}");
+        assert!(took >= Duration::from_secs(6), "{took:?}");
     });
     assert_eq!(consume(&["--records", "4"]).0, 5, "whole batches, until there are enough");
     std::thread::scope(|scope| {
-        let reads = scope.spawn(|| consume(&["--records", "6"]));
-        std::thread::sleep(Duration::from_millis(2500));
+        let (before, reads) = (delivered(), scope.spawn(|| consume(&["--records", "6"])));
+        waits_until_it_reads(before);
         produce("f\n");
         assert_eq!(reads.join().unwrap().0, 6, "it waits for what is missing");
     });

@@ -12,6 +12,7 @@ mod consume_groups;
 mod load;
 mod offline;
 mod pipes;
+mod produce_resume;
 mod program;
 mod repair;
 mod topics;

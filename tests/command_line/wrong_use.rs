@@ -31,10 +31,9 @@ fn wrong_words_are_wrong_use() {
 
 #[test]
 fn no_server_at_the_address_is_a_failure_that_names_it() {
-    // A port that was just free, and that nobody listens on.
-    let free =
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    says(&run(&["topic", "list", "--server", &free]), 1, &[&free, "is the server running?"]);
+    // It belongs to nobody, and is none that the kernel gives to a server of another test.
+    let free = "127.0.0.1:1";
+    says(&run(&["topic", "list", "--server", free]), 1, &[free, "is the server running?"]);
     says(&run(&["topic", "list", "--server", "no-such-host:1"]), 1, &["no-such-host:1"]);
 }
 
@@ -74,7 +73,7 @@ fn a_server_whose_stdout_is_full_says_so_and_serves() {
         if let Some(line) = log.lines().find(|line| line.contains("plimsoll ready listen=")) {
             break line.to_owned();
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{log}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{log}");
         std::thread::sleep(Duration::from_millis(20));
     };
     let address = line.split_whitespace().find_map(|word| word.strip_prefix("listen="));

@@ -29,7 +29,7 @@ async fn what_the_tokio_client_sends_it_reads_back() {
     let mut consumer = client.consumer(TOPIC, ConsumerOptions::default()).await.unwrap();
     let mut missing: std::collections::BTreeSet<u64> = (0..RECORDS).collect();
     while !missing.is_empty() {
-        let next = tokio::time::timeout(Duration::from_secs(10), consumer.next());
+        let next = tokio::time::timeout(Duration::from_secs(60), consumer.next());
         let record = next.await.expect("what was acked is delivered").unwrap();
         let id = value_id(record.value().unwrap()).expect("it is unchanged");
         assert!(missing.remove(&id), "{id} came twice");

@@ -40,7 +40,7 @@ fn ten_thousand_partitions_are_there_in_seconds_and_survive_a_restart() {
     let elapsed = begun.elapsed();
     let grown = plimsoll_tests::rss_bytes(server.pid()).saturating_sub(before);
     eprintln!("{PARTITIONS} partitions in {elapsed:?}, {} bytes each", grown / 10_000);
-    assert!(elapsed < Duration::from_secs(10));
+    assert!(elapsed < Duration::from_secs(60), "it is no work of minutes: {elapsed:?}");
     assert_eq!(segments(&place.data_dir()), 0, "nothing was written yet");
     assert_eq!(client.describe("wide").unwrap().len() as u32, PARTITIONS);
 
@@ -60,7 +60,7 @@ fn ten_thousand_partitions_are_there_in_seconds_and_survive_a_restart() {
     assert_eq!((described.len() as u32, written.count()), (PARTITIONS, 3));
     let mut consumer = client.consumer("wide", ConsumerOptions::default()).unwrap();
     for _ in 0..3 {
-        let record = consumer.next(Duration::from_secs(20)).unwrap().expect("it is there");
+        let record = consumer.next(Duration::from_secs(60)).unwrap().expect("it is there");
         assert_eq!(record.value(), Some(&b"here"[..]));
     }
     drop(consumer);
@@ -85,7 +85,7 @@ fn deleting_a_topic_removes_its_files_and_they_stay_gone() {
     client.delete_topic("gone").unwrap();
     let begun = Instant::now();
     while segments(&place.data_dir()) > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the files stay");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the files stay");
         std::thread::sleep(Duration::from_millis(10));
     }
     server.kill();

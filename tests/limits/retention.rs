@@ -83,7 +83,7 @@ fn old_and_surplus_segments_vanish_and_a_consumer_from_the_start_begins_at_what_
     assert_eq!((watermarks.start.value(), watermarks.disk.value()), (200, 203));
     let mut consumer = client.consumer("t", ConsumerOptions::default()).unwrap();
     for offset in 200..203 {
-        let record = consumer.next(Duration::from_secs(10)).unwrap().expect("it is there");
+        let record = consumer.next(Duration::from_secs(60)).unwrap().expect("it is there");
         assert_eq!(record.offset.value(), offset);
     }
 }

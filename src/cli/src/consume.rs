@@ -13,7 +13,7 @@ use plimsoll_client_blocking::{
 use plimsoll_ring::Signals;
 
 use crate::consume_format::Format;
-use crate::consume_group::{Commit, Goal, Removed, Work};
+use crate::consume_group::{COMMIT_TIMEOUT, Commit, Goal, Removed, Work};
 use crate::consume_until::{Ends, Until};
 use crate::failure::Failure;
 use crate::group;
@@ -154,6 +154,7 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
     options.on_removed = args.on_removed.choice();
     options.visible = args.visible;
     options.instance = args.instance.clone().unwrap_or_default();
+    options.commit_timeout = COMMIT_TIMEOUT;
     let left = args.max_records.unwrap_or(u64::MAX);
     // Before the client has threads, which would take the signals otherwise.
     let signals = Signals::block().map_err(Failure::new)?;

@@ -64,8 +64,12 @@ impl Removed {
 /// How often to look how far the group has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long to wait for records before looking whether a signal has come.
+/// How long to wait for records before looking whether a signal has come. An outage that is shorter
+/// is none: everything goes on as if nothing had been, and nothing is told.
 const WAIT: Duration = Duration::from_millis(200);
+
+/// How long a commit may take before it is told, and tried again later. Until then a signal waits.
+pub(crate) const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A member at its work.
 pub(crate) struct Work {
@@ -149,6 +153,18 @@ impl Trouble {
         self.is_over();
         Ok(())
     }
+
+    /// The last chance of what is owed. What is not taken now comes again, which is told.
+    fn end(&mut self, member: &mut GroupConsumer) -> Result<(), Failure> {
+        self.settle(member)?;
+        for ((topic, partition), next) in &self.owed {
+            eprintln!(
+                "plimsoll: {topic}/{partition} is written up to {next}, which is not committed: \
+                 some of it comes again"
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Goal {
@@ -222,7 +238,7 @@ impl Work {
                         Err(error) => return Err(Failure::new(error)),
                     }
                 }
-                return Ok(());
+                return self.trouble.end(&mut self.member);
             }
             let taken = self.member.next_batch(WAIT);
             self.member.notices().for_each(|notice| tell(&notice));

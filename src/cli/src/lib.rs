@@ -23,6 +23,7 @@ mod group;
 mod inspect;
 mod lines;
 mod produce;
+mod produce_resume;
 mod repair;
 mod repair_files;
 mod serve;

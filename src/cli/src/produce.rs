@@ -10,13 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    AckLevel, Client, Compression, Durability, DurabilityWanted, NewRecord, Producer,
+    Ack, AckLevel, Client, Compression, Durability, DurabilityWanted, NewRecord, Producer,
     ProducerOptions, Summary,
 };
 
 use crate::ack_file::AckSink;
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line, split_key};
+use crate::lines::{Flow, LastLine, each_line, is_stdin, split_key};
+use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
 
 /// Append a record for each line of the files, or of stdin.
@@ -29,6 +30,7 @@ all were acked.
 
 Example:
   plimsoll produce logs --durability disk --acks-out acks.txt /var/log/syslog
+  plimsoll produce logs --partition 0 --resume app.position app.log
   printf 'user1=hello\\n' | plimsoll produce chat --key-separator =")]
 pub(crate) struct Args {
     /// The topic.
@@ -61,6 +63,12 @@ pub(crate) struct Args {
     /// How batches are compressed.
     #[arg(long, default_value = "none")]
     compression: Codec,
+    /// Go on behind what the log already has of these files, exactly: each line is in the log once,
+    /// however often this is killed and run again with the same file here, which is made if it is
+    /// not there. The files may grow; a last line without a line feed is not taken yet. Needs
+    /// --partition where there are several.
+    #[arg(long, value_name = "KEPT", requires = "files", conflicts_with = "key_separator")]
+    resume: Option<PathBuf>,
     /// Write a line "partition offset" for each record when its ack arrives.
     #[arg(long, value_name = "FILE")]
     acks_out: Option<PathBuf>,
@@ -81,7 +89,7 @@ const RECORDS_BETWEEN_LOOKS: u64 = 1024;
 
 /// Produces.
 pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
-    let producer = client.producer(&args.topic, options(args)?).map_err(Failure::new)?;
+    let (producer, mut taken) = begin(client, args)?;
     if let Some(partition) = args.partition
         && partition >= producer.topic().partitions()
     {
@@ -91,9 +99,13 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         )));
     }
     let writer = args.acks_out.as_ref().map(begin_acks_out).transpose()?;
+    if let Some(ack) = taken.asked {
+        ACKS.note_ack(ack.partition, ack.offset);
+    }
     let started = Instant::now();
-    let mut taken = Taken::default();
-    let read = each_line(&args.files, |line| taken.take(&producer, args, line));
+    // What grows is read again.
+    let last = if args.resume.is_some() { LastLine::NeedsFeed } else { LastLine::Counts };
+    let read = each_line(&args.files, last, |line| taken.take(&producer, args, line));
     let asks_acks = producer.durability() != Durability::None;
     let summary = producer.close();
     let seconds = started.elapsed().as_secs_f64();
@@ -107,15 +119,57 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     judge(&taken, &summary, asks_acks)
 }
 
+/// A producer, and what is to be left out of the files because it is there already.
+fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
+    let options = options(args)?;
+    let Some(kept) = &args.resume else {
+        let producer = client.producer(&args.topic, options).map_err(Failure::new)?;
+        return Ok((producer, Taken::default()));
+    };
+    if args.durability == Some(Durability::None) || args.files.iter().any(|file| is_stdin(file)) {
+        let sentence = "--resume needs acks, and files that can be read again";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
+    let topic = client.topic(&args.topic).map_err(Failure::new)?;
+    let partition = match (args.partition, topic.partitions()) {
+        (Some(partition), partitions) if partition < partitions => partition,
+        (None, 1) => 0,
+        (_, partitions) => {
+            return Err(Failure::Usage(format!(
+                "--resume needs --partition: topic {} has {partitions}, counted from 0",
+                args.topic
+            )));
+        }
+    };
+    let source = (&args.files[..], &**kept);
+    let resumed = produce_resume::resume(client, (&args.topic, partition), source, &options)?;
+    let Resumed { producer, already, asked } = resumed;
+    let records = u64::from(asked.is_some());
+    eprintln!("plimsoll: {} records were there already", already - records);
+    Ok((producer, Taken { already, asked, records, ..Taken::default() }))
+}
+
 /// What was read and taken by the producer.
 #[derive(Debug, Default)]
 struct Taken {
+    /// So many lines are left out at the beginning.
+    already: u64,
+    /// The ack of the last of them, if this process has sent that one.
+    asked: Option<Ack>,
+    lines: u64,
     records: u64,
     bytes: u64,
 }
 
 impl Taken {
     fn take(&mut self, producer: &Producer, args: &Args, line: &[u8]) -> Result<Flow, Failure> {
+        self.lines += 1;
+        if self.lines <= self.already {
+            return Ok(Flow::GoOn);
+        }
+        if args.resume.is_some() {
+            produce_resume::check_place(self.lines)?;
+        }
         let separator = args.key_separator.as_ref().map(String::as_bytes);
         let (key, value) = match args.tombstones {
             true => (Some(line), None),
@@ -127,7 +181,7 @@ impl Taken {
         let partition = args.partition;
         let record = NewRecord { partition, key, value, ..NewRecord::default() };
         producer.send_with(&record, |outcome| ACKS.note(outcome)).map_err(|error| {
-            Failure::Failed(format!("line {} was not sent: {error}", self.records + 1))
+            Failure::Failed(format!("line {} was not sent: {error}", self.lines))
         })?;
         self.records += 1;
         self.bytes += line.len() as u64;

@@ -14,7 +14,7 @@ use plimsoll_client::{
     AdminError, AdminReply, AdminRequest, ConnectError, ConsumeError, Consumer as ConsumerSession,
     ConsumerOptions, GroupConsumer as GroupSession, GroupError, GroupOptions, LinkOptions,
     NewTopic, Offset, OffsetsWhat, PartitionDescription, Producer as ProducerSession,
-    ProducerOptions, RequestError, Topic, TopicChanges, Visible,
+    ProducerIdentity, ProducerOptions, RequestError, Topic, TopicChanges, Visible,
 };
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -258,6 +258,19 @@ impl<T: Transport> Client<T> {
     pub async fn stats(&self) -> Result<Vec<(String, u64)>, AdminError> {
         match self.ask(&AdminRequest::Stats).await? {
             AdminReply::Stats(stats) => Ok(stats),
+            _ => Err(self.error(RequestError::UnexpectedReply)),
+        }
+    }
+
+    /// An identity for [`ProducerOptions::resume`], which nobody else has. It costs nothing until
+    /// it is used; a partition forgets one that has rested for a week.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be asked.
+    pub async fn new_identity(&self) -> Result<ProducerIdentity, AdminError> {
+        match self.ask(&AdminRequest::NewIdentity).await? {
+            AdminReply::Identity(identity) => Ok(identity),
             _ => Err(self.error(RequestError::UnexpectedReply)),
         }
     }

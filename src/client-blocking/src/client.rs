@@ -14,8 +14,8 @@ use crate::{AdminError, ConnectError, ConsumeError, GroupError};
 use plimsoll_client::{
     AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
     GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
-    PartitionDescription, Producer as ProducerSession, ProducerOptions, RequestError, Topic,
-    TopicChanges, Visible,
+    PartitionDescription, Producer as ProducerSession, ProducerIdentity, ProducerOptions,
+    RequestError, Topic, TopicChanges, Visible,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,6 +87,19 @@ impl Client {
         let first_partition = std::process::id();
         let session = ProducerSession::new(topic, options, first_partition);
         Ok(Producer::new(self.engine(session)))
+    }
+
+    /// An identity for [`ProducerOptions::resume`], which nobody else has. It costs nothing until
+    /// it is used; a partition forgets one that has rested for a week.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be asked.
+    pub fn new_identity(&self) -> Result<ProducerIdentity, AdminError> {
+        match self.ask(&AdminRequest::NewIdentity)? {
+            AdminReply::Identity(identity) => Ok(identity),
+            _ => Err(self.error(RequestError::UnexpectedReply)),
+        }
     }
 
     /// A consumer of `topic`, which connects and subscribes in the background.

@@ -47,10 +47,10 @@ pub use plimsoll_client::{
     DeliveryError, Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent,
     GroupInfo, GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header,
     LinkOptions, LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
-    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerOptions, Record,
-    RecordError, Refusal, RequestError, SendError, ServerError, ShardIndex, StartAt, Topic,
-    TopicChanges, TopicCleanup, TopicId, TopicPartition, TopicRetention, Totals as Summary,
-    Visible, Watermarks, partition_of_key,
+    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerIdentity,
+    ProducerOptions, Record, RecordError, Refusal, RequestError, Resume, SendError, ServerError,
+    ShardIndex, StartAt, Topic, TopicChanges, TopicCleanup, TopicId, TopicPartition,
+    TopicRetention, Totals as Summary, Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -5,7 +5,7 @@
 //! newcomer gets wrong: an offset is asked of a *handle*, so that request is a `bind`, the
 //! question and an `unbind` in one go.
 
-use crate::{Chunk, ConnectionFault, Incoming, ServerError, Topic};
+use crate::{Chunk, ConnectionFault, Incoming, ProducerIdentity, ServerError, Topic};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -13,11 +13,11 @@ use core::{error, fmt, mem};
 use plimsoll_wire::{
     AckLevel, AlterTopic, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset,
     CorrelationId, CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup,
-    ErrorResponse, Generation, GroupDescription, GroupState, Handle, Hello, ListGroups,
-    ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset, OffsetDescription,
-    OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, Ping,
-    Response, ShardIndex, Stats, TopicCleanup, TopicMetadata, TopicPartition, TopicRetention,
-    Unbind, Visible,
+    ErrorResponse, Generation, GroupDescription, GroupState, Handle, Hello, InitProducer,
+    ListGroups, ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset,
+    OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription,
+    PartitionIndex, Ping, Response, ShardIndex, Stats, TopicCleanup, TopicMetadata, TopicPartition,
+    TopicRetention, Unbind, Visible,
 };
 
 /// Something to ask.
@@ -71,6 +71,8 @@ pub enum AdminRequest<'a> {
     },
     /// The server's counters.
     Stats,
+    /// An identity for an idempotent producer, which nobody else has.
+    NewIdentity,
     /// All consumer groups.
     ListGroups,
     /// Members and committed offsets of a group.
@@ -147,6 +149,8 @@ pub enum AdminReply {
     Offset(Offset),
     /// The counters, by name.
     Stats(Vec<(String, u64)>),
+    /// The new identity.
+    Identity(ProducerIdentity),
     /// All groups.
     Groups(Vec<GroupSummary>),
     /// One group.
@@ -216,6 +220,7 @@ impl Admin {
                 Unbind { handle }.encode(correlation, out);
             }
             AdminRequest::Stats => Stats.encode(correlation, out),
+            AdminRequest::NewIdentity => InitProducer.encode(correlation, out),
             AdminRequest::ListGroups => ListGroups.encode(correlation, out),
             &AdminRequest::DescribeGroup { group } => {
                 DescribeGroup { group }.encode(correlation, out);
@@ -264,6 +269,10 @@ impl Admin {
             Response::Stats(stats) => {
                 let pair = |stat: plimsoll_wire::Stat<'_>| (String::from(stat.name), stat.value);
                 AdminReply::Stats(stats.stats.into_iter().map(pair).collect())
+            }
+            Response::InitProducer(given) => {
+                let (id, epoch) = (given.producer_id, given.epoch);
+                AdminReply::Identity(ProducerIdentity { id, epoch })
             }
             Response::ListGroups(listed) => {
                 AdminReply::Groups(listed.groups.iter().map(GroupSummary::new).collect())

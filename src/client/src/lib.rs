@@ -78,7 +78,8 @@ pub use plimsoll_wire::{
     ShardIndex, TopicCleanup, TopicId, TopicPartition, TopicRetention, Visible, Watermarks,
 };
 pub use producer::{
-    AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerOptions, Totals,
+    AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerIdentity,
+    ProducerOptions, Resume, Totals,
 };
 pub use session::{LinkId, Session};
 pub use time::Instant;

@@ -8,7 +8,7 @@ mod script;
 
 use plimsoll_client::{
     AckLevel, BatchOutcome, ConnectionFault, Doubt, Durability, Instant, NewRecord, Offset,
-    Producer, ProducerOptions, Refusal, Session,
+    Producer, ProducerIdentity, ProducerOptions, Refusal, Resume, Session,
 };
 use plimsoll_wire::{CorrelationId, ErrorCode, ErrorResponse, Fate, Handle, Opcode};
 use script::{LINK, Told, ack, at_ms, bound, error, hear, hello, identity, told, topic};
@@ -358,4 +358,67 @@ fn a_batch_that_was_in_doubt_once_is_never_told_refused_even_if_it_is_surely_gon
     let damaged = error(Opcode::Produce, 2, ErrorCode::DataDamaged, Fate::Refused);
     hear(&mut producer, &damaged, later).unwrap();
     assert!(matches!(outcomes(&mut producer)[..], [_, BatchOutcome::Unknown(_)]));
+}
+
+/// Goes on as the producer 7, whose next record is the 40th.
+fn resumed() -> Producer<u8> {
+    let mut options = options();
+    let identity = ProducerIdentity { id: 7, epoch: 0 };
+    options.resume = Some(Resume { identity, partition: 0, sequence: 40 });
+    let mut producer = Producer::new(topic(1), options, 0);
+    append(&mut producer, b"a", NOW);
+    connect(&mut producer, None, NOW);
+    append(&mut producer, b"b", NOW);
+    let sent = [produce(1, 7, 40, b"a"), produce(2, 7, 41, b"b")];
+    assert_eq!(told(&mut producer, NOW), sent);
+    producer
+}
+
+#[test]
+fn a_producer_goes_on_under_the_identity_of_one_that_is_gone() {
+    let mut producer = resumed();
+    hear(&mut producer, &ack(1, 1, AckLevel::Disk, 10), NOW).unwrap();
+    producer.handle_lost(LINK, ConnectionFault::ClosedByServer, NOW);
+    let later = at_ms(100);
+    connect(&mut producer, None, later);
+    assert_eq!(told(&mut producer, later), [produce(1, 7, 41, b"b")]);
+    hear(&mut producer, &ack(1, 1, AckLevel::Disk, 11), later).unwrap();
+    assert_eq!(outcomes(&mut producer), [acked(10), acked(11)]);
+}
+
+/// Under another identity the server would take what the log has already.
+#[test]
+fn a_producer_that_goes_on_at_the_wrong_place_is_told_the_right_one_and_writes_nothing() {
+    let mut producer = resumed();
+    hear(&mut producer, &out_of_sequence(1, 55, 40), NOW).unwrap();
+    append(&mut producer, b"c", NOW);
+    hear(&mut producer, &out_of_sequence(2, 55, 41), NOW).unwrap();
+    append(&mut producer, b"d", NOW);
+    assert_eq!(told(&mut producer, NOW), [], "nothing is sent again, and no identity asked for");
+    let outcomes = outcomes(&mut producer);
+    assert_eq!(outcomes.len(), 4);
+    for outcome in outcomes {
+        let BatchOutcome::Refused(Refusal::Server(error)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((error.code, error.detail_a), (ErrorCode::OutOfSequence, 55));
+    }
+    assert_eq!(producer.oldest_outstanding(), None);
+}
+
+/// A batch that is given up unsent leaves no gap, and what follows would take its place.
+#[test]
+fn behind_a_batch_that_was_not_sent_in_time_a_resumed_producer_sends_nothing() {
+    let mut options = options();
+    options.delivery_timeout = Duration::from_millis(100);
+    let identity = ProducerIdentity { id: 7, epoch: 0 };
+    options.resume = Some(Resume { identity, partition: 0, sequence: 40 });
+    let mut producer = Producer::new(topic(1), options, 0);
+    append(&mut producer, b"a", NOW);
+    producer.handle_timeout(at_ms(200));
+    append(&mut producer, b"b", at_ms(200));
+    connect(&mut producer, None, at_ms(200));
+    assert_eq!(told(&mut producer, at_ms(200)), []);
+    let outcomes = outcomes(&mut producer);
+    let is_expired =
+        |it: &BatchOutcome| matches!(it, BatchOutcome::Refused(Refusal::Expired { .. }));
+    assert!(outcomes.len() == 2 && outcomes.iter().all(is_expired), "{outcomes:?}");
 }

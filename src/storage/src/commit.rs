@@ -46,8 +46,9 @@ enum Phase {
 /// What becomes true when a commit is durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effect {
-    /// A span is logged and stored up to these marks; pinned meanwhile.
-    Span { slot: Slot, span: SpanId, logged: u32, stored: u32 },
+    /// A span is logged up to this mark, and up to `stored` in its segment if the frame says so;
+    /// pinned meanwhile. Blocks of a spill that is under way are not the frame's to speak for.
+    Span { slot: Slot, span: SpanId, logged: u32, stored: Option<u32> },
     /// Everything of the partition before the point is durable.
     Point { slot: Slot, point: Point },
     /// Offsets below this may be shown.
@@ -312,7 +313,9 @@ impl Storage {
             Effect::Span { slot, span, logged, stored } => {
                 let state = self.memory.span_mut(span);
                 state.logged_durable = state.logged_durable.max(logged);
-                state.stored_durable = state.stored_durable.max(stored);
+                if let Some(stored) = stored {
+                    state.stored_durable = state.stored_durable.max(stored);
+                }
                 let segment = state.segment;
                 self.memory.settle(span);
                 self.memory.unpin(span);

@@ -286,7 +286,7 @@ impl Storage {
             slot,
             span: id,
             logged: plan.logged,
-            stored: plan.stored,
+            stored: extent.map(|_| plan.stored),
         });
         let point = Point { offset: plan.next_offset, segment, position: end };
         draft.effects.push(Effect::Point { slot, point });

@@ -223,7 +223,12 @@ impl Storage {
         self.put_append(&entry, nothing, draft);
         // Pinned since the spill began; the effect unpins it.
         let logged = self.memory.span(stored.span).logged_durable;
-        draft.effects.push(Effect::Span { slot, span: stored.span, logged, stored: stored.to });
+        draft.effects.push(Effect::Span {
+            slot,
+            span: stored.span,
+            logged,
+            stored: Some(stored.to),
+        });
         self.need_frame(slot);
         self.end_spill(slot);
     }

@@ -108,6 +108,9 @@ impl<A: Clone + Default> Producer<A> {
             // One before it was refused, and goes first.
             return self.put_back(partition, batch);
         }
+        if lane.is_resumed {
+            return self.give_up(partition, batch, error);
+        }
         if is_current && is_gap && is_before(error.detail_a, error.detail_b) {
             // The server has lost what it had acked before this batch: it restarted. Neither this
             // batch nor any behind it is there.
@@ -144,6 +147,9 @@ impl<A: Clone + Default> Producer<A> {
 
     /// As `give_up`, for any reason.
     pub(super) fn refuse(&mut self, partition: u32, mut batch: SealedBatch<A>, refusal: Refusal) {
+        if self.lanes[partition as usize].is_resumed {
+            return self.end_lane(partition, batch, refusal);
+        }
         let stamp = batch.stamp.filter(|_| batch.is_pinned);
         if stamp.is_some_and(|stamp| self.lanes[partition as usize].identity.is_of(stamp)) {
             self.begin_anew(partition, batch.id);
@@ -187,6 +193,7 @@ impl<A: Clone + Default> Producer<A> {
 
     /// Batches left the lane's window: more may be sent, and what waited for that is sealed.
     pub(super) fn window_moved(&mut self, partition: u32) {
+        self.refuse_if_over(partition);
         let lane = &mut self.lanes[partition as usize];
         lane.is_draining &= lane.in_flight.waiting() > 0;
         if lane.ready.is_empty()

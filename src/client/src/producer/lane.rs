@@ -6,7 +6,7 @@
 use super::batch::{BatchId, OpenBatch, SealedBatch};
 use super::identity::Identity;
 use super::in_flight::InFlight;
-use crate::Instant;
+use crate::{Instant, Refusal};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use plimsoll_wire::Handle;
@@ -30,6 +30,10 @@ pub(super) struct Lane<A> {
     pub(super) is_draining: bool,
     /// The open batch has lingered and goes as soon as the lane's window has room for it.
     pub(super) overdue: Option<BatchId>,
+    /// The identity is one from before, and there is no other for this lane.
+    pub(super) is_resumed: bool,
+    /// Why the lane takes nothing more.
+    pub(super) over: Option<Refusal>,
 }
 
 /// Whether the server knows the partition by a handle on this connection.
@@ -53,6 +57,8 @@ impl<A> Lane<A> {
             identity: Identity::Wanted,
             is_draining: false,
             overdue: None,
+            is_resumed: false,
+            over: None,
         }
     }
 

@@ -14,10 +14,12 @@ mod identity;
 mod in_flight;
 mod lane;
 mod options;
+mod resume;
 mod sending;
 
 pub use batch::BatchId;
 pub use options::ProducerOptions;
+pub use resume::{ProducerIdentity, Resume};
 
 use crate::link::Links;
 use crate::partitioner::Partitioner;
@@ -161,7 +163,7 @@ impl<A: Clone + Default> Producer<A> {
     pub fn new(topic: Topic, options: ProducerOptions, first_partition: u32) -> Producer<A> {
         let links = topic.links();
         let durability = options.durability.resolve(topic.durability);
-        Producer {
+        let mut producer = Producer {
             is_idempotent: options.idempotent && durability.ack_level().is_some(),
             partition_window: identity::PARTITION_WINDOW,
             durability,
@@ -180,7 +182,9 @@ impl<A: Clone + Default> Producer<A> {
             totals: Totals::default(),
             topic,
             options,
-        }
+        };
+        producer.resume();
+        producer
     }
 
     /// The topic.
@@ -404,6 +408,7 @@ impl<A: Clone + Default> Producer<A> {
             self.builders.push(builder);
         }
         self.lanes[partition as usize].ready.push_back(sealed);
+        self.refuse_if_over(partition);
         self.list(partition);
     }
 

@@ -3,6 +3,7 @@
 //! Sizes are in bytes, limits end in `_max`. What a newcomer gets wrong: `batch_bytes` is where a
 //! batch is sealed, not what it may hold; a larger record still gets a batch of its own.
 
+use super::Resume;
 use crate::{Compression, LinkOptions};
 use core::time::Duration;
 use plimsoll_wire::{AckLevel, DurabilityWanted};
@@ -29,6 +30,9 @@ pub struct ProducerOptions {
     /// written, until `delivery_timeout`: each record is in the log once, and in order. At most
     /// five batches of a partition are in flight then. Without effect with durability `none`.
     pub idempotent: bool,
+    /// Whom to go on as, and where. Needs `idempotent`, and a durability that is acked. The first
+    /// batch that is refused, or not sent in time, ends such a producer in its partition.
+    pub resume: Option<Resume>,
     /// Batches sent and not yet acked, for each connection. Without `idempotent`, 1 keeps the order
     /// of records even when the server refuses one and takes the next.
     pub in_flight_batches_max: u32,
@@ -57,6 +61,7 @@ impl Default for ProducerOptions {
             batch_records_max: 1 << 20,
             linger: Duration::from_millis(1),
             idempotent: true,
+            resume: None,
             in_flight_batches_max: 64,
             in_flight_bytes_max: 32 << 20,
             buffer_bytes_max: 64 << 20,
