@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// What stands between key and value in a line; a line without it has no key.
     #[arg(long, value_name = "C", value_parser = not_empty)]
     key_separator: Option<String>,
+    /// Each line is a key, and its record has no value: in a compacted topic it deletes the key.
+    #[arg(long, conflicts_with_all = ["key_separator", "partition"])]
+    tombstones: bool,
     /// A batch is sent when it has reached this size.
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = parse_size)]
     batch_bytes: u64,
@@ -168,9 +171,15 @@ impl Taken {
             produce_resume::check_place(self.lines)?;
         }
         let separator = args.key_separator.as_ref().map(String::as_bytes);
-        let (key, value) = split_key(line, separator);
+        let (key, value) = match args.tombstones {
+            true => (Some(line), None),
+            false => {
+                let (key, value) = split_key(line, separator);
+                (key, Some(value))
+            }
+        };
         let partition = args.partition;
-        let record = NewRecord { partition, key, value: Some(value), ..NewRecord::default() };
+        let record = NewRecord { partition, key, value, ..NewRecord::default() };
         producer.send_with(&record, |outcome| ACKS.note(outcome)).map_err(|error| {
             Failure::Failed(format!("line {} was not sent: {error}", self.lines))
         })?;
@@ -274,6 +283,7 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(parsed(&["--partition", "1", "--key-separator", "="]).is_err());
         assert!(parsed(&["--key-separator", ""]).is_err());
+        assert!(parsed(&["--tombstones", "--key-separator", "="]).is_err());
         let args = parsed(&["--durability", "none", "--also", "disk"]).unwrap();
         assert!(matches!(options(&args), Err(Failure::Usage(_))));
     }

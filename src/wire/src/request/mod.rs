@@ -31,6 +31,7 @@ mod ping;
 mod produce;
 mod stats;
 mod subscribe;
+mod topic_cleanup;
 mod unbind;
 mod unsubscribe;
 
@@ -65,6 +66,7 @@ pub use ping::Ping;
 pub use produce::{Produce, encode_produce, encode_produce_head};
 pub use stats::{Stat, Stats, StatsResponse};
 pub use subscribe::{Subscribe, Subscribed};
+pub use topic_cleanup::{CleanupPolicy, TopicCleanup};
 pub use unbind::Unbind;
 pub use unsubscribe::Unsubscribe;
 
