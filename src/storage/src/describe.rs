@@ -61,6 +61,12 @@ pub struct StorageCounters {
     pub recycled_segments: u64,
     /// New segments that took such a file.
     pub reused_segments: u64,
+    /// Passes of compaction that came to their end.
+    pub compactions: u64,
+    /// Bytes that they wrote.
+    pub compacted_bytes: u64,
+    /// Bytes of batches that went with them.
+    pub compacted_away_bytes: u64,
     /// Checkpoints of the journal that were completed.
     pub checkpoints: u64,
 }

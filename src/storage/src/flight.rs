@@ -51,6 +51,8 @@ pub(crate) enum Purpose {
     Sweep,
     /// The removal of a recycled file.
     RemoveRecycled,
+    /// A step of compaction.
+    Compact,
 }
 
 /// The table of operations in flight. A token is used once.

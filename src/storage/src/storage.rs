@@ -16,6 +16,7 @@ use plimsoll_device::{
 
 use crate::arena_layout::ArenaHeader;
 use crate::commit::Commit;
+use crate::compaction::Compactor;
 use crate::describe::StorageCounters;
 use crate::error::{Damage, Failure};
 use crate::files::Files;
@@ -127,6 +128,7 @@ pub struct Storage {
     pub(crate) removals_waiting: VecDeque<(Sequence, PartitionId)>,
     pub(crate) sweeps: Sweeps,
     pub(crate) recycled: RecycledFiles,
+    pub(crate) compaction: Compactor,
     /// A frame is wanted although there may be nothing to put into it.
     pub(crate) marker_wanted: bool,
     pub(crate) next_job: u64,
@@ -260,6 +262,7 @@ impl Storage {
             removals: BTreeMap::new(),
             removals_waiting: VecDeque::new(),
             sweeps: Sweeps::default(),
+            compaction: Compactor::default(),
             marker_wanted: false,
             next_job: 0,
             failure: None,
@@ -340,6 +343,7 @@ impl Storage {
             (Purpose::Remove(job), result) => self.handle_remove(job, result),
             (Purpose::Sweep, result) => self.handle_sweep(result),
             (Purpose::RemoveRecycled, _) => self.handle_recycled_removed(),
+            (Purpose::Compact, result) => self.handle_compaction(result),
             (purpose, result) => panic!("{result:?} does not answer {purpose:?}"),
         }
     }
@@ -348,6 +352,7 @@ impl Storage {
     pub fn handle_timeout(&mut self, now: Now) {
         self.look_at_clocks(now);
         self.retain_due();
+        self.compact_due();
         while let Some(&(due, slot)) = self.due.first()
             && due <= now.monotonic
         {
@@ -365,7 +370,7 @@ impl Storage {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
         let age = self.aging.due.first().map(|(due, _)| *due);
-        [due, age, self.disk_full].into_iter().flatten().min()
+        [due, age, self.disk_full, self.compaction.timeout()].into_iter().flatten().min()
     }
 
     /// The next operation for the machine.
@@ -373,6 +378,7 @@ impl Storage {
         if self.ops.is_empty() {
             self.feed();
             self.handle_refused();
+            self.run_compaction();
             self.start_spills();
             self.start_commits();
             // A checkpoint may have to move data before it can go on, and memory that is given
