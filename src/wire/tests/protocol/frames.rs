@@ -96,10 +96,12 @@ impl Parts {
                 client: self.word(),
             }),
             Request::Ping,
-            self.metadata(false),
-            self.metadata(true),
-            self.create_topic(TopicRetention::UNLIMITED),
-            self.create_topic(self.retention()),
+            self.metadata(false, false),
+            self.metadata(true, false),
+            self.metadata(true, true),
+            self.create_topic(TopicRetention::UNLIMITED, TopicCleanup::DEFAULT),
+            self.create_topic(self.retention(), TopicCleanup::DEFAULT),
+            self.create_topic(TopicRetention::UNLIMITED, self.cleanup()),
             Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
             Request::AlterTopic(AlterTopic {
                 name: self.word(),
@@ -108,6 +110,14 @@ impl Parts {
                 flush_interval_ms: Some(self.u32(1)),
                 segment_bytes: Some(self.numbers[2]),
                 default_durability: self.also,
+                ..AlterTopic::default()
+            }),
+            Request::AlterTopic(AlterTopic {
+                name: self.word(),
+                cleanup: Some(CleanupPolicy::Compact),
+                compaction_lag_ms: Some(self.numbers[1]),
+                tombstone_retention_ms: Some(self.numbers[0]),
+                ..AlterTopic::default()
             }),
             Request::DeleteTopic(DeleteTopic { name: self.word() }),
             Request::DeleteRecords(DeleteRecords {
@@ -150,12 +160,12 @@ impl Parts {
         requests
     }
 
-    fn metadata(&self, with_retention: bool) -> Request<'_> {
+    fn metadata(&self, with_retention: bool, with_cleanup: bool) -> Request<'_> {
         let topics = self.words.iter().map(String::as_str).collect();
-        Request::Metadata(MetadataRequest { topics, with_retention })
+        Request::Metadata(MetadataRequest { topics, with_retention, with_cleanup })
     }
 
-    fn create_topic(&self, retention: TopicRetention) -> Request<'_> {
+    fn create_topic(&self, retention: TopicRetention, cleanup: TopicCleanup) -> Request<'_> {
         Request::CreateTopic(CreateTopic {
             name: self.word(),
             partitions: self.u32(0),
@@ -164,7 +174,16 @@ impl Parts {
             segment_bytes: self.numbers[2],
             max_batch_bytes: self.u32(3),
             retention,
+            cleanup,
         })
+    }
+
+    fn cleanup(&self) -> TopicCleanup {
+        TopicCleanup {
+            policy: CleanupPolicy::CompactDelete,
+            compaction_lag_ms: self.numbers[4],
+            tombstone_retention_ms: self.numbers[3],
+        }
     }
 
     fn retention(&self) -> TopicRetention {
@@ -333,9 +352,11 @@ impl Parts {
             segment_bytes: self.numbers[2],
             max_batch_bytes: self.u32(3),
             retention: None,
+            cleanup: None,
             shards: shards.clone(),
         };
         let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
+        let compacted = |name| TopicMetadata { cleanup: Some(self.cleanup()), ..in_full(name) };
         let partition = |state| PartitionDescription {
             partition: PartitionIndex(self.u32(0)),
             shard: ShardIndex(self.u16(1)),
@@ -361,6 +382,7 @@ impl Parts {
             Response::Ping,
             Response::Metadata(MetadataResponse { topics: words().map(topic).collect() }),
             Response::Metadata(MetadataResponse { topics: words().map(in_full).collect() }),
+            Response::Metadata(MetadataResponse { topics: words().map(compacted).collect() }),
             Response::AlterTopic,
             Response::CreateTopic(CreateTopicResponse { id: TopicId(self.u32(3)) }),
             Response::DeleteTopic,
