@@ -1,4 +1,5 @@
-//! How a consumed record is written: its value and a line feed, or a line of JSON.
+//! How a consumed record is written: its value and a line feed, its topic before that, or a line of
+//! JSON.
 //!
 //! A JSON line has `topic` (where several are consumed), `partition`, `offset`, `timestamp_ms`,
 //! `key`, `value` and `headers`. Keys, values and header names are strings where they are UTF-8,
@@ -14,29 +15,35 @@ use crate::base64::encode_base64;
 /// What a record looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Its value and a line feed.
+    /// Its value and a line feed. Of several topics nobody can tell which it is of.
     Value,
+    /// Its topic, a tabulator, its value and a line feed.
+    TopicValue,
     /// A line of JSON.
     Json,
 }
 
 impl Format {
-    /// Appends a record to `out`; its topic, if several are consumed.
+    /// Appends a record to `out`.
     pub(crate) fn write(
         self,
-        topic: Option<&str>,
+        (topic, is_one_of_several): (&str, bool),
         partition: u32,
         record: &BorrowedRecord<'_>,
         out: &mut Vec<u8>,
     ) {
         match self {
-            Format::Value => {
+            Format::Value | Format::TopicValue => {
+                if self == Format::TopicValue {
+                    out.extend_from_slice(topic.as_bytes());
+                    out.push(b'\t');
+                }
                 out.extend_from_slice(record.value.unwrap_or_default());
                 out.push(b'\n');
             }
             Format::Json => {
                 out.push(b'{');
-                if let Some(topic) = topic {
+                if is_one_of_several {
                     out.extend_from_slice(b"\"topic\":");
                     write_bytes(Some(topic.as_bytes()), out);
                     out.push(b',');

@@ -63,6 +63,10 @@ pub struct StorageCounters {
     pub compacted_bytes: u64,
     /// Bytes of batches that went with them.
     pub compacted_away_bytes: u64,
+    /// Files of such segments that were kept for new ones.
+    pub recycled_segments: u64,
+    /// New segments that took such a file.
+    pub reused_segments: u64,
     /// Checkpoints of the journal that were completed.
     pub checkpoints: u64,
 }

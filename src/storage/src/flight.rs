@@ -51,6 +51,8 @@ pub(crate) enum Purpose {
     Sweep,
     /// A step of compaction.
     Compact,
+    /// The removal of a recycled file.
+    RemoveRecycled,
 }
 
 /// The table of operations in flight. A token is used once.

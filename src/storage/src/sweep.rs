@@ -1,4 +1,4 @@
-//! Removing the files of segments that no longer count.
+//! Parting with the files of segments that no longer count.
 //!
 //! Those before the first segment, those in whose place a compacted one is, and new ones that never
 //! came to count. One partition at a time, in the background, and never before the frame that says
@@ -7,14 +7,15 @@
 //! wrong: the names in the directory decide, not what this process remembers of it.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use plimsoll_batch::Offset;
 use plimsoll_device::{DiskAction, DiskResult};
 
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
+use crate::parting::Parting;
 use crate::partition::{SegmentName, partition_directory};
 use crate::storage::Storage;
 
@@ -28,7 +29,8 @@ pub(crate) struct Sweeps {
 /// Files of one partition that are going.
 struct Sweep {
     id: PartitionId,
-    names: VecDeque<String>,
+    /// None while its directory is being listed.
+    parting: Option<Parting>,
 }
 
 impl Storage {
@@ -64,35 +66,40 @@ impl Storage {
             return;
         }
         let Some(id) = self.sweeps.waiting.pop_front() else { return };
-        self.sweeps.current = Some(Sweep { id, names: VecDeque::new() });
+        self.sweeps.current = Some(Sweep { id, parting: None });
         self.submit(Purpose::Sweep, DiskAction::List { path: partition_directory(id) });
     }
 
     pub(crate) fn handle_sweep(&mut self, result: DiskResult) {
         let Some(mut sweep) = self.sweeps.current.take() else { return };
-        if let DiskResult::Listed(Ok(names)) = result {
-            sweep.names = names.into();
-            // A repair that has no journal counts on it: the first of several goes first.
-            sweep.names.make_contiguous().sort_unstable();
-        }
-        let slot = self.by_id.get(&sweep.id).copied();
-        while let Some(name) = sweep.names.pop_front() {
-            let counts = slot.is_none_or(|slot| self.counts(slot, &name));
-            if counts {
-                continue;
+        let action = match (&mut sweep.parting, result) {
+            (None, DiskResult::Listed(Ok(names))) => {
+                let mut parting = self.files_that_go(sweep.id, names);
+                let action = self.part(&mut parting, None);
+                sweep.parting = Some(parting);
+                action
             }
-            let path = format!("{}/{name}", partition_directory(sweep.id));
-            if let Some((file, close)) = self.files.doom(&path) {
-                self.submit(Purpose::Close(file), close);
+            (None, _) => None,
+            (Some(parting), result) => self.part(parting, Some(&result)),
+        };
+        let Some(action) = action else {
+            if let Some(slot) = self.by_id.get(&sweep.id).copied() {
+                self.partition_mut(slot).compaction.is_swept = true;
             }
-            self.sweeps.current = Some(sweep);
-            self.submit(Purpose::Sweep, DiskAction::Remove { path });
-            return;
-        }
-        if let Some(slot) = slot {
-            self.partition_mut(slot).compaction.is_swept = true;
-        }
-        self.start_sweep();
+            return self.start_sweep();
+        };
+        self.sweeps.current = Some(sweep);
+        self.submit(Purpose::Sweep, action);
+    }
+
+    /// Those of the names that belong to no segment that counts. Compaction begins no new file
+    /// before they have gone.
+    fn files_that_go(&self, id: PartitionId, mut names: Vec<String>) -> Parting {
+        let slot = self.by_id.get(&id).copied();
+        names.retain(|name| slot.is_some_and(|slot| !self.counts(slot, name)));
+        // A repair that has no journal counts on it: the first of several goes first.
+        names.sort_unstable();
+        Parting::new(partition_directory(id), names.into())
     }
 
     /// Whether a file is of a segment that counts, or may come to; or of none at all.

@@ -19,6 +19,7 @@ mod model;
 mod moved;
 mod partitions;
 mod producers;
+mod recycling;
 mod retention;
 mod segments;
 mod trimming;
