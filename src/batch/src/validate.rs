@@ -28,16 +28,16 @@ impl<'a> Batch<'a> {
     /// Every [`BatchError`]. The CRC is checked last: an error of another kind may well come from
     /// damaged bytes.
     pub fn validate(bytes: &'a [u8], limits: &BatchLimits) -> Result<Batch<'a>, BatchError> {
-        let batch = Batch::validate_first(bytes, limits)?;
-        let &BatchHeader { record_count, last_offset_delta, .. } = batch.header();
-        if record_count == 0 {
+        let header = BatchHeader::decode(bytes)?;
+        if header.record_count == 0 {
             return Err(BatchError::Empty);
         }
-        if batch.header.is_compacted() {
-            let record_count = record_count.cast_signed();
-            let last_offset_delta = last_offset_delta.cast_signed();
+        if header.is_compacted() {
+            let record_count = header.record_count.cast_signed();
+            let last_offset_delta = header.last_offset_delta.cast_signed();
             return Err(BatchError::Count { record_count, last_offset_delta });
         }
+        let batch = Batch::validate_first(bytes, limits)?;
         let length_bytes = batch.bytes.len();
         if length_bytes < bytes.len() {
             return Err(BatchError::Trailing { length_bytes, available: bytes.len() });

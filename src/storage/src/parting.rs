@@ -105,7 +105,6 @@ mod tests {
     use plimsoll_sim::heap_arena;
 
     use super::*;
-    use crate::compacted::Compacted;
     use crate::entry::Sealed;
     use crate::identity::{PartitionConfig, PartitionId, Retention};
     use crate::journal::Journal;
@@ -139,7 +138,7 @@ mod tests {
         };
         let slot = storage.open_partition(ID, settings);
         let base = Offset::ZERO;
-        let (written, compacted) = (Written::UNKNOWN, Compacted::default());
+        let (written, compacted) = (Written::UNKNOWN, crate::Compacted::default());
         let gone = Sealed { base, length_bytes: 1 << 20, written, compacted };
         storage.promise_files(slot, &[gone], Offset::new(9));
         storage

@@ -107,7 +107,9 @@ impl Storage {
             let generation = sealed.compacted.generation;
             let path = SegmentName { segment: sealed.base, generation }.path(partition.id);
             let is_full = sealed.length_bytes >= full_bytes.div_ceil(2);
-            if is_full && self.disk_full.is_none() && self.recycled.has_room() {
+            // The file of a compacted one has no blocks beyond its data.
+            let is_whole = is_full && sealed.compacted.generation == 0;
+            if is_whole && self.disk_full.is_none() && self.recycled.has_room() {
                 let holds = Holds { end, bytes: sealed.length_bytes.max(full_bytes) };
                 self.recycled.promised.insert(path, holds);
             }

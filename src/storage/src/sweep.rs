@@ -82,17 +82,18 @@ impl Storage {
             (None, _) => None,
             (Some(parting), result) => self.part(parting, Some(&result)),
         };
-        if let Some(action) = action {
-            self.sweeps.current = Some(sweep);
-            return self.submit(Purpose::Sweep, action);
-        }
-        if let Some(slot) = self.by_id.get(&sweep.id).copied() {
-            self.partition_mut(slot).compaction.is_swept = true;
-        }
-        self.start_sweep();
+        let Some(action) = action else {
+            if let Some(slot) = self.by_id.get(&sweep.id).copied() {
+                self.partition_mut(slot).compaction.is_swept = true;
+            }
+            return self.start_sweep();
+        };
+        self.sweeps.current = Some(sweep);
+        self.submit(Purpose::Sweep, action);
     }
 
-    /// Those of the names that belong to no segment that counts.
+    /// Those of the names that belong to no segment that counts. Compaction begins no new file
+    /// before they have gone.
     fn files_that_go(&self, id: PartitionId, mut names: Vec<String>) -> Parting {
         let slot = self.by_id.get(&id).copied();
         names.retain(|name| slot.is_some_and(|slot| !self.counts(slot, name)));
