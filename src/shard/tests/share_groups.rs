@@ -103,7 +103,7 @@ fn describe(world: &mut World, socket: SocketId) -> ShareDescription {
     let describe = DescribeGroup { group: "g", with_share: true };
     let answer = world.ask(socket, |out| describe.encode(CorrelationId(6), out));
     let Answer::Shared(share) = answer else { panic!("{answer:?}") };
-    share.into_iter().next().unwrap()
+    share[0]
 }
 
 /// After a start without a clean stop the log goes on behind all offsets that anybody could have
