@@ -78,8 +78,8 @@ impl Storage {
     pub fn finish_opening(&mut self, now: Now) {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
-        self.rest_begins(now);
         self.begin_age_clock(now);
+        self.rest_begins();
         self.feed();
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
@@ -264,7 +264,7 @@ impl Storage {
             partition.active_written.note(written, partition.published.position == 0);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;
-            self.note_producer(feed.slot, &header, self.producers.now_ms());
+            self.note_producer(feed.slot, &header);
             feed.at += header.length_bytes;
         }
         true
@@ -435,6 +435,7 @@ mod tests {
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         let slots = ids.map(|id| storage.open_partition(id, settings));
         storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });

@@ -65,6 +65,7 @@ fn calm_life(shards: u16, end: End) -> Life {
         cut_at_flush: None,
         cut_at_served_flush: None,
         cut_at_append: None,
+        cut_at_removal: None,
         end,
     }
 }
@@ -238,13 +239,23 @@ fn passing(scenario: &mut Scenario, random: &mut Random) {
     }
 }
 
+/// Topics have one partition each, of small segments, so that these fill.
+pub(super) fn make_narrow(scenario: &mut Scenario) {
+    for topic in &mut scenario.topics {
+        (topic.partitions, topic.segment_bytes) = (1, 1 << 20);
+    }
+    for act in scenario.lives.iter_mut().flat_map(|life| &mut life.acts) {
+        if let What::Append { partition, .. } = &mut act.what {
+            *partition = 0;
+        }
+    }
+}
+
 /// Topics with full segments go, and their files become new segments of those that stay; the end
 /// comes about there.
 fn reuse(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
-    for topic in &mut scenario.topics {
-        (topic.partitions, topic.segment_bytes) = (1, 1 << 20);
-    }
+    make_narrow(scenario);
     let mut life = calm_life(1, power(random));
     life.acts.push(Act { wait_us: 20_000, what: What::Nothing });
     for _ in 0..1 + random.below(3) {
