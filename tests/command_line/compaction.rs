@@ -80,7 +80,7 @@ fn a_compacted_topic_keeps_the_latest_of_each_key_over_kills_and_backup_and_veri
     let topic = described(&server);
     assert_eq!(topic["cleanup"], "compact");
     assert_eq!(topic["tombstone_retention_ms"], 2 * 3600 * 1000);
-    server.stop();
+    assert!(server.stop().success());
     let data_dir = place.data_dir();
     let verified = run(&["verify", data_dir.to_str().unwrap()]).ok();
     assert!(!verified.contains("damage at"), "{verified}");

@@ -115,10 +115,13 @@ impl SettingChanges {
 pub(crate) struct Catalog {
     by_name: BTreeMap<String, Arc<Topic>>,
     by_id: BTreeMap<u32, Arc<Topic>>,
+    /// The newest topic that there ever was, as far as is known here.
+    newest_id: u32,
 }
 
 impl Catalog {
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
+        self.newest_id = self.newest_id.max(topic.id);
         self.by_name.insert(topic.name.clone(), Arc::clone(&topic));
         self.by_id.insert(topic.id, topic);
     }
@@ -127,6 +130,11 @@ impl Catalog {
         let topic = self.by_id.remove(&id)?;
         self.by_name.remove(&topic.name);
         Some(topic)
+    }
+
+    /// Whether a topic is gone. One that is not known yet has a newer id than all that are.
+    pub(crate) fn was_removed(&self, id: u32) -> bool {
+        id <= self.newest_id && !self.by_id.contains_key(&id)
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Topic>> {

@@ -19,7 +19,7 @@ use crate::entry::Sealed;
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
 use crate::limits::RECYCLED_SEGMENTS_MAX;
-use crate::partition::{RECYCLED_DIRECTORY, partition_directory};
+use crate::partition::{RECYCLED_DIRECTORY, SegmentName, partition_directory};
 use crate::storage::Storage;
 use crate::written::Written;
 
@@ -104,7 +104,8 @@ impl Storage {
         for (sealed, end) in gone.iter().zip(ends) {
             let partition = self.partition(slot);
             let full_bytes = partition.config.segment_bytes;
-            let path = partition.segment_path(sealed.base);
+            let generation = sealed.compacted.generation;
+            let path = SegmentName { segment: sealed.base, generation }.path(partition.id);
             let is_full = sealed.length_bytes >= full_bytes.div_ceil(2);
             // The file of a compacted one has no blocks beyond its data.
             let is_whole = is_full && sealed.compacted.generation == 0;

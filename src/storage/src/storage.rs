@@ -202,8 +202,7 @@ impl Storage {
     /// # Panics
     /// When the arena is smaller than [`ARENA_BYTES_MIN`](crate::ARENA_BYTES_MIN).
     pub fn new(config: StorageConfig, arena: Arena) -> Self {
-        let header = arena_header(&config, arena.length_bytes() as u64);
-        let mut memory = SpanMemory::new(arena, &header);
+        let mut memory = span_memory(&config, arena);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
         Self {
             data_dir: config.data_dir,
@@ -478,6 +477,11 @@ fn take_runs(memory: &mut SpanMemory) -> (Vec<SpanId>, SpanId, SpanId) {
     };
     let frames = (0..COMMITS_MAX).map(|_| run(FRAME_BYTES_MAX)).collect();
     (frames, run(BLOCK_BYTES), run(read_bytes))
+}
+
+fn span_memory(config: &StorageConfig, arena: Arena) -> SpanMemory {
+    let header = arena_header(config, arena.length_bytes() as u64);
+    SpanMemory::new(arena, &header)
 }
 
 fn arena_header(config: &StorageConfig, length_bytes: u64) -> ArenaHeader {

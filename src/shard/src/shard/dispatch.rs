@@ -72,12 +72,17 @@ impl Shard {
             Request::DeleteRecords(request) => self.delete_records(id, correlation, &request),
             Request::Stats => self.gather(id, correlation, Gathered::Stats),
             Request::InitProducer => self.init_producer(id, correlation),
-            Request::ListGroups => self.gather(id, correlation, Gathered::Groups),
+            Request::ListGroups(request) => {
+                let with_mode = request.with_mode;
+                self.gather(id, correlation, Gathered::Groups { with_mode })
+            }
             Request::JoinGroup(_)
             | Request::Heartbeat(_)
             | Request::LeaveGroup(_)
             | Request::CommitOffsets(_)
             | Request::DescribeGroup(_)
+            | Request::ShareAcquire(_)
+            | Request::ShareSettle(_)
             | Request::DeleteGroup(_) => self.group_request(id, correlation, &request),
         };
         if !matches!(flow, Flow::Hold(_)) {

@@ -15,7 +15,7 @@ use crate::readers::ReaderId;
 use crate::report::Report;
 
 /// Who waits for a read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum PendingRead {
     Reader {
         client: Client,
@@ -52,6 +52,7 @@ impl Shard {
                 self.touch(slot);
                 self.metadata_advanced(slot);
                 self.offsets_advanced(slot);
+                self.marks_advanced(slot);
             }
             Notice::Read(read, result) => match self.reads.remove(&read) {
                 Some(PendingRead::Reader { client, reader }) => {
