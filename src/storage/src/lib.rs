@@ -99,8 +99,8 @@ pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
 pub use level::{Level, Watermarks};
 pub use limits::{
-    ARENA_BYTES_MIN, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX, RECYCLED_SEGMENTS,
-    RECYCLED_SEGMENTS_MAX, journal_bytes_min,
+    ARENA_BYTES_MIN, COMPACTION_KEY_BYTES_MAX, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX,
+    PRODUCERS_MAX, RECYCLED_SEGMENTS, RECYCLED_SEGMENTS_MAX, journal_bytes_min,
 };
 pub use manifest::{DataDirId, FORMAT_VERSION, Manifest, ManifestError};
 pub use notice::Notice;

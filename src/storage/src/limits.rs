@@ -91,7 +91,7 @@ pub(crate) const COMPACTION_BURST_BYTES: u64 = 1 << 20;
 
 /// Memory for the keys that one pass of compaction compares with: of more keys, a pass takes the
 /// first.
-pub(crate) const COMPACTION_KEY_BYTES_MAX: usize = 16 << 20;
+pub const COMPACTION_KEY_BYTES_MAX: usize = 16 << 20;
 
 /// What a key costs beside its bytes.
 pub(crate) const COMPACTION_KEY_COST_BYTES: usize = 64;

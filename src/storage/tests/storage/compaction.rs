@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use plimsoll_batch::{BatchBuilder, Offset};
 use plimsoll_sim::Survival;
-use plimsoll_storage::{Compaction, Level, PartitionConfig, PartitionState, SegmentName};
+use plimsoll_storage::{
+    AppendError, Compaction, Level, PartitionConfig, PartitionState, SegmentName,
+};
 
 use crate::world::compacted::COMPACTION;
 use crate::world::{CONFIG, Crash, Cut, Settings, World, id};
@@ -158,7 +160,12 @@ fn compressed_batches_stay_as_they_are_and_deletions_behind_them_too() {
     let crc = crc32c(&compressed[21..]);
     compressed[17..21].copy_from_slice(&crc.to_be_bytes());
     rounds(&mut world, 0, 1, 4).expect(FINE);
+    let refused = world.try_append(id(1, 0), compressed.clone(), Level::Disk);
+    assert!(matches!(refused, Err(AppendError::Compressed { .. })), "{refused:?}");
+    // As it was before somebody had it compacted.
+    world.set_config(id(1, 0), PartitionConfig { compaction: None, ..KEYED });
     let at = world.append(id(1, 0), &compressed, Level::Disk).expect(FINE);
+    world.set_config(id(1, 0), KEYED);
     delete(&mut world, 0, &[1, 2]).expect(FINE);
     rounds(&mut world, 0, 4, 20).expect(FINE);
     delete(&mut world, 0, &[1, 2]).expect(FINE);
