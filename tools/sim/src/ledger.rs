@@ -401,6 +401,7 @@ impl Ledger {
                 length: it.length,
                 begun: it.begun,
                 written_ms: it.written_ms,
+                is_there: it.required,
             })
             .collect();
         self.starts.note_what_may_go(place, &records);
