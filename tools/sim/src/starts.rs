@@ -30,6 +30,8 @@ pub(crate) struct Kept {
     pub(crate) begun: Instant,
     /// It was not written before this, by any clock.
     pub(crate) written_ms: i64,
+    /// It is there, unless it has gone: what power took keeps nothing from going.
+    pub(crate) is_there: bool,
 }
 
 /// The books of all starts.
@@ -241,7 +243,7 @@ impl ClockBook {
         let is_young = |record: &&Kept| {
             let is_later = self.doubts_since.is_none_or(|since| record.begun >= since);
             let aged_by_ms = if is_later { self.since_ms } else { self.before_ms };
-            record.written_ms.saturating_add(age_ms) > aged_by_ms
+            record.is_there && record.written_ms.saturating_add(age_ms) > aged_by_ms
         };
         let young = records.iter().filter(is_young).filter_map(|record| record.offset);
         let first = young.filter(|offset| *offset >= from).min();
