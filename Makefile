@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash rot powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline rot powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -12,6 +12,8 @@ FS ?= ext4
 # How many seeds `make sim` runs, and how many SIGKILLs `make crash` gives.
 SEEDS ?= 2000
 KILLS ?= 1000
+# How many rounds of kills `make pipeline` has.
+ROUNDS ?= 500
 # How many bits `make rot` flips.
 FLIPS ?= 20000
 # What `make planted` is told: `--only NAME`, `--rotate 5`, `--list`.
@@ -68,6 +70,9 @@ bench: build ## the table of limits, figures and ratios; then the pieces
 
 crash: build ## KILLS=1000 times load, SIGKILL, restart, compare; one table, one verdict
 	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- kills --kills $(KILLS)
+
+pipeline: build ## ROUNDS=500 of kills in a pipeline: files, producers, server, group, files
+	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- pipeline --rounds $(ROUNDS)
 
 powercut: build ## root: CUTS=1000 power cuts below FS=ext4, disk errors, a full disk; controls first
 	$(CARGO) run --release $(LOCKED) -p plimsoll-powercut -- --cuts $(CUTS) --fs $(FS)

@@ -6,7 +6,7 @@
 //! Flags, after `--`: `--dir DIR` (or PLIMSOLL_BENCH_DIR), `--rounds N`, `--seconds S` a
 //! measurement, `--only L1,L2`, `--raw` for the bare probes.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.l4_small_records()?;
     bench.l5_many_partitions()?;
     bench.l6_catch_up()?;
+    bench.l6_group()?;
     bench.l7_tail()?;
     bench.l9_idle()?;
     bench.l10_memory()?;
@@ -310,6 +311,32 @@ impl Bench {
         )
     }
 
+    /// Both through the shipped client: what the group costs, and not what the client does. Commits
+    /// do not wait here; one that waits for the disk after every batch is as slow as the disk.
+    fn l6_group(&self) -> io::Result<()> {
+        let (server, mut round) = (OnceCell::new(), 0);
+        let filled = || match server.get() {
+            Some(server) => Ok(server),
+            None => self.filled_server().map(|filled| server.get_or_init(|| filled)),
+        };
+        let consume = |more: &[&str]| {
+            let flags = ["--visible", "disk", "--seconds", &self.seconds];
+            let figures = self.load_on(filled()?, "consume", "1", &[&flags, more])?;
+            Ok(figures.bytes_per_second / MB)
+        };
+        self.line(
+            "L6-group",
+            "",
+            "MB/s",
+            || consume(&["--shipped-client"]).map_err(|reason: String| io::Error::other(reason)),
+            || {
+                round += 1;
+                // It begins at the beginning.
+                consume(&["--group", &format!("group-{round}"), "--commit", "async"])
+            },
+        )
+    }
+
     /// A server with 2 GB in one partition: more than fits into any arena.
     fn filled_server(&self) -> Result<Server, String> {
         let server = Server::start(&self.options.folder)?;
@@ -330,7 +357,18 @@ impl Bench {
                 || Ok(self.load("end-to-end", "1", &[&flags, &ONE_RECORD])?.delivery_p50_us),
             )?;
         }
-        Ok(())
+        let flags = ["--durability", "disk", "--visible", "disk", "--seconds", &self.seconds];
+        let group = ["--group", "tail", "--commit", "manual"];
+        self.line(
+            "L7",
+            "a group's member, disk",
+            "us",
+            || Ok(ping_pong::p50(self.options.time / 2)?.best_us()),
+            || {
+                let flags: [&[&str]; 3] = [&flags, &ONE_RECORD, &group];
+                Ok(self.load("end-to-end", "1", &flags)?.delivery_p50_us)
+            },
+        )
     }
 
     fn l9_idle(&self) -> io::Result<()> {

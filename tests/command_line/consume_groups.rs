@@ -247,6 +247,10 @@ fn members_of_a_group_may_want_different_topics() {
     assert_eq!(both.end(true), 0);
     let words = ["consume", "a", "b", "--group", "g", "--until", "end"];
     assert_eq!(ask(&server, &words).ok(), "", "of both topics all is committed");
+    let words = ["consume", "a", "b", "--group", "h", "--until", "end", "--format", "topic-value"];
+    let told = ask(&server, &words).ok();
+    let of = |topic: &str| told.lines().filter(|line| line.starts_with(topic)).count();
+    assert_eq!((of("a\t"), of("b\t"), told.lines().count()), (100, 110, 210));
     assert_eq!(ask(&server, &["consume", "a", "b"]).code, 2, "several topics need a group");
 }
 

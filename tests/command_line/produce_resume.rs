@@ -74,3 +74,29 @@ fn what_cannot_be_read_again_or_has_no_one_partition_is_not_resumed() {
     }
     assert!(!fs::exists(kept).unwrap(), "wrong use leaves nothing behind");
 }
+
+/// The record that was sent to ask was missing among the acks, and the first run said of some of
+/// its own records that they were there already.
+#[test]
+fn the_first_run_finds_nothing_and_has_an_ack_for_every_line() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "t"]).ok();
+    let (file, kept, acks) = (place.file("lines"), place.file("kept"), place.file("acks"));
+    let text =
+        |range: std::ops::Range<u32>| -> String { range.map(|line| format!("{line}\n")).collect() };
+    fs::write(&file, text(0..20)).unwrap();
+    let paths = [&file, &kept, &acks].map(|path| path.to_str().unwrap());
+    let words = ["produce", "t", "--resume", paths[1], "--acks-out", paths[2], paths[0]];
+    let acked = |range: std::ops::Range<u32>| -> String {
+        range.map(|offset| format!("0 {offset}\n")).collect()
+    };
+    let first = ask(&server, &words);
+    assert!(first.code == 0 && first.stderr.contains("plimsoll: 0 records were"), "{first:?}");
+    assert!(first.stderr.contains("records 20 acked 20 "), "{first:?}");
+    assert_eq!(fs::read_to_string(&acks).unwrap(), acked(0..20));
+    fs::write(&file, text(0..30)).unwrap();
+    let second = ask(&server, &words);
+    assert!(second.code == 0 && second.stderr.contains("plimsoll: 20 records were"), "{second:?}");
+    assert_eq!(fs::read_to_string(&acks).unwrap(), acked(20..30));
+}

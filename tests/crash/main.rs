@@ -11,9 +11,9 @@
 
 mod cores;
 mod exactly_once;
-mod groups;
 mod kills;
 mod lives;
+mod pipeline;
 mod power;
 mod starts;
 mod stops;

@@ -45,7 +45,7 @@ fn a_consumer_at_disk_sees_nothing_of_a_memory_append_until_it_is_flushed() {
         assert_eq!(records(fetched.batches), [(0, 7), (1, 8), (2, 9)]);
     });
     fetch(&mut connection, Visible::Disk, |fetched| {
-        assert_eq!(fetched.batches, []);
+        assert!(fetched.batches.is_empty());
         assert_ordered(&fetched.watermarks);
         assert_eq!(fetched.watermarks.memory, Offset::new(3));
         assert_eq!(fetched.watermarks.disk, Offset::ZERO);

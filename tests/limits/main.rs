@@ -9,6 +9,7 @@
 )]
 
 mod disk_full;
+mod groups;
 mod hostile;
 mod idle;
 mod partitions;

@@ -21,6 +21,8 @@
 //! | 10,000 partitions | `limits::partitions` |
 //! | disk full on append | `limits::disk_full` |
 //! | data that goes by itself | `limits::retention` |
+//! | thousands of members of a thousand groups | `limits::groups` |
+//! | groups in trouble | the table at the end of `src/wire/PROTOCOL.md` |
 //! | data directory not writable, no O_DIRECT, locked, newer format | `refusals::directory` |
 //! | no io_uring, no room for the arena, foreign arena, port in use | `refusals::host` |
 //! | write or flush fails | on the simulated disk; in the crate of the shard |
@@ -28,6 +30,8 @@
 //! | | in storage's `after_a_failed_flush_nothing_is_acked_and_reads_go_on` |
 //! | SIGKILL at any moment | `crash::kills`, `crash::starts` |
 //! | the server dies under an idempotent producer | `crash::exactly_once` |
+//! | server, producers and members of a group die at random | `crash::pipeline` |
+//! | a producer dies and goes on | `command_line::produce_resume` |
 //! | power loss of what is volatile | `crash::power` |
 //! | another number of cores | `crash::cores` |
 //! | SIGTERM | `crash::stops` |
@@ -49,6 +53,7 @@ mod bystander;
 mod connection;
 mod consuming;
 mod ledger;
+mod pipeline;
 mod place;
 mod process;
 mod producing;
@@ -61,6 +66,7 @@ pub use bystander::{Bystander, Course};
 pub use connection::{Connection, ServerFrame, produce_frame};
 pub use consuming::{Consuming, Seen, records};
 pub use ledger::{Ack, Ledger};
+pub use pipeline::{Pipeline, PipelineTally};
 pub use place::Place;
 pub use process::{open_files_limit_raised, rss_bytes};
 pub use producing::{Producing, Told};

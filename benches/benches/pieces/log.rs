@@ -91,6 +91,7 @@ impl Log {
             journal: Journal::empty(0, JOURNAL_BYTES),
             journal_damage: None,
             other_damage: None,
+            recycled_segments_max: 0,
             recovered: Default::default(),
         };
         let mut storage = Storage::new(config, Arena::on_heap(Buffer::zeroed(ARENA_BYTES)));

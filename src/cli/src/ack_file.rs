@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use plimsoll_client_blocking::{AppendError, AppendOutcome};
+use plimsoll_client_blocking::{AppendError, AppendOutcome, Offset};
 
 /// Takes the outcome of every record. It is made for a `static`: a callback that holds nothing
 /// costs no allocation, and there is one for each record.
@@ -54,28 +54,29 @@ impl AckSink {
 
     /// Notes what became of a record.
     pub(crate) fn note(&self, outcome: AppendOutcome) {
-        let mut seen = self.lock();
         match outcome.acked() {
-            Ok((partition, offset, _level)) => {
-                let offset = offset.value();
-                let range = seen.ranges.entry(partition);
-                let range = range.or_insert(Range { first: offset, last: offset, records: 0 });
-                range.first = range.first.min(offset);
-                range.last = range.last.max(offset);
-                range.records += 1;
-                if seen.writes_lines {
-                    push_number(u64::from(partition), b' ', &mut seen.lines);
-                    push_number(offset, b'\n', &mut seen.lines);
-                    if std::mem::take(&mut seen.is_writer_waiting) {
-                        self.changed.notify_one();
-                    }
-                }
-            }
+            Ok((partition, offset, _level)) => self.note_ack(partition, offset),
+            Err(AppendError::NoAckAsked { .. }) => {}
             Err(error) => {
-                let is_asked = !matches!(error, AppendError::NoAckAsked { .. });
-                if is_asked && seen.first_error.is_none() {
-                    seen.first_error = Some(error.to_string());
-                }
+                self.lock().first_error.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+
+    /// Notes that a record was acked.
+    pub(crate) fn note_ack(&self, partition: u32, offset: Offset) {
+        let mut seen = self.lock();
+        let offset = offset.value();
+        let range = seen.ranges.entry(partition);
+        let range = range.or_insert(Range { first: offset, last: offset, records: 0 });
+        range.first = range.first.min(offset);
+        range.last = range.last.max(offset);
+        range.records += 1;
+        if seen.writes_lines {
+            push_number(u64::from(partition), b' ', &mut seen.lines);
+            push_number(offset, b'\n', &mut seen.lines);
+            if std::mem::take(&mut seen.is_writer_waiting) {
+                self.changed.notify_one();
             }
         }
     }

@@ -23,7 +23,7 @@ const AGAIN_BYTES: u64 = 8 << 20;
 /// Segments that are open at once.
 const FILES_OPEN_MAX: usize = 4;
 
-/// The file is not there: its topic was deleted.
+/// The file is not there: its records were deleted, or its topic.
 pub(crate) fn missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
@@ -82,13 +82,12 @@ impl Source {
         mut copied: impl FnMut(u64),
     ) -> io::Result<()> {
         let copy = target.segment(path)?;
-        let source = self.segment(path)?;
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut at = from;
         while at < to {
             let wanted = (to - at).min(CHUNK_BYTES as u64);
             let piece = &mut buffer[..usize::try_from(wanted).unwrap_or(CHUNK_BYTES)];
-            if source.read_at(at, piece)? < piece.len() {
+            if self.read_segment(path, at, piece)? < piece.len() {
                 let what = "it is shorter than its journal says: run `plimsoll verify`";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
             }
@@ -110,6 +109,27 @@ impl Source {
         Ok(&mut self.open[0].1)
     }
 
+    /// Reads a part of a segment that is still one: the file of a deleted segment may become
+    /// another's, and what is read of it then is somebody else's.
+    fn read_segment(&mut self, path: &str, at: u64, out: &mut [u8]) -> io::Result<usize> {
+        let file = self.segment(path)?;
+        let read = file.read_at(at, out)?;
+        self.still_named(path)?;
+        Ok(read)
+    }
+
+    fn still_named(&mut self, path: &str) -> io::Result<()> {
+        let full = self.root.join(path);
+        let named = self.segment(path)?.is_named(&full);
+        if !matches!(named, Ok(true)) {
+            self.open.retain(|(open, _)| open != path);
+        }
+        match named? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn raw_copy(&self, path: &str) -> PathBuf {
         self.copies.join(format!("{path}.raw"))
     }
@@ -117,7 +137,10 @@ impl Source {
     fn length_of(&mut self, path: &str) -> io::Result<u64> {
         match path.starts_with(JOURNALS_DIRECTORY) {
             true => Ok(fs::metadata(self.raw_copy(path))?.len()),
-            false => self.segment(path)?.length_bytes(),
+            false => {
+                let length = self.segment(path)?.length_bytes()?;
+                self.still_named(path).map(|()| length)
+            }
         }
     }
 
@@ -129,7 +152,7 @@ impl Source {
             copy.read_exact_at(&mut buffer[..length], position)?;
             return Ok(length);
         }
-        self.segment(path)?.read_at(position, buffer)
+        self.read_segment(path, position, buffer)
     }
 
     fn note_missing(&mut self, path: &str, error: io::Error) -> IoError {
@@ -233,4 +256,31 @@ fn directories(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server renames the file of a deleted segment, and writes another partition's data to it.
+    #[test]
+    fn of_a_file_that_became_another_segment_nothing_is_copied() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = Target::make(to.path()).unwrap();
+        let (path, other) = ("topics/1/0/00000000000000000000.segment", "topics/1/1.segment");
+        let full = from.path().join(path);
+        fs::create_dir_all(full.parent().unwrap()).unwrap();
+        fs::write(&full, [1; 8192]).unwrap();
+        let mut source = Source::new(from.path().to_owned(), to.path().to_owned());
+        source.copy_segment(&target, path, (0, 4096), |_| {}).unwrap();
+        // The file is open now, and goes on to be read.
+        fs::rename(&full, from.path().join(other)).unwrap();
+        fs::write(from.path().join(other), [2; 8192]).unwrap();
+        let gone = source.copy_segment(&target, path, (4096, 8192), |_| {}).unwrap_err();
+        assert!(missing(&gone), "{gone}");
+        let mut bytes = [0; 10];
+        assert!(DataFiles::read(&mut source, path, 0, &mut bytes).is_err());
+        assert!(DataFiles::length_bytes(&mut source, path).is_err());
+        assert_eq!(source.missing, [path, path], "the journal is to be copied again");
+    }
 }

@@ -28,7 +28,7 @@ not. Records of one partition come in order; several partitions come in any orde
 Example:
   plimsoll consume logs --until end
   plimsoll consume logs --group archive --format json
-  plimsoll consume logs audit --group archive
+  plimsoll consume logs audit --group archive --format topic-value
   plimsoll consume jobs --group workers --share --dead-letter jobs-dead
   plimsoll consume jobs --group workers --share --exec ./job.sh --retry-delay 1m
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Up to which level to see: memory, page-cache or disk.
     #[arg(long, value_name = "LEVEL", default_value = "disk")]
     visible: Visible,
-    /// What a record looks like.
+    /// What a record looks like. Of several topics topic-value and json say which it is of.
     #[arg(long, default_value = "value")]
     format: Format,
     #[command(flatten)]
@@ -212,7 +212,7 @@ impl Output {
             if self.left == 0 || !ends.is_before(partition, record.offset) {
                 break;
             }
-            format.write(None, partition, &record, &mut self.bytes);
+            format.write((batch.topic(), false), partition, &record, &mut self.bytes);
             self.left -= 1;
         }
         ends.reached(partition, batch.header().next_offset());

@@ -1,4 +1,5 @@
-//! How a consumed record is written: its value and a line feed, or a line of JSON.
+//! How a consumed record is written: its value and a line feed, its topic before that, or a line of
+//! JSON.
 //!
 //! A JSON line has `topic` (where several are consumed), `partition`, `offset`, `timestamp_ms`,
 //! `key`, `value` and `headers`. Keys, values and header names are strings where they are UTF-8,
@@ -14,30 +15,48 @@ use crate::base64::encode_base64;
 /// What a record looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Its value and a line feed.
+    /// Its value and a line feed. Of several topics nobody can tell which it is of.
     Value,
+    /// Its topic, a tabulator, its value and a line feed.
+    TopicValue,
     /// A line of JSON.
     Json,
 }
 
 impl Format {
-    /// Appends a record to `out`; its topic, if several are consumed.
+    /// Appends a record to `out`.
     pub(crate) fn write(
         self,
-        topic: Option<&str>,
+        (topic, is_one_of_several): (&str, bool),
         partition: u32,
         record: &BorrowedRecord<'_>,
         out: &mut Vec<u8>,
     ) {
         let &BorrowedRecord { offset, timestamp_ms, key, value, .. } = record;
-        let line = Line { topic, partition, offset, timestamp_ms, deliveries: None, key, value };
+        let deliveries = None;
+        let line = Line {
+            topic,
+            is_one_of_several,
+            partition,
+            offset,
+            timestamp_ms,
+            deliveries,
+            key,
+            value,
+        };
         self.write_line(&line, record.headers.clone(), out);
     }
 
     /// The same of a group in share mode. JSON has `deliveries` as well.
-    pub(crate) fn write_shared(self, shows_topic: bool, record: &SharedRecord, out: &mut Vec<u8>) {
+    pub(crate) fn write_shared(
+        self,
+        is_one_of_several: bool,
+        record: &SharedRecord,
+        out: &mut Vec<u8>,
+    ) {
         let line = Line {
-            topic: shows_topic.then(|| record.topic()),
+            topic: record.topic(),
+            is_one_of_several,
             partition: record.partition,
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
@@ -55,7 +74,11 @@ impl Format {
         out: &mut Vec<u8>,
     ) {
         match self {
-            Format::Value => {
+            Format::Value | Format::TopicValue => {
+                if self == Format::TopicValue {
+                    out.extend_from_slice(line.topic.as_bytes());
+                    out.push(b'\t');
+                }
                 out.extend_from_slice(line.value.unwrap_or_default());
                 out.push(b'\n');
             }
@@ -66,7 +89,8 @@ impl Format {
 
 /// What is shown of a record beside its headers.
 struct Line<'a> {
-    topic: Option<&'a str>,
+    topic: &'a str,
+    is_one_of_several: bool,
     partition: u32,
     offset: Offset,
     timestamp_ms: i64,
@@ -76,9 +100,9 @@ struct Line<'a> {
 }
 
 fn write_json<'a>(line: &Line<'_>, headers: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>) {
-    let &Line { topic, partition, offset, timestamp_ms, deliveries, key, value } = line;
+    let &Line { topic, partition, offset, timestamp_ms, deliveries, key, value, .. } = line;
     out.push(b'{');
-    if let Some(topic) = topic {
+    if line.is_one_of_several {
         out.extend_from_slice(b"\"topic\":");
         write_bytes(Some(topic.as_bytes()), out);
         out.push(b',');

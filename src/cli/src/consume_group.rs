@@ -257,7 +257,7 @@ impl Work {
 
     fn write(&mut self, batch: &DeliveredBatch, bytes: &mut Vec<u8>) -> Result<(), Failure> {
         let (topic, partition) = (batch.topic(), batch.partition());
-        let shown = (self.goal.topics.len() > 1).then_some(topic);
+        let shown = (topic, self.goal.topics.len() > 1);
         let mut next = batch.header().next_offset();
         bytes.clear();
         for record in batch.records() {

@@ -1,7 +1,7 @@
 //! `plimsoll group describe` of a group in share mode: what is done, at work, delayed and dead.
 //!
-//! What a newcomer gets wrong: a share group has no lag of one number. What nobody was handed yet is
-//! `unseen`; what was handed out and is not done stands in the columns before it.
+//! What a newcomer gets wrong: a share group has no lag of one number. What nobody was handed yet
+//! is `unseen`; what was handed out and is not done stands in the columns before it.
 
 use plimsoll_client_blocking::{GroupInfo, Offset, ShareDescription};
 use serde_json::{Value, json};

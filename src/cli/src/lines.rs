@@ -16,6 +16,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// well), until it says to stop.
 pub(crate) fn each_line(
     files: &[PathBuf],
+    last: LastLine,
     mut take: impl FnMut(&[u8]) -> Result<Flow, Failure>,
 ) -> Result<(), Failure> {
     let stdin = [PathBuf::from("-")];
@@ -24,15 +25,24 @@ pub(crate) fn each_line(
         let unreadable =
             |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
         let flow = if is_stdin(path) {
-            lines_of(io::stdin().lock(), &mut take, unreadable)?
+            lines_of(io::stdin().lock(), last, &mut take, unreadable)?
         } else {
-            lines_of(File::open(path).map_err(unreadable)?, &mut take, unreadable)?
+            lines_of(File::open(path).map_err(unreadable)?, last, &mut take, unreadable)?
         };
         if flow == Flow::Stop {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// What a last line without a line feed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastLine {
+    /// A line as any other.
+    Counts,
+    /// Perhaps a part of one that is still being written: it does not count yet.
+    NeedsFeed,
 }
 
 /// Whether this name stands for stdin.
@@ -49,6 +59,7 @@ pub(crate) enum Flow {
 
 fn lines_of(
     input: impl Read,
+    last: LastLine,
     take: &mut impl FnMut(&[u8]) -> Result<Flow, Failure>,
     unreadable: impl Fn(io::Error) -> Failure,
 ) -> Result<Flow, Failure> {
@@ -59,7 +70,11 @@ fn lines_of(
         if input.read_until(b'\n', &mut line).map_err(&unreadable)? == 0 {
             return Ok(Flow::GoOn);
         }
-        let record = line.strip_suffix(b"\n").unwrap_or(&line);
+        let record = match line.strip_suffix(b"\n") {
+            Some(record) => record,
+            None if last == LastLine::Counts => &line,
+            None => return Ok(Flow::GoOn),
+        };
         if take(record)? == Flow::Stop {
             return Ok(Flow::Stop);
         }
@@ -84,12 +99,16 @@ mod tests {
     use super::*;
 
     fn lines(text: &str, most: usize) -> Vec<String> {
+        lines_until(text, most, LastLine::Counts)
+    }
+
+    fn lines_until(text: &str, most: usize, last: LastLine) -> Vec<String> {
         let mut found = Vec::new();
         let mut take = |line: &[u8]| {
             found.push(String::from_utf8_lossy(line).into_owned());
             Ok(if found.len() == most { Flow::Stop } else { Flow::GoOn })
         };
-        lines_of(text.as_bytes(), &mut take, |error| panic!("{error}")).unwrap();
+        lines_of(text.as_bytes(), last, &mut take, |error| panic!("{error}")).unwrap();
         found
     }
 
@@ -98,6 +117,12 @@ mod tests {
         assert_eq!(lines("one\n\ntwo\r\nthree", 9), ["one", "", "two\r", "three"]);
         assert_eq!(lines("one\n", 9), ["one"]);
         assert!(lines("", 9).is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_still_being_written_does_not_count_where_it_is_read_again() {
+        assert_eq!(lines_until("one\ntw", 9, LastLine::NeedsFeed), ["one"]);
+        assert_eq!(lines_until("one\ntwo\n", 9, LastLine::NeedsFeed), ["one", "two"]);
     }
 
     #[test]
@@ -117,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let failure = each_line(&["/nonexistent".into()], |_| Ok(Flow::GoOn)).unwrap_err();
+        let failure =
+            each_line(&["/nonexistent".into()], LastLine::Counts, |_| Ok(Flow::GoOn)).unwrap_err();
         assert!(failure.to_string().contains("/nonexistent"), "{failure}");
     }
 }

@@ -10,13 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    AckLevel, Client, Compression, DeliverAfter, Durability, DurabilityWanted, NewRecord, Producer,
-    ProducerOptions, Summary,
+    Ack, AckLevel, Client, Compression, DeliverAfter, Durability, DurabilityWanted, NewRecord,
+    Producer, ProducerOptions, Summary,
 };
 
 use crate::ack_file::AckSink;
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line, is_stdin, split_key};
+use crate::lines::{Flow, LastLine, each_line, is_stdin, split_key};
 use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
 use crate::span::parse_deliver_after;
@@ -67,7 +67,8 @@ pub(crate) struct Args {
     compression: Codec,
     /// Go on behind what the log already has of these files, exactly: each line is in the log once,
     /// however often this is killed and run again with the same file here, which is made if it is
-    /// not there. Needs --partition where there are several.
+    /// not there. The files may grow; a last line without a line feed is not taken yet. Needs
+    /// --partition where there are several.
     #[arg(long, value_name = "KEPT", requires = "files", conflicts_with = "key_separator")]
     resume: Option<PathBuf>,
     /// Write a line "partition offset" for each record when its ack arrives.
@@ -100,8 +101,13 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         )));
     }
     let writer = args.acks_out.as_ref().map(begin_acks_out).transpose()?;
+    if let Some(ack) = taken.asked {
+        ACKS.note_ack(ack.partition, ack.offset);
+    }
     let started = Instant::now();
-    let read = each_line(&args.files, |line| taken.take(&producer, args, line));
+    // What grows is read again.
+    let last = if args.resume.is_some() { LastLine::NeedsFeed } else { LastLine::Counts };
+    let read = each_line(&args.files, last, |line| taken.take(&producer, args, line));
     let asks_acks = producer.durability() != Durability::None;
     let summary = producer.close();
     let seconds = started.elapsed().as_secs_f64();
@@ -140,8 +146,9 @@ fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
     let source = (&args.files[..], &**kept);
     let resumed = produce_resume::resume(client, (&args.topic, partition), source, &options)?;
     let Resumed { producer, already, asked } = resumed;
-    eprintln!("plimsoll: {} records were there already", already - asked);
-    Ok((producer, Taken { already, records: asked, ..Taken::default() }))
+    let records = u64::from(asked.is_some());
+    eprintln!("plimsoll: {} records were there already", already - records);
+    Ok((producer, Taken { already, asked, records, ..Taken::default() }))
 }
 
 /// What was read and taken by the producer.
@@ -149,6 +156,8 @@ fn begin(client: &Client, args: &Args) -> Result<(Producer, Taken), Failure> {
 struct Taken {
     /// So many lines are left out at the beginning.
     already: u64,
+    /// The ack of the last of them, if this process has sent that one.
+    asked: Option<Ack>,
     lines: u64,
     records: u64,
     bytes: u64,

@@ -13,12 +13,12 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use plimsoll_client_blocking::{
-    AppendError, Client, ErrorCode, NewRecord, Producer, ProducerIdentity, ProducerOptions,
+    Ack, AppendError, Client, ErrorCode, NewRecord, Producer, ProducerIdentity, ProducerOptions,
     Refusal, Resume,
 };
 
 use crate::failure::Failure;
-use crate::lines::{Flow, each_line};
+use crate::lines::{Flow, LastLine, each_line};
 
 /// Sequences are 31 bits wide: one file can say no more.
 const RECORDS_MAX: u64 = (1 << 31) - 1;
@@ -38,8 +38,8 @@ pub(crate) struct Resumed {
     pub(crate) producer: Producer,
     /// How many records of the files need not be sent any more.
     pub(crate) already: u64,
-    /// How many of these the producer has sent itself, to ask.
-    pub(crate) asked: u64,
+    /// The ack of the last of them, if the producer has sent that one itself, to ask.
+    pub(crate) asked: Option<Ack>,
 }
 
 /// Finds out what the log has of the files.
@@ -49,7 +49,10 @@ pub(crate) fn resume(
     (files, path): (&[PathBuf], &Path),
     options: &ProducerOptions,
 ) -> Result<Resumed, Failure> {
-    let mut kept = match read(path)? {
+    let found = read(path)?;
+    // Of an identity that was never used nothing can be there.
+    let is_new = found.is_none();
+    let mut kept = match found {
         Some(kept) => kept,
         None => {
             let identity = client.new_identity().map_err(Failure::new)?;
@@ -67,19 +70,19 @@ pub(crate) fn resume(
         options.resume = Some(Resume { identity, partition, sequence });
         let producer = client.producer(topic, options).map_err(Failure::new)?;
         let Some(value) = record_at(files, place)? else {
-            return Ok(Resumed { producer, already: place, asked: 0 });
+            return Ok(Resumed { producer, already: place, asked: None });
         };
         let record = NewRecord::of_value(&value).to_partition(partition);
         match producer.send(&record).map_err(Failure::new)?.wait() {
-            Ok(_) => {
+            Ok(ack) => {
                 if !kept.has_begun {
                     kept.has_begun = true;
                     write(path, &kept)?;
                 }
                 (place, acked) = (place + 1, acked + 1);
                 // It may have been there, as one of the last batches of the process before.
-                if is_told || acked > BATCHES_KNOWN_MAX {
-                    return Ok(Resumed { producer, already: place, asked: 1 });
+                if is_new || is_told || acked > BATCHES_KNOWN_MAX {
+                    return Ok(Resumed { producer, already: place, asked: Some(ack) });
                 }
             }
             Err(error) => (place, is_told) = (place_told(&error, path)?, true),
@@ -106,7 +109,7 @@ fn place_told(error: &AppendError, path: &Path) -> Result<u64, Failure> {
 
 fn record_at(files: &[PathBuf], place: u64) -> Result<Option<Vec<u8>>, Failure> {
     let (mut at, mut found) = (0, None);
-    each_line(files, |line| {
+    each_line(files, LastLine::NeedsFeed, |line| {
         if at == place {
             found = Some(line.to_vec());
             return Ok(Flow::Stop);

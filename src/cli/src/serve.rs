@@ -55,6 +55,11 @@ pub(crate) struct Args {
     #[arg(help = default("Milliseconds for which a producer that writes nothing is remembered",
         Config::PRODUCER_EXPIRY_MS))]
     producer_expiry_ms: Option<u64>,
+    /// How many files of deleted segments each shard keeps for new ones.
+    #[arg(long, value_name = "N")]
+    #[arg(help = default("Files of deleted segments that each shard keeps for new ones",
+        Config::RECYCLED_SEGMENTS_MAX))]
+    recycled_segments_max: Option<usize>,
     /// A file with a key for each flag; flags win.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -112,6 +117,8 @@ fn config(args: &Args, file: Option<&str>) -> Result<Config, Failure> {
     if let Some(producer_expiry_ms) = args.producer_expiry_ms {
         config.producer_expiry = Duration::from_millis(producer_expiry_ms);
     }
+    config.recycled_segments_max =
+        args.recycled_segments_max.unwrap_or(config.recycled_segments_max);
     Ok(config)
 }
 

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use plimsoll_device::{BLOCK_BYTES, Buffer};
@@ -35,6 +35,12 @@ impl DirectFile {
     /// How long it is now, in bytes.
     pub fn length_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    /// Whether the file that `path` names now is this one.
+    pub fn is_named(&self, path: &Path) -> io::Result<bool> {
+        let (ours, named) = (self.file.metadata()?, path.metadata()?);
+        Ok((ours.dev(), ours.ino()) == (named.dev(), named.ino()))
     }
 
     /// Fills `out` from `position_bytes` on; gives less than its length only at the file's end.
@@ -77,5 +83,18 @@ mod tests {
             let expected = &bytes[position..(position + length).min(bytes.len())];
             assert_eq!(&out[..read], expected, "{position}+{length}");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_not_named_any_more_nor_is_one_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("file"), directory.path().join("other"));
+        std::fs::write(&path, "old").unwrap();
+        let file = DirectFile::open(&path).unwrap();
+        assert!(file.is_named(&path).unwrap());
+        std::fs::rename(&path, &other).unwrap();
+        assert_eq!(file.is_named(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, "new").unwrap();
+        assert!(!file.is_named(&path).unwrap());
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub journal_bytes: u64,
     /// A producer that writes nothing to a partition for this long is forgotten there.
     pub producer_expiry: Duration,
+    /// Files of deleted segments that each shard keeps for new ones, at most.
+    pub recycled_segments_max: usize,
 }
 
 impl Config {
@@ -47,6 +49,8 @@ impl Config {
     pub const JOURNAL_BYTES: u64 = 256 << 20;
     /// Milliseconds for which a resting producer is remembered: seven days.
     pub const PRODUCER_EXPIRY_MS: u64 = 7 * 24 * 3600 * 1000;
+    /// Files of deleted segments that each shard keeps.
+    pub const RECYCLED_SEGMENTS_MAX: usize = plimsoll_storage::RECYCLED_SEGMENTS;
     /// Where arenas live.
     pub const ARENA_DIR: &'static str = "/dev/shm";
 
@@ -60,6 +64,7 @@ impl Config {
             arena_bytes: Self::ARENA_BYTES,
             journal_bytes: Self::JOURNAL_BYTES,
             producer_expiry: Duration::from_millis(Self::PRODUCER_EXPIRY_MS),
+            recycled_segments_max: Self::RECYCLED_SEGMENTS_MAX,
         }
     }
 
@@ -68,6 +73,8 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
         let File { data_dir, listen, cores, arena_dir, .. } = file;
         let File { arena_bytes, journal_bytes, producer_expiry_ms, .. } = file;
+        self.recycled_segments_max =
+            file.recycled_segments_max.unwrap_or(self.recycled_segments_max);
         self.data_dir = data_dir.unwrap_or(std::mem::take(&mut self.data_dir));
         if let Some(listen) = listen {
             let text = format!("listen is HOST:PORT, \"127.0.0.1:7420\" say, not \"{listen}\"");
@@ -121,6 +128,7 @@ struct File {
     arena_bytes: Option<Bytes>,
     journal_bytes: Option<Bytes>,
     producer_expiry_ms: Option<u64>,
+    recycled_segments_max: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +157,9 @@ mod tests {
         assert_eq!(config.listen, Config::LISTEN);
         assert_eq!(config.producer_expiry, Duration::from_secs(7 * 86_400));
         config.apply_toml("cores = \"auto\"\nproducer-expiry-ms = 1500\n").unwrap();
+        assert_eq!(config.recycled_segments_max, Config::RECYCLED_SEGMENTS_MAX);
+        config.apply_toml("recycled-segments-max = 0\n").unwrap();
+        assert_eq!(config.recycled_segments_max, 0);
         assert_eq!(config.producer_expiry, Duration::from_millis(1500));
         assert_eq!(config.cores, CoreChoice::Auto);
     }

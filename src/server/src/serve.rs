@@ -127,7 +127,7 @@ impl Server {
         let durable_writes = choose_flush_method(&config.data_dir);
         log_memory_bound(config.arena_bytes, shards);
         let mut listener = Some(listener);
-        let storages = started.share_out(boot_id, durable_writes);
+        let storages = started.share_out(boot_id, durable_writes, config.recycled_segments_max);
         let lengths = storages
             .iter()
             .map(|storage| arena_bytes(&storage.journal, config.arena_bytes, &storage.recovered));

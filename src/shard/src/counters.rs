@@ -70,6 +70,8 @@ pub(crate) fn stats(
         ("tail_reads", storage.tail_reads),
         ("removed_segments", storage.removed_segments),
         ("removed_bytes", storage.removed_bytes),
+        ("recycled_segments", storage.recycled_segments),
+        ("reused_segments", storage.reused_segments),
         ("checkpoints", storage.checkpoints),
         ("acked_memory", counters.acked_memory),
         ("acked_page_cache", counters.acked_page_cache),

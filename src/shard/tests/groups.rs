@@ -4,101 +4,18 @@ mod world;
 
 use std::time::Duration;
 
-use plimsoll_device::SocketId;
 use plimsoll_wire::{
-    Assignor, CommitMode, CommitOffsets, CorrelationId, DeleteGroup, DeleteTopic, DescribeGroup,
-    Durability, ErrorCode, Generation, GroupState, Heartbeat, JoinGroup, LeaveGroup, ListGroups,
-    MemberId, Offset, OffsetToCommit, PartitionIndex, TopicId, TopicPartition,
+    Assignor, CommitOffsets, CorrelationId, DeleteGroup, DeleteTopic, Durability, ErrorCode,
+    GroupState, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Offset, OffsetToCommit, TopicId,
+    TopicPartition,
 };
 use world::World;
 use world::client::{Answer, Member, batch, encoded};
+use world::group::{
+    beat, code, commit, committed, describe, join, joined, partition, reset, with_topic,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn join(group: &'static str) -> JoinGroup<'static> {
-    JoinGroup {
-        group,
-        member: MemberId::NONE,
-        instance: "",
-        client: "test",
-        session_timeout_ms: 0,
-        rebalance_timeout_ms: 0,
-        assignor: Assignor::Sticky,
-        topics: vec!["t"],
-        owned: Vec::new(),
-        share: None,
-    }
-}
-
-fn joined(world: &mut World, socket: SocketId, join: &JoinGroup<'_>) -> Member {
-    let answer = world.ask(socket, |out| join.encode(CorrelationId(9), out));
-    let Answer::Member(member) = answer else { panic!("{answer:?}") };
-    member
-}
-
-fn partition(partition: u32) -> TopicPartition {
-    TopicPartition { topic: TopicId(1), partition: PartitionIndex(partition) }
-}
-
-fn commit(member: &Member, partition_index: u32, offset: u64) -> CommitOffsets<'static> {
-    let offset = Some(Offset::new(offset));
-    CommitOffsets {
-        group: "g",
-        member: member.id,
-        generation: member.generation,
-        mode: CommitMode::Forward,
-        offsets: vec![OffsetToCommit {
-            partition: partition(partition_index),
-            offset,
-            metadata: "",
-        }],
-    }
-}
-
-fn reset(partition_index: u32, offset: Option<u64>) -> CommitOffsets<'static> {
-    let offset = offset.map(Offset::new);
-    CommitOffsets {
-        group: "g",
-        member: MemberId::NONE,
-        generation: Generation(0),
-        mode: CommitMode::Exact,
-        offsets: vec![OffsetToCommit {
-            partition: partition(partition_index),
-            offset,
-            metadata: "",
-        }],
-    }
-}
-
-fn committed(world: &mut World, socket: SocketId, commit: &CommitOffsets<'_>) -> Answer {
-    world.ask(socket, |out| commit.encode(CorrelationId(7), out))
-}
-
-fn beat(world: &mut World, socket: SocketId, member: &Member) -> Answer {
-    let heartbeat = Heartbeat { group: "g", member: member.id, generation: member.generation };
-    world.ask(socket, |out| heartbeat.encode(CorrelationId(8), out))
-}
-
-fn describe(world: &mut World, socket: SocketId) -> Answer {
-    let describe = DescribeGroup { group: "g", with_share: false };
-    world.ask(socket, |out| describe.encode(CorrelationId(6), out))
-}
-
-/// A topic of some partitions with ten records in partition 0, and a connection to shard 0.
-fn with_topic(shards: u16, partitions: u32) -> (World, SocketId) {
-    let mut world = World::new(shards);
-    let socket = world.hello(0);
-    world.create(socket, "t", partitions);
-    world.bind(socket, 0, "t", 0);
-    world.produce(socket, 0, Durability::Disk, None, &batch(10, b"x"));
-    world.take(socket);
-    (world, socket)
-}
-
-fn code(answer: &Answer) -> ErrorCode {
-    let Answer::Error { code, .. } = answer else { panic!("{answer:?}") };
-    *code
-}
 
 #[test]
 fn a_committed_offset_survives_the_server_and_is_told_to_the_next_member() {
@@ -397,4 +314,34 @@ fn after_a_failed_disk_a_commit_is_not_said_to_be_done() {
     }
     let Answer::Group { offsets, .. } = describe(&mut world, socket) else { panic!("described") };
     assert!(offsets.is_empty());
+}
+
+/// A member that commits after every batch costs one entry in the journal for each, and no commit
+/// of its own where data is on its way.
+#[test]
+fn a_commit_of_offsets_is_one_entry_and_goes_with_the_data_that_is_under_way() {
+    let (mut world, socket) = with_topic(1, 2);
+    let member = joined(&mut world, socket, &join("g"));
+    let counts = |world: &World| (world.stat("appended_batches"), world.stat("commits"));
+    let (entries, commits) = counts(&world);
+    committed(&mut world, socket, &commit(&member, 0, 1));
+    assert_eq!(counts(&world), (entries + 1, commits + 1), "alone it takes a commit");
+
+    // Ten batches and ten commits of offsets, while the disk is busy with the first.
+    let (entries, commits) = counts(&world);
+    world.disks_stand_still = true;
+    for number in 1..=10 {
+        world.produce(socket, number, Durability::Disk, None, &batch(1, b"x"));
+        let commit = commit(&member, 0, u64::from(number));
+        world.send(socket, &encoded(|out| commit.encode(CorrelationId(7), out)));
+    }
+    world.disks_stand_still = false;
+    world.run();
+    let answers = world.answers(socket);
+    let is_taken = |(_, answer): &&(u32, Answer)| matches!(answer, Answer::Committed(_));
+    assert_eq!(answers.iter().filter(is_taken).count(), 10);
+    let (entries_after, commits_after) = counts(&world);
+    // The first offset is committed already: it takes no entry.
+    assert_eq!(entries_after - entries, 10 + 9);
+    assert!(commits_after - commits <= 3, "{} commits", commits_after - commits);
 }

@@ -280,6 +280,23 @@ fn a_lock_ends_by_itself_and_a_verdict_behind_it_is_lost() {
     assert_eq!(acquire(&mut world, one, first, 2), [(6, 7, 2, None)]);
 }
 
+/// It was looked at again and again, without end, because nobody who waited wanted it.
+#[test]
+fn a_lock_that_ends_where_nobody_waits_is_looked_at_once() {
+    let (mut world, one) = with_topic(1, 1);
+    world.create(one, "idle", 1);
+    let two = world.hello(0);
+    let first = joined(&mut world, one, SETTINGS);
+    let other = JoinGroup { topics: vec!["idle"], ..join(SETTINGS) };
+    let Answer::Member(second) = asked_to_join(&mut world, two, &other) else { panic!() };
+    acquire(&mut world, one, first, 10);
+    world.send(two, &acquire_frame(second.id, 5, 60_000));
+    world.advance(6 * SECOND);
+    let next = world.shards[0].poll_timeout();
+    assert!(next.is_some_and(|next| next > world.clock.now.monotonic), "{next:?}");
+    assert_eq!(describe(&mut world, one).waiting, 10);
+}
+
 #[test]
 fn what_a_member_held_is_free_when_it_leaves_or_dies() {
     let (mut world, one) = with_topic(2, 1);

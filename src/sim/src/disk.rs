@@ -293,6 +293,16 @@ impl Disk {
         }
     }
 
+    /// A file that has two names, if there is one.
+    pub fn twins(&self) -> Option<(String, String)> {
+        let mut first = BTreeMap::new();
+        let mut files = self.names.files();
+        files.find_map(|(path, inode)| {
+            let other: &str = first.insert(inode, path)?;
+            Some((other.to_string(), path.to_string()))
+        })
+    }
+
     /// The paths of all files, sorted.
     pub fn files(&self) -> Vec<String> {
         self.names.files().map(|(path, _)| path.to_owned()).collect()

@@ -1,10 +1,10 @@
 //! The clock by which data ages: the wall clock, as far as it is to be believed.
 //!
 //! It goes on with the monotonic clock and follows the wall clock in small steps. When the wall
-//! clock leaps, ages are counted by the earlier of the two and writes are noted by the later one,
-//! until the leap has lasted for [`LEAP_BELIEVED_AFTER`]. What a newcomer gets wrong: a start is a
-//! leap too, if the newest write on disk is not of the last day: the clock of a host that comes up
-//! with a wrong year must not empty every topic before anybody has seen it.
+//! clock leaps, ages are counted by the earliest that either has said since, and writes are noted
+//! by the later of the two, until the leap has lasted for [`LEAP_BELIEVED_AFTER`]. What a newcomer
+//! gets wrong: a start is a leap too, if the newest write on disk is not of the last day: the clock
+//! of a host that comes up with a wrong year must not empty every topic before anybody has seen it.
 
 use core::time::Duration;
 
@@ -26,6 +26,9 @@ pub(crate) enum ClockNews {
 pub(crate) struct AgeClock {
     /// What is believed at `seen`; none before the first look.
     believed_ms: Option<i64>,
+    /// The earliest of all that may be right, at `seen`: a second leap does not make the first
+    /// clock wrong.
+    earliest_ms: i64,
     seen: Seen,
     leap: Option<Seen>,
 }
@@ -58,7 +61,8 @@ impl AgeClock {
         let gap_ms = now.unix_ms.saturating_sub(newest_ms);
         let is_plausible = (-LEAP_MS..=START_GAP_MS).contains(&gap_ms);
         let believed_ms = Some(if is_plausible { now.unix_ms } else { newest_ms });
-        *self = Self { believed_ms, seen, leap: (!is_plausible).then_some(seen) };
+        let earliest_ms = if is_plausible { now.unix_ms } else { newest_ms.min(now.unix_ms) };
+        *self = Self { believed_ms, earliest_ms, seen, leap: (!is_plausible).then_some(seen) };
         (!is_plausible).then_some(ClockNews::Leapt(gap_ms))
     }
 
@@ -70,10 +74,10 @@ impl AgeClock {
         let at = self.seen.at + Duration::from_millis(passed_ms.unsigned_abs());
         self.seen = Seen { at, wall_ms: now.unix_ms };
         self.believed_ms = Some(expected_ms);
+        self.earliest_ms = self.earliest_ms.saturating_add(passed_ms).min(now.unix_ms);
         let drift_ms = now.unix_ms.saturating_sub(expected_ms);
         if drift_ms.abs() <= LEAP_MS {
-            self.believed_ms = Some(now.unix_ms);
-            self.leap = None;
+            self.believe(now);
             return None;
         }
         let stays =
@@ -84,25 +88,31 @@ impl AgeClock {
                 Some(ClockNews::Leapt(drift_ms))
             }
             Some(leap) if now.monotonic.since(leap.at) >= LEAP_BELIEVED_AFTER => {
-                self.believed_ms = Some(now.unix_ms);
-                self.leap = None;
+                self.believe(now);
                 Some(ClockNews::Believed(drift_ms))
             }
             Some(_) => None,
         }
     }
 
+    fn believe(&mut self, now: Now) {
+        (self.believed_ms, self.earliest_ms) = (Some(now.unix_ms), now.unix_ms);
+        self.leap = None;
+    }
+
     /// The time by which data is old; none before the first look.
     pub(crate) fn now_ms(&self) -> Option<i64> {
-        self.believed_ms.map(|believed_ms| believed_ms.min(self.seen.wall_ms))
+        self.believed_ms.map(|_| self.earliest_ms)
     }
 
     /// What is noted of data that is written now.
     pub(crate) fn written(&self) -> Written {
-        match self.believed_ms {
-            Some(believed_ms) => Written::at(believed_ms.max(self.seen.wall_ms)),
-            None => Written::UNKNOWN,
-        }
+        self.latest_ms().map_or(Written::UNKNOWN, Written::at)
+    }
+
+    /// The time by which something is done now at the latest; none before the first look.
+    pub(crate) fn latest_ms(&self) -> Option<i64> {
+        self.believed_ms.map(|believed_ms| believed_ms.max(self.seen.wall_ms))
     }
 
     /// When to look again, if the wall clock has leapt.
@@ -163,6 +173,20 @@ mod tests {
         );
         assert_eq!(clock.now_ms(), Some(10_000));
         assert_eq!(clock.written(), Written::at(NOON_MS + 10_000));
+    }
+
+    /// Data was written while the clock was two hours ahead; the next start finds it in the future,
+    /// and then the clock leaps far ahead. Data of before the first leap is young all the time.
+    #[test]
+    fn a_second_leap_does_not_make_the_clock_before_the_first_wrong() {
+        let mut clock = AgeClock::default();
+        let newest = Written::at(NOON_MS + DAY_MS / 12);
+        assert!(clock.begin(newest, at(0, NOON_MS)).is_some());
+        assert!(clock.observe(at(2, NOON_MS + 400 * DAY_MS)).is_some());
+        assert_eq!(clock.now_ms(), Some(NOON_MS + 2_000));
+        let later = at(3_602, NOON_MS + 400 * DAY_MS + 3_600_000);
+        assert!(matches!(clock.observe(later), Some(ClockNews::Believed(_))));
+        assert_eq!(clock.now_ms(), Some(later.unix_ms));
     }
 
     #[test]

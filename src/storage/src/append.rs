@@ -46,14 +46,14 @@ impl Storage {
     ) -> Result<Appended, AppendError> {
         let length = batch.bytes().len();
         let count = u64::from(batch.header().record_count());
-        if let Some(base) = self.judge_producer(slot, batch.header(), now)? {
+        self.look_at_clocks(now);
+        if let Some(base) = self.judge_producer(slot, batch.header())? {
             let next = Offset::new(base.value() + count);
             if level == Level::Disk && next > self.partition(slot).durable.offset {
                 self.want_commit(slot);
             }
             return Ok(Appended { base, next, is_duplicate: true });
         }
-        self.look_at_clocks(now);
         self.check_takes_appends(slot, batch)?;
         let base = self.end_of(slot);
         let next = base
@@ -71,7 +71,7 @@ impl Storage {
         let begins = self.partition(slot).published.position == 0;
         self.published(slot, batch, next);
         let header = plimsoll_batch::BatchHeader { base_offset: base, ..*batch.header() };
-        self.note_producer(slot, &header, now.unix_ms);
+        self.note_producer(slot, &header);
         self.retain_after_append(slot, begins);
         self.schedule(slot, level, length as u64, now);
         Ok(Appended { base, next, is_duplicate: false })

@@ -135,3 +135,60 @@ fn batch_at<'a>(
         (batch.header().base_offset == offset).then_some(batch)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use plimsoll_batch::{BatchBuilder, assign};
+
+    use super::*;
+    use crate::arena_layout::SPAN_MARK_AT;
+    use crate::frame::Sequence;
+    use crate::recovered::Place;
+    use crate::{ARENA_BYTES_MIN, DataDirId};
+
+    const ID: PartitionId = PartitionId { topic: 1, partition: 0 };
+
+    /// An arena with one batch of that offset, at the front of the partition's first segment.
+    fn arena_with(offset: u64) -> Vec<u8> {
+        let (mut builder, mut batch) = (BatchBuilder::new(), Vec::new());
+        builder.append(0, None, Some(b"value"), &[]).unwrap();
+        builder.finish_into(&mut batch);
+        assign(&mut batch, Offset::new(offset), 1);
+        let mut bytes = vec![0; ARENA_BYTES_MIN];
+        let layout = ArenaLayout::of(bytes.len());
+        let (segment, position) = (Offset::ZERO, 0);
+        let span = SpanHeader { partition: ID, segment, position, pages: 1, carried: 0 };
+        let place = layout.place(0);
+        let place = &mut bytes[place.start_bytes..place.end_bytes()];
+        span.encode(place);
+        place[SPAN_MARK_AT..][..8].copy_from_slice(&(batch.len() as u64).to_le_bytes());
+        let start = layout.page_start(0);
+        bytes[start..start + batch.len()].copy_from_slice(&batch);
+        bytes
+    }
+
+    /// Memory is used again and again: a batch that stands where the next one would, and checks,
+    /// may be of an earlier use.
+    #[test]
+    fn a_batch_is_taken_if_it_has_the_very_next_offset_and_not_by_its_place() {
+        for (offset, taken) in [(4, false), (5, true), (6, false)] {
+            let bytes = arena_with(offset);
+            let header = ArenaHeader {
+                boot_id: [1; 16],
+                data_dir: DataDirId([1; 16]),
+                epoch: 1,
+                shard: 0,
+                length_bytes: bytes.len() as u64,
+            };
+            let place = Place { epoch: 1, journal: 0, sequence: Sequence(1) };
+            let mut partition = RecoveredPartition::begin(Offset::ZERO, place);
+            partition.next_offset = Offset::new(5);
+            let mut partitions = BTreeMap::from([(ID, partition)]);
+            let image = ArenaImage { header, bytes: &bytes };
+            let bytes = adopt_arenas(&mut partitions, &[image]);
+            assert_eq!(bytes > 0, taken, "a batch of offset {offset}, where 5 is next");
+        }
+    }
+}

@@ -239,6 +239,7 @@ mod tests {
             journal: Journal::empty(0, JOURNAL_BYTES),
             journal_damage: None,
             other_damage: None,
+            recycled_segments_max: 0,
             recovered: BTreeMap::new(),
         };
         let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

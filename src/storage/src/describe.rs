@@ -57,6 +57,10 @@ pub struct StorageCounters {
     pub removed_segments: u64,
     /// Bytes of batches in them.
     pub removed_bytes: u64,
+    /// Files of such segments that were kept for new ones.
+    pub recycled_segments: u64,
+    /// New segments that took such a file.
+    pub reused_segments: u64,
     /// Checkpoints of the journal that were completed.
     pub checkpoints: u64,
 }

@@ -177,13 +177,6 @@ impl Files {
         Some(self.close(id))
     }
 
-    /// Closes the file of `path` if it is open and nobody holds it.
-    pub(crate) fn close_path(&mut self, path: &str) -> Option<(FileId, DiskAction)> {
-        let id = *self.by_path.get(path)?;
-        let file = self.file_mut(id);
-        (file.state == State::Open && file.holds == 0).then(|| self.close(id))
-    }
-
     /// The name of the file goes: it is closed now, or when nobody holds it any more.
     /// Who asks for the path from now on gets another file.
     pub(crate) fn doom(&mut self, path: &str) -> Option<(FileId, DiskAction)> {
@@ -195,6 +188,11 @@ impl Files {
         file.doomed = true;
         self.by_path.remove(path);
         None
+    }
+
+    /// Whether a file of that path, whose name goes, is still in use.
+    pub(crate) fn is_doomed(&self, path: &str) -> bool {
+        self.files.iter().any(|file| file.doomed && file.path == path)
     }
 
     /// A doomed file that nobody holds any more.

@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     Remove(u64),
     /// A step of removing files of segments that no longer count.
     Sweep,
+    /// The removal of a recycled file.
+    RemoveRecycled,
 }
 
 /// The table of operations in flight. A token is used once.

@@ -16,7 +16,10 @@ use crate::flight::Purpose;
 use crate::identity::Slot;
 use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN, DISK_FULL_RETRY};
 use crate::notice::Notice;
-use crate::partition::{SegmentFile, TOPICS_DIRECTORY, partition_directory, topic_directory};
+use crate::partition::{
+    RECYCLED_DIRECTORY, SegmentFile, TOPICS_DIRECTORY, partition_directory, topic_directory,
+};
+use crate::recycled::RecycledFile;
 use crate::storage::Storage;
 
 /// A job that makes or grows the file of one segment.
@@ -26,6 +29,10 @@ pub(crate) struct Grow {
     wanted: u64,
     step: Step,
     file: Option<FileId>,
+    /// The file that becomes the segment's.
+    recycled: Option<RecycledFile>,
+    /// It is, durably.
+    is_named: bool,
 }
 
 impl Grow {
@@ -42,6 +49,9 @@ enum Step {
     SyncTopic,
     /// A file that is there is opened to learn its length.
     Probe,
+    /// A recycled file gets the segment's name.
+    Rename,
+    SyncRecycled,
     Create,
     Allocate,
     SyncFile,
@@ -87,7 +97,9 @@ impl Storage {
         let allocated = partition.file(segment).map_or(0, |file| file.allocated);
         let wanted = block_ceil(ahead.max(end)).max(allocated);
         partition.jobs += 1;
-        self.grows.insert(slot, Grow { segment, wanted, step, file: None });
+        let job = Grow { segment, wanted, step, file: None, recycled: None, is_named: false };
+        self.grows.insert(slot, job);
+        self.begin_file(slot);
         self.run_grow(slot);
     }
 
@@ -101,6 +113,18 @@ impl Storage {
             Some(_) | None if directory_ready => Step::Create,
             Some(_) | None if topic_ready => Step::MakePartition,
             Some(_) | None => Step::MakeTopic,
+        }
+    }
+
+    /// When the segment's file is next: a recycled one, if there is one that fits.
+    fn begin_file(&mut self, slot: Slot) {
+        let Some(Grow { step: Step::Create, segment, .. }) = self.grows.get(&slot) else { return };
+        let recycled = self.take_recycled(slot, *segment);
+        if let Some(job) = self.grows.get_mut(&slot)
+            && recycled.is_some()
+        {
+            job.step = Step::Rename;
+            job.recycled = recycled;
         }
     }
 
@@ -118,6 +142,13 @@ impl Storage {
             Step::MakePartition => DiskAction::CreateDirectory { path: partition_directory(id) },
             Step::SyncTopic => DiskAction::SyncDirectory { path: topic_directory(id.topic) },
             Step::SyncPartition => DiskAction::SyncDirectory { path: partition_directory(id) },
+            Step::Rename => {
+                let from = job.recycled.as_ref().map(|file| file.path.clone()).unwrap_or_default();
+                DiskAction::Rename { from, to: self.partition(slot).segment_path(job.segment) }
+            }
+            Step::SyncRecycled => {
+                DiskAction::SyncDirectory { path: String::from(RECYCLED_DIRECTORY) }
+            }
             Step::Done => return self.finish_grow(slot),
             Step::Probe | Step::Create | Step::Allocate | Step::SyncFile => {
                 let file = self.grow_file(slot);
@@ -174,15 +205,25 @@ impl Storage {
                 if length < wanted { Step::Allocate } else { Step::Done }
             }
             Step::Create | Step::Allocate => Step::SyncFile,
+            // Both names, the new one and that the old one is gone, before anything relies on it.
+            Step::Rename => Step::SyncPartition,
+            Step::SyncPartition if job.recycled.is_some() => Step::SyncRecycled,
+            Step::SyncRecycled => {
+                (job.recycled, job.is_named) = (None, true);
+                Step::Probe
+            }
             Step::SyncFile | Step::SyncPartition | Step::Done => Step::Done,
         };
-        let created = job.step == Step::SyncFile;
+        let created = job.step == Step::SyncFile && !job.is_named;
         job.step = next;
         match next {
             Step::MakePartition => {
                 self.topics_ready.insert(topic);
             }
-            Step::Create => self.partition_mut(slot).directory_ready = true,
+            Step::Create => {
+                self.partition_mut(slot).directory_ready = true;
+                return self.begin_file(slot);
+            }
             _ => {}
         }
         let partition = self.partition_mut(slot);
@@ -240,6 +281,10 @@ impl Storage {
                 if self.disk_full.is_none() {
                     self.disk_full = Some(self.clock + DISK_FULL_RETRY);
                 }
+                if let Some(file) = job.recycled {
+                    self.remove_recycled(file.path);
+                }
+                self.free_recycled();
             }
             IoErrorKind::NotFound if job.step == Step::Probe => {
                 let partition = Some(self.partition(slot).id);

@@ -4,8 +4,8 @@
 //! A line is a word that says what it is and `name=value` pairs; what belongs to the line before it
 //! is indented. The file is recognised by its content. Nothing is judged here but checks: whether
 //! something is missing, only the whole directory tells ([`verify`](crate::verify)). What a
-//! newcomer gets wrong: a segment's file may go on with bytes that look like batches; only the
-//! journal says where it ends.
+//! newcomer gets wrong: a segment's file may go on with batches that check, of another segment that
+//! had the file before; only the journal says where it ends.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -28,6 +28,7 @@ use crate::index::SparseIndex;
 use crate::journal::Mark;
 use crate::manifest::{DataDirId, FORMAT_VERSION, Manifest};
 use crate::producers::ProducersIn;
+use crate::sweep::segment_of;
 use crate::verify::DataFiles;
 use crate::verify_journal::{JournalPlace, mark_after, read_next_frame};
 
@@ -283,6 +284,8 @@ fn show_batches<F: DataFiles, W: Write>(
 ) -> Result<(), InspectError> {
     let mut position = start;
     let mut bytes = Vec::new();
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let base = segment_of(name).unwrap_or(Offset::ZERO);
     while position < end {
         let left = usize::try_from(end - position).unwrap_or(usize::MAX);
         bytes.resize(HEADER_BYTES.min(left), 0);
@@ -296,6 +299,12 @@ fn show_batches<F: DataFiles, W: Write>(
                 return Ok(());
             }
         };
+        if header.base_offset < base {
+            let (at, offset) = (position - start, header.base_offset);
+            let what = "left of another segment, or damaged";
+            writeln!(out, "{indent}end at={at} rest={left} {what}: offset {offset}")?;
+            return Ok(());
+        }
         bytes.resize(header.length_bytes.min(left), 0);
         let read = files.read(path, position, &mut bytes)?;
         let checked = Batch::validate_first(&bytes[..read], &BatchLimits::default());

@@ -41,12 +41,14 @@ mod limits;
 mod manifest;
 mod notice;
 mod pages;
+mod parting;
 mod partition;
 mod producer_books;
 mod producers;
 mod read;
 mod read_job;
 mod recovered;
+mod recycled;
 mod remove;
 mod repair;
 mod repair_journal;
@@ -94,12 +96,14 @@ pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
 pub use level::{Level, Watermarks};
 pub use limits::{
-    ARENA_BYTES_MIN, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX, journal_bytes_min,
+    ARENA_BYTES_MIN, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX, RECYCLED_SEGMENTS,
+    RECYCLED_SEGMENTS_MAX, journal_bytes_min,
 };
 pub use manifest::{DataDirId, FORMAT_VERSION, Manifest, ManifestError};
 pub use notice::Notice;
 pub use partition::{
-    TOPICS_DIRECTORY, index_path, partition_directory, segment_path, topic_directory,
+    RECYCLED_DIRECTORY, TOPICS_DIRECTORY, index_path, partition_directory, segment_path,
+    topic_directory,
 };
 pub use producers::ProducerTable;
 pub use read::{Cursor, Lent, ReadId, ReadOutcome};

@@ -57,6 +57,13 @@ pub(crate) const ALLOCATE_BYTES_MIN: u64 = 256 << 10;
 /// The largest step in which segments are given blocks.
 pub(crate) const ALLOCATE_BYTES_MAX: u64 = 128 << 20;
 
+/// Files of deleted segments that a shard keeps for new ones, if nobody says otherwise. Their room
+/// on the disk is not free meanwhile.
+pub const RECYCLED_SEGMENTS: usize = 4;
+
+/// The most that may be kept.
+pub const RECYCLED_SEGMENTS_MAX: usize = 1024;
+
 /// How long to wait before a full disk is tried again.
 pub(crate) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 

@@ -259,6 +259,9 @@ pub fn topic_directory(topic: u32) -> String {
 /// Directory of all topics, relative to the data directory.
 pub const TOPICS_DIRECTORY: &str = "topics";
 
+/// Directory of files that wait for their next segment, relative to the data directory.
+pub const RECYCLED_DIRECTORY: &str = "recycled";
+
 /// Path of a segment, relative to the data directory.
 pub fn segment_path(id: PartitionId, segment: Offset) -> String {
     format!("{}/{:020}.segment", partition_directory(id), segment.value())

@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use plimsoll_batch::{BatchHeader, Offset};
-use plimsoll_device::Now;
 
 use crate::entry::{PRODUCERS_BYTES, encode_producers};
 use crate::error::AppendError;
@@ -32,8 +31,6 @@ pub(crate) struct Producers {
 /// How many producers a shard knows, and where most of them are.
 pub(crate) struct ProducerBooks {
     expiry_ms: i64,
-    /// What the clock last said.
-    now_ms: i64,
     known: usize,
     known_max: usize,
     by_count: BTreeSet<(usize, Slot)>,
@@ -45,15 +42,10 @@ impl ProducerBooks {
         let fitting = usize::try_from(journal_bytes / 2048).unwrap_or(usize::MAX);
         Self {
             expiry_ms: millis(PRODUCER_EXPIRY),
-            now_ms: 0,
             known: 0,
             known_max: fitting.min(PRODUCERS_SHARD_MAX),
             by_count: BTreeSet::new(),
         }
-    }
-
-    pub(crate) fn now_ms(&self) -> i64 {
-        self.now_ms
     }
 
     fn recount(&mut self, slot: Slot, before: usize, after: usize) {
@@ -76,11 +68,9 @@ impl Storage {
         &mut self,
         slot: Slot,
         header: &BatchHeader,
-        now: Now,
     ) -> Result<Option<Offset>, AppendError> {
         let Some(stamp) = header.producer() else { return Ok(None) };
-        self.producers.now_ms = now.unix_ms;
-        let clock = (now.unix_ms, self.producers.expiry_ms);
+        let clock = (self.rested_by_ms(), self.producers.expiry_ms);
         let none = ProducerTable::default();
         let tables = self.partition(slot).producers.as_deref();
         let table = tables.map_or(&none, |tables| &tables.published);
@@ -95,15 +85,27 @@ impl Storage {
         }
     }
 
+    /// By this producers have rested: a wall clock that leaps makes nobody forgotten, as it makes
+    /// no data old. One that was forgotten while a batch of it was on its way would write it twice.
+    fn rested_by_ms(&self) -> i64 {
+        self.aging.clock.now_ms().unwrap_or(0)
+    }
+
+    /// Where a rest begins that begins now.
+    fn used_ms(&self) -> i64 {
+        self.aging.clock.latest_ms().unwrap_or(0)
+    }
+
     /// Takes note of a batch that was published; its base offset is the one that it was given.
-    pub(crate) fn note_producer(&mut self, slot: Slot, header: &BatchHeader, now_ms: i64) {
+    pub(crate) fn note_producer(&mut self, slot: Slot, header: &BatchHeader) {
         if header.producer().is_none() {
             return;
         }
+        let used_ms = self.used_ms();
         let partition = self.partition_mut(slot);
         let table = &mut partition.producers.get_or_insert_default().published;
         let before = table.len();
-        table.apply(header, now_ms);
+        table.apply(header, used_ms);
         let after = table.len();
         if after != before {
             self.producers.recount(slot, before, after);
@@ -136,12 +138,12 @@ impl Storage {
     }
 
     /// Of producers that the journal names without a time, the rest begins with this start.
-    pub(crate) fn rest_begins(&mut self, now: Now) {
-        self.producers.now_ms = now.unix_ms;
+    pub(crate) fn rest_begins(&mut self) {
+        let used_ms = self.used_ms();
         for partition in self.partitions.iter_mut().flatten() {
             if let Some(tables) = &mut partition.producers {
-                tables.published.rest_begins(now.unix_ms);
-                tables.logged.rest_begins(now.unix_ms);
+                tables.published.rest_begins(used_ms);
+                tables.logged.rest_begins(used_ms);
             }
         }
     }
@@ -168,12 +170,12 @@ impl Storage {
         in_extent: bool,
         draft: &mut FrameDraft,
     ) {
-        let now_ms = self.producers.now_ms;
+        let used_ms = self.used_ms();
         let batches = self.memory.bytes(span, from, to);
         let Some(Some(partition)) = self.partitions.get_mut(slot.0 as usize) else { return };
         let Some(tables) = &mut partition.producers else { return };
         let mut seen = BTreeSet::new();
-        tables.logged.apply_all(batches, now_ms, |id| {
+        tables.logged.apply_all(batches, used_ms, |id| {
             if in_extent {
                 seen.insert(id);
             }
@@ -195,7 +197,7 @@ impl Storage {
 
     /// The producers that a snapshot goes along with, and how many they are.
     pub(crate) fn snapshot_producers(&mut self, slot: Slot) -> (u32, Vec<u8>) {
-        let (now_ms, expiry_ms) = (self.producers.now_ms, self.producers.expiry_ms);
+        let (now_ms, expiry_ms) = (self.rested_by_ms(), self.producers.expiry_ms);
         let mut list = Vec::new();
         let Some(tables) = &mut self.partition_mut(slot).producers else { return (0, list) };
         let before = tables.published.len();

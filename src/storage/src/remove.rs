@@ -4,7 +4,6 @@
 //! next start. Files go only when no frame that names them can be in doubt any more.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
 
 use plimsoll_device::{DiskAction, DiskResult, Now};
@@ -12,6 +11,7 @@ use plimsoll_device::{DiskAction, DiskResult, Now};
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
 use crate::notice::Notice;
+use crate::parting::Parting;
 use crate::partition::{TOPICS_DIRECTORY, partition_directory, topic_directory};
 use crate::spill::Stored;
 use crate::storage::Storage;
@@ -20,13 +20,14 @@ use crate::storage::Storage;
 pub(crate) struct Removal {
     id: PartitionId,
     step: Step,
-    names: VecDeque<String>,
+    /// Its files, once they are known.
+    parting: Parting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     List,
-    RemoveFiles,
+    PartWithFiles,
     RemovePartition,
     SyncTopic,
     RemoveTopic,
@@ -76,6 +77,7 @@ impl Storage {
             return;
         }
         self.forget_producers(slot);
+        self.promise_all_files(slot);
         let Some(mut partition) = self.partitions.get_mut(slot.0 as usize).and_then(Option::take)
         else {
             return;
@@ -119,62 +121,48 @@ impl Storage {
 
     fn remove_partition_files(&mut self, id: PartitionId) {
         let job = self.job();
-        self.removals.insert(job, Removal { id, step: Step::List, names: VecDeque::new() });
+        let parting = Parting::new(partition_directory(id), VecDeque::new());
+        self.removals.insert(job, Removal { id, step: Step::List, parting });
         self.submit(Purpose::Remove(job), DiskAction::List { path: partition_directory(id) });
     }
 
     pub(crate) fn handle_remove(&mut self, number: u64, result: DiskResult) {
-        let Some(job) = self.removals.get_mut(&number) else { return };
+        let Some(mut job) = self.removals.remove(&number) else { return };
         let id = job.id;
-        match (job.step, result) {
+        let action = match (job.step, result) {
             (Step::List, DiskResult::Listed(Ok(names))) => {
-                job.names = names.into();
-                job.step = Step::RemoveFiles;
+                job.step = Step::PartWithFiles;
+                job.parting = Parting::new(partition_directory(id), names.into());
+                self.part(&mut job.parting, None)
             }
             // It never had files.
-            (Step::List, _) => return self.removed(number, id),
-            (Step::RemoveFiles, _) => {}
-            (Step::RemovePartition, _) => job.step = Step::SyncTopic,
-            (Step::SyncTopic, _) => job.step = Step::RemoveTopic,
-            (Step::RemoveTopic, DiskResult::Done(Ok(()))) => job.step = Step::SyncTopics,
+            (Step::List, _) => return self.removed(id),
+            (Step::PartWithFiles, result) => self.part(&mut job.parting, Some(&result)),
+            (Step::RemovePartition, _) => {
+                job.step = Step::SyncTopic;
+                Some(DiskAction::SyncDirectory { path: topic_directory(id.topic) })
+            }
+            (Step::SyncTopic, _) => {
+                job.step = Step::RemoveTopic;
+                Some(DiskAction::RemoveDirectory { path: topic_directory(id.topic) })
+            }
+            (Step::RemoveTopic, DiskResult::Done(Ok(()))) => {
+                job.step = Step::SyncTopics;
+                Some(DiskAction::SyncDirectory { path: String::from(TOPICS_DIRECTORY) })
+            }
             // Other partitions of the topic are still there.
-            (Step::RemoveTopic | Step::SyncTopics, _) => return self.removed(number, id),
-        }
-        self.next_removal(number);
-    }
-
-    fn next_removal(&mut self, number: u64) {
-        let Some(job) = self.removals.get_mut(&number) else { return };
-        let id = job.id;
-        let action = match job.step {
-            Step::List | Step::RemoveFiles => match job.names.pop_front() {
-                Some(name) => {
-                    let path = format!("{}/{name}", partition_directory(id));
-                    self.close_and_remove(number, path);
-                    return;
-                }
-                None => {
-                    job.step = Step::RemovePartition;
-                    DiskAction::RemoveDirectory { path: partition_directory(id) }
-                }
-            },
-            Step::RemovePartition => DiskAction::RemoveDirectory { path: partition_directory(id) },
-            Step::SyncTopic => DiskAction::SyncDirectory { path: topic_directory(id.topic) },
-            Step::RemoveTopic => DiskAction::RemoveDirectory { path: topic_directory(id.topic) },
-            Step::SyncTopics => DiskAction::SyncDirectory { path: String::from(TOPICS_DIRECTORY) },
+            (Step::RemoveTopic | Step::SyncTopics, _) => return self.removed(id),
         };
+        let action = action.unwrap_or_else(|| {
+            job.step = Step::RemovePartition;
+            DiskAction::RemoveDirectory { path: partition_directory(id) }
+        });
+        self.removals.insert(number, job);
         self.submit(Purpose::Remove(number), action);
     }
 
-    fn close_and_remove(&mut self, number: u64, path: String) {
-        if let Some((file, close)) = self.files.close_path(&path) {
-            self.submit(Purpose::Close(file), close);
-        }
-        self.submit(Purpose::Remove(number), DiskAction::Remove { path });
-    }
-
-    fn removed(&mut self, number: u64, id: PartitionId) {
-        self.removals.remove(&number);
+    fn removed(&mut self, id: PartitionId) {
+        self.forget_promises(id);
         self.topics_ready.remove(&id.topic);
         self.notices.push_back(Notice::Removed(id));
     }

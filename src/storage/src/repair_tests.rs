@@ -445,3 +445,45 @@ fn random_damage_is_repaired() {
         }
     }
 }
+
+/// Partitions that take the same batches in turn have old batches of one where new ones of the
+/// other would stand, with the very offsets. Of what is in a file, only the offsets tell then.
+#[test]
+fn a_repair_without_a_journal_stops_at_what_an_earlier_segment_left() {
+    // Four batches of whole blocks fill a segment.
+    const VALUE_BYTES: usize = (64 << 10) - 72;
+    let mut disk = Disk::new(&Random::new(12));
+    let mut life = Life::begin(&mut disk, &ALL);
+    life.append(&mut disk, PartitionId::METADATA, &created(1, 2));
+    life.append(&mut disk, PartitionId::METADATA, &created(2, 1));
+    for _ in 0..13 {
+        life.append(&mut disk, ORDERS[0], &[b'a'; VALUE_BYTES]);
+    }
+    for _ in 0..8 {
+        life.append(&mut disk, ORDERS[1], &[b'b'; VALUE_BYTES]);
+    }
+    let slot = life.storage.slot(ORDERS[0]).unwrap();
+    life.storage.delete_records(slot, Offset::new(12)).unwrap();
+    life.append(&mut disk, DELETED, b"meanwhile its files go");
+    assert_eq!(life.storage.counters().recycled_segments, 3);
+    for _ in 0..2 {
+        life.append(&mut disk, ORDERS[1], &[b'b'; VALUE_BYTES]);
+    }
+    assert_eq!(life.storage.counters().reused_segments, 1, "the one of offsets 4 to 7");
+    life.stop(&mut disk);
+    Life::begin(&mut disk, &ALL).stop(&mut disk);
+    let mut files = Copy::of(&disk);
+    let active = &files.0[&segment_path(ORDERS[1], Offset::new(8))];
+    let fills: Vec<u8> = active.chunks(64 << 10).map(|batch| batch[200]).collect();
+    assert_eq!(fills, [b'b', b'b', b'a', b'a']);
+    files.0.remove(JOURNAL);
+    let (repair, _) = repaired(&mut files, "first");
+    for step in &repair.steps {
+        carry_out(&mut files, step);
+    }
+    let found = &content(&files)[&ORDERS[1]];
+    assert_eq!(found.bytes.len(), 10 * (64 << 10));
+    for batch in found.bytes.chunks(64 << 10) {
+        assert!(batch[100..60_000].iter().all(|byte| *byte == b'b'), "another partition's records");
+    }
+}

@@ -78,8 +78,8 @@ impl Storage {
     pub fn finish_opening(&mut self, now: Now) {
         assert_eq!(self.seeding, Seeding::Opening, "opening is finished once");
         self.seeding = Seeding::Logging;
-        self.rest_begins(now);
         self.begin_age_clock(now);
+        self.rest_begins();
         self.feed();
         while let Some((id, _)) = self.recovered.pop_first() {
             self.remove_files(id, now);
@@ -264,7 +264,7 @@ impl Storage {
             partition.active_written.note(written, partition.published.position == 0);
             partition.published.offset = next;
             partition.published.position += batch.len() as u64;
-            self.note_producer(feed.slot, &header, self.producers.now_ms());
+            self.note_producer(feed.slot, &header);
             feed.at += header.length_bytes;
         }
         true
@@ -426,6 +426,7 @@ mod tests {
             journal: Journal::empty(0, 32 << 20),
             journal_damage: None,
             other_damage: None,
+            recycled_segments_max: 0,
             recovered,
         };
         let mut storage = Storage::new(config, arena);

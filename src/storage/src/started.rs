@@ -50,9 +50,15 @@ pub struct StartedJournal {
 
 impl Started {
     /// Gives each shard its journal and its partitions, in the order of the shards. `boot_id` is of
-    /// the machine; `durable_writes` says how commits are to be flushed.
+    /// the machine; `durable_writes` says how commits are to be flushed, and
+    /// `recycled_segments_max` how many files of deleted segments each shard keeps.
     #[must_use]
-    pub fn share_out(self, boot_id: [u8; 16], durable_writes: bool) -> Vec<StorageConfig> {
+    pub fn share_out(
+        self,
+        boot_id: [u8; 16],
+        durable_writes: bool,
+        recycled_segments_max: usize,
+    ) -> Vec<StorageConfig> {
         let shards = self.manifest.shards;
         let mut recovered: Vec<BTreeMap<PartitionId, RecoveredPartition>> =
             (0..shards).map(|_| BTreeMap::new()).collect();
@@ -72,6 +78,7 @@ impl Started {
                 journal: journal.journal,
                 journal_damage: journal.damage,
                 other_damage: other_than(index).map(|(_, damage)| damage.clone()),
+                recycled_segments_max,
                 recovered,
             })
             .collect()

@@ -14,9 +14,11 @@ mod growing;
 mod journals;
 mod making;
 mod manifest;
+mod recycled;
 mod steps;
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use plimsoll_device::{DiskAction, DiskCompletion, DiskOp, Token};
@@ -59,6 +61,8 @@ pub struct Startup {
     found: VecDeque<u16>,
     to_make: VecDeque<NewJournal>,
     grown: Vec<u16>,
+    /// Files that an earlier start kept.
+    recycled: VecDeque<String>,
     current: Option<Reading>,
     replayed: BTreeMap<u16, (Journal, Replayed)>,
     read_bytes: u64,
@@ -81,6 +85,7 @@ impl Startup {
             found: VecDeque::new(),
             to_make: VecDeque::new(),
             grown: Vec::new(),
+            recycled: VecDeque::new(),
             current: None,
             replayed: BTreeMap::new(),
             read_bytes: 0,

@@ -32,6 +32,7 @@ use crate::partition::Partition;
 use crate::producer_books::ProducerBooks;
 use crate::read_job::ReadJob;
 use crate::recovered::RecoveredPartition;
+use crate::recycled::RecycledFiles;
 use crate::remove::Removal;
 use crate::retention::Aging;
 use crate::seed::Feed;
@@ -125,6 +126,7 @@ pub struct Storage {
     /// Partitions whose files go when the frame is durable.
     pub(crate) removals_waiting: VecDeque<(Sequence, PartitionId)>,
     pub(crate) sweeps: Sweeps,
+    pub(crate) recycled: RecycledFiles,
     /// A frame is wanted although there may be nothing to put into it.
     pub(crate) marker_wanted: bool,
     pub(crate) next_job: u64,
@@ -186,6 +188,8 @@ pub struct StorageConfig {
     /// Damage in the journal of another shard, of this start or of one before: what was in it of a
     /// partition that is found nowhere is not known.
     pub other_damage: Option<Damage>,
+    /// How many files of deleted segments are kept for new ones, at most.
+    pub recycled_segments_max: usize,
     /// What recovery found of the partitions that this shard owns.
     pub recovered: BTreeMap<PartitionId, RecoveredPartition>,
 }
@@ -199,7 +203,7 @@ impl Storage {
         let header = arena_header(&config, arena.length_bytes() as u64);
         let mut memory = SpanMemory::new(arena, &header);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
-        let mut storage = Self {
+        Self {
             data_dir: config.data_dir,
             epoch: config.epoch,
             durable_writes: config.durable_writes,
@@ -221,6 +225,7 @@ impl Storage {
             journal_file: FileId(0),
             checkpoint_ended_at: config.journal.head.position,
             durable_frame: Sequence(config.journal.next.sequence.0 - 1),
+            recycled: RecycledFiles::new(config.journal.index, config.recycled_segments_max),
             journal: config.journal,
             frame_runs,
             commits: VecDeque::new(),
@@ -261,14 +266,14 @@ impl Storage {
             journal_damage: config.journal_damage,
             other_damage: config.other_damage,
             stop: StopState::Running,
-        };
-        storage.hold_journal();
-        storage
+        }
+        .with_journal_open()
     }
 
-    fn hold_journal(&mut self) {
+    fn with_journal_open(mut self) -> Self {
         let path = journal_path(self.journal.index);
         self.journal_file = self.hold_file(&path, OpenMode::Existing);
+        self
     }
 
     /// The arena, for the machine that registers it or reads what is written from it.
@@ -334,6 +339,7 @@ impl Storage {
             (Purpose::Index(job), result) => self.handle_index(job, result),
             (Purpose::Remove(job), result) => self.handle_remove(job, result),
             (Purpose::Sweep, result) => self.handle_sweep(result),
+            (Purpose::RemoveRecycled, _) => self.handle_recycled_removed(),
             (purpose, result) => panic!("{result:?} does not answer {purpose:?}"),
         }
     }

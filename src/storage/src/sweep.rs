@@ -1,4 +1,4 @@
-//! Removing the files of segments that no longer count.
+//! Parting with the files of segments that no longer count.
 //!
 //! One partition at a time, in the background, and never before the frame that says so is durable.
 //! A removal that is cut off leaves files that nobody reads; the next start lists the directories
@@ -6,14 +6,15 @@
 //! names in the directory decide, not what this process remembers of it.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use plimsoll_batch::Offset;
 use plimsoll_device::{DiskAction, DiskResult};
 
 use crate::flight::Purpose;
 use crate::identity::PartitionId;
+use crate::parting::Parting;
 use crate::partition::partition_directory;
 use crate::storage::Storage;
 
@@ -27,7 +28,8 @@ pub(crate) struct Sweeps {
 /// Files of one partition that are going.
 struct Sweep {
     id: PartitionId,
-    names: VecDeque<String>,
+    /// None while its directory is being listed.
+    parting: Option<Parting>,
 }
 
 impl Storage {
@@ -54,30 +56,38 @@ impl Storage {
             return;
         }
         let Some(id) = self.sweeps.waiting.pop_front() else { return };
-        self.sweeps.current = Some(Sweep { id, names: VecDeque::new() });
+        self.sweeps.current = Some(Sweep { id, parting: None });
         self.submit(Purpose::Sweep, DiskAction::List { path: partition_directory(id) });
     }
 
     pub(crate) fn handle_sweep(&mut self, result: DiskResult) {
         let Some(mut sweep) = self.sweeps.current.take() else { return };
-        if let DiskResult::Listed(Ok(names)) = result {
-            let slot = self.by_id.get(&sweep.id).copied();
-            let first = slot.map_or(Offset::ZERO, |slot| self.partition(slot).first_segment());
-            let is_before = |name: &String| segment_of(name).is_some_and(|base| base < first);
-            sweep.names = names.into_iter().filter(is_before).collect();
-        }
-        let Some(name) = sweep.names.pop_front() else { return self.start_sweep() };
-        let path = format!("{}/{name}", partition_directory(sweep.id));
-        if let Some((file, close)) = self.files.doom(&path) {
-            self.submit(Purpose::Close(file), close);
-        }
+        let action = match (&mut sweep.parting, result) {
+            (None, DiskResult::Listed(Ok(names))) => {
+                let mut parting = self.files_before(sweep.id, names);
+                let action = self.part(&mut parting, None);
+                sweep.parting = Some(parting);
+                action
+            }
+            (None, _) => None,
+            (Some(parting), result) => self.part(parting, Some(&result)),
+        };
+        let Some(action) = action else { return self.start_sweep() };
         self.sweeps.current = Some(sweep);
-        self.submit(Purpose::Sweep, DiskAction::Remove { path });
+        self.submit(Purpose::Sweep, action);
+    }
+
+    /// Those of the names that belong to segments before the partition's first one.
+    fn files_before(&self, id: PartitionId, names: Vec<String>) -> Parting {
+        let slot = self.by_id.get(&id).copied();
+        let first = slot.map_or(Offset::ZERO, |slot| self.partition(slot).first_segment());
+        let is_before = |name: &String| segment_of(name).is_some_and(|base| base < first);
+        Parting::new(partition_directory(id), names.into_iter().filter(is_before).collect())
     }
 }
 
 /// The segment that a file of a partition belongs to, by its name.
-fn segment_of(name: &str) -> Option<Offset> {
+pub(crate) fn segment_of(name: &str) -> Option<Offset> {
     let base = name.strip_suffix(".segment").or_else(|| name.strip_suffix(".index"))?;
     let base: u64 = (base.len() == 20).then(|| base.parse().ok()).flatten()?;
     (base <= Offset::MAX.value()).then(|| Offset::new(base))

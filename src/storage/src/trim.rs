@@ -5,13 +5,14 @@
 //! gets wrong: a segment counts until the frame is durable, so that readers find it until then, and
 //! a snapshot that is planned meanwhile must leave it out already.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use plimsoll_batch::Offset;
 
 use crate::commit::Effect;
 use crate::encoding::Writer;
-use crate::entry::{START_BYTES, encode_start};
+use crate::entry::{START_BYTES, Sealed, encode_start};
 use crate::error::{Damage, Failure};
 use crate::frame_draft::FrameDraft;
 use crate::identity::{PartitionId, Slot};
@@ -178,9 +179,10 @@ impl Storage {
         partition.start = start;
         partition.files.retain(|file| file.segment >= first);
         let gone = partition.sealed.partition_point(|sealed| sealed.base < first);
-        let bytes: u64 = partition.sealed.drain(..gone).map(|sealed| sealed.length_bytes).sum();
+        let gone: Vec<Sealed> = partition.sealed.drain(..gone).collect();
+        let bytes: u64 = gone.iter().map(|sealed| sealed.length_bytes).sum();
         partition.sealed_bytes -= bytes;
-        self.counters.removed_segments += gone as u64;
+        self.counters.removed_segments += gone.len() as u64;
         self.counters.removed_bytes += bytes;
         while let Some(id) = self.partition(slot).spans.front().copied()
             && self.memory.span(id).segment < first
@@ -188,7 +190,8 @@ impl Storage {
             self.partition_mut(slot).spans.pop_front();
             self.memory.drop_span(id);
         }
-        if gone > 0 {
+        if !gone.is_empty() {
+            self.promise_files(slot, &gone, first);
             self.want_sweep(self.partition(slot).id);
         }
         self.notices.push_back(Notice::StartMoved(slot));

@@ -20,7 +20,9 @@ use crate::error::Damage;
 use crate::identity::PartitionId;
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
 use crate::manifest::{DataDirId, Manifest, ManifestError};
-use crate::partition::{TOPICS_DIRECTORY, index_path, partition_directory, segment_path};
+use crate::partition::{
+    RECYCLED_DIRECTORY, TOPICS_DIRECTORY, index_path, partition_directory, segment_path,
+};
 use crate::recovered::RecoveredPartition;
 use crate::repair::REPAIR_DIRECTORY;
 use crate::verify_journal::VerifiedJournal;
@@ -274,8 +276,10 @@ impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
     /// Names what nobody will ever read.
     fn note_unknown_files(&mut self, partitions: &BTreeMap<PartitionId, RecoveredPartition>) {
         for name in self.names("") {
-            let known =
-                [MANIFEST_PATH, LOCK_PATH, JOURNALS_DIRECTORY, TOPICS_DIRECTORY, REPAIR_DIRECTORY];
+            let files = [MANIFEST_PATH, LOCK_PATH];
+            let folders =
+                [JOURNALS_DIRECTORY, TOPICS_DIRECTORY, RECYCLED_DIRECTORY, REPAIR_DIRECTORY];
+            let known = [&files[..], &folders].concat();
             if !known.contains(&name.as_str()) {
                 self.note_unknown(name);
             }

@@ -2,12 +2,14 @@
 //!
 //! `kills` kills a server under load again and again and compares what it said with what it has.
 //! `rot` damages the files of a stopped one in every place and every way, and looks who notices.
+//! `pipeline` kills everything in a pipeline from files to a consumer group.
 //! Exit code 1 when a promise was broken. What a newcomer gets wrong: SIGKILL cannot test a flush,
 //! because the kernel keeps what was written; a campaign of kills passes with every flush deleted.
 
 #![forbid(unsafe_code)]
 
 mod campaign;
+mod pipeline;
 mod program;
 mod rot;
 mod violation;
@@ -27,12 +29,14 @@ struct Args {
 enum Chosen {
     Kills(campaign::Args),
     Rot(rot::Args),
+    Pipeline(pipeline::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().campaign {
         Chosen::Kills(args) => campaign::run(&args),
         Chosen::Rot(args) => rot::run(&args),
+        Chosen::Pipeline(args) => pipeline::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

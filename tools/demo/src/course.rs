@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plimsoll_client_blocking::{AckLevel, Client, Visible};
 use plimsoll_load::{
-    Kill, Limit, Mode, Progress, Source, Verify, Workload, lines_of_this_machine, random_moment,
-    read_back, run,
+    Consumers, Kill, Limit, Mode, Progress, Source, Verify, Workload, lines_of_this_machine,
+    random_moment, read_back, run,
 };
 
 use crate::cleanup::on_interrupt;
@@ -115,6 +115,7 @@ fn workload(address: &str, topic: &str, level: AckLevel, verify: &Verify) -> Wor
         in_flight: 8,
         durability: level.durability(),
         visible: Visible::Disk,
+        consumers: Consumers::Raw,
         rate: None,
         limit: Limit::After(LOAD),
         warmup: Duration::ZERO,

@@ -6,6 +6,7 @@ use clap::Parser;
 use plimsoll_wire::{AckLevel, Durability, Visible};
 
 use crate::run::{Limit, Mode, Verify, Workload};
+use crate::shipped::{Commit, Consumers};
 use crate::source::Source;
 
 const EXAMPLES: &str = "\
@@ -52,6 +53,16 @@ pub struct Args {
     /// acks in end-to-end, else disk.
     #[arg(long)]
     pub visible: Option<Visible>,
+    /// Consume through the shipped client, a thread for each of --connections.
+    #[arg(long)]
+    pub shipped_client: bool,
+    /// Consume through the shipped client, as members of this group. It goes on where it has
+    /// committed: name a new one to begin at the beginning.
+    #[arg(long, value_name = "G")]
+    pub group: Option<String>,
+    /// When members commit.
+    #[arg(long, requires = "group", default_value = "manual")]
+    pub commit: Commit,
     /// Records a second over all connections. Left out: flat out.
     #[arg(long, value_parser = above_zero)]
     pub rate: Option<f64>,
@@ -105,6 +116,11 @@ impl Args {
             in_flight: self.in_flight,
             durability: self.durability,
             visible: self.visible.or(of_acks).unwrap_or(Visible::Disk),
+            consumers: match &self.group {
+                Some(name) => Consumers::Group { name: name.clone(), commit: self.commit },
+                None if self.shipped_client => Consumers::Plain,
+                None => Consumers::Raw,
+            },
             rate: self.rate,
             limit,
             warmup: Duration::from_secs_f64(self.warmup_seconds),
@@ -121,6 +137,9 @@ impl Args {
         }
         if verifies && self.durability == Durability::None {
             return Some("without acks there is nothing to verify: use another --durability");
+        }
+        if self.mode == Mode::Produce && (self.group.is_some() || self.shipped_client) {
+            return Some("a producing run has no consumers: use consume or end-to-end");
         }
         if self.mode == Mode::EndToEnd && self.durability == Durability::None {
             return Some("end-to-end measures from the ack on: use another --durability");

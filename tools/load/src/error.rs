@@ -46,6 +46,8 @@ pub enum LoadError {
         /// What is wrong with them.
         error: RecordError,
     },
+    /// A consumer of the shipped client failed.
+    Consumer(String),
     /// The wishes do not go together.
     Usage(String),
     /// The server was killed and did not come back, or could not be killed.
@@ -79,6 +81,7 @@ impl fmt::Display for LoadError {
             LoadError::Record { partition, error } => {
                 write!(formatter, "partition {partition} delivered undecodable records: {error}")
             }
+            LoadError::Consumer(reason) => write!(formatter, "a consumer failed: {reason}"),
             LoadError::Usage(sentence) | LoadError::Restart(sentence) => {
                 formatter.write_str(sentence)
             }

@@ -13,12 +13,14 @@ use crate::LoadError;
 use crate::measurement::Measurement;
 use crate::reader::Reader;
 use crate::sender::Sender;
+use crate::shipped::Shipped;
 
 /// Senders and readers of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     pub(crate) senders: Vec<Sender>,
     pub(crate) readers: Vec<Reader>,
+    pub(crate) shipped: Option<Shipped>,
 }
 
 impl Fleet {
@@ -36,7 +38,9 @@ impl Fleet {
         for reader in &mut self.readers {
             reader.send()?;
         }
-        let due = self.senders.iter().filter_map(Sender::due).fold(until, Instant::min);
+        let looks_at = self.shipped.as_ref().map(|_| now + LOOK_INTERVAL);
+        let due = self.senders.iter().filter_map(Sender::due).chain(looks_at);
+        let due = due.fold(until, Instant::min);
         let (senders, readers) = self.wait(due)?;
         for (sender, _) in self.senders.iter_mut().zip(senders).filter(|(_, ready)| *ready) {
             sender.receive(measurement)?;
@@ -48,7 +52,10 @@ impl Fleet {
         for (reader, _) in self.readers.iter_mut().zip(readers).filter(|(_, ready)| *ready) {
             reader.receive(&mut consumed)?;
         }
-        Ok(())
+        match &mut self.shipped {
+            Some(shipped) => shipped.receive(measurement),
+            None => Ok(()),
+        }
     }
 
     /// The server was killed: reads what it had said before, until every connection has ended.
@@ -95,6 +102,9 @@ impl Fleet {
         Ok((senders.iter().map(is_ready).collect(), readers.iter().map(is_ready).collect()))
     }
 }
+
+/// How often to look what consumers with threads of their own have told.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A killed process's sockets may be open for a moment, while the kernel ends its writes.
 const LAST_WORDS: Duration = Duration::from_secs(10);

@@ -1,6 +1,7 @@
 //! The load generator: produce, consume, or both, and check what was acked.
 //!
-//! One thread drives all connections over raw sockets, so that the client is not what is measured:
+//! One thread drives all connections over raw sockets, so that the client is not what is measured
+//! (but where it is to be: [`Consumers`]):
 //! the batches of a plain load are built once and sent again and again; only the frame's head is
 //! new. A *verified* load ([`Verify`]) builds each batch anew, with a key that says which record it
 //! is, and keeps a [`Ledger`] of what was acked; [`read_back`] compares that with what is there.
@@ -29,6 +30,7 @@ mod run;
 mod schedule;
 mod sender;
 mod server;
+mod shipped;
 mod source;
 
 pub use command::main;
@@ -41,4 +43,5 @@ pub use report::Percentiles;
 pub use restart::{Kill, random_moment, wait_until_back};
 pub use run::{Limit, Mode, Verify, Workload, run};
 pub use server::ServerUse;
+pub use shipped::{Commit, Consumers};
 pub use source::{Generated, Lines, Source, lines_of_this_machine};

@@ -17,6 +17,7 @@ use crate::restart::Kill;
 use crate::schedule::Schedule;
 use crate::sender::{Sender, Sending};
 use crate::server::{Reading, Server};
+use crate::shipped::{Consumers, Shipped};
 use crate::{LoadError, Source};
 
 /// What to load.
@@ -72,6 +73,8 @@ pub struct Workload {
     pub durability: Durability,
     /// Up to where consumers see.
     pub visible: Visible,
+    /// Who consumes.
+    pub consumers: Consumers,
     /// Records a second over all connections; `None`: flat out.
     pub rate: Option<f64>,
     /// When it ends.
@@ -119,8 +122,13 @@ pub fn run(
         }
     };
     let mut fleet = Fleet::default();
-    if mode != Mode::Produce {
-        fleet.readers = open_readers(mode, workload, &topic)?;
+    match &workload.consumers {
+        _ if mode == Mode::Produce => {}
+        Consumers::Raw => fleet.readers = open_readers(mode, workload, &topic)?,
+        consumers => {
+            let seats = (workload.connections, workload.visible, begin(mode));
+            fleet.shipped = Some(Shipped::begin(&workload.server, &topic, consumers, seats)?);
+        }
     }
     if mode != Mode::Consume {
         fleet.senders = open_senders(workload, &topic)?;
@@ -280,7 +288,7 @@ fn new_topic(workload: &Workload) -> Result<NewTopic<'_>, LoadError> {
 }
 
 fn open_readers(mode: Mode, workload: &Workload, topic: &Topic) -> Result<Vec<Reader>, LoadError> {
-    let from = if mode == Mode::Consume { From::Beginning } else { From::End };
+    let from = begin(mode);
     let assignments = assign(&topic.shards, workload.connections, false);
     let open = |assignment: &crate::assignment::Assignment| {
         let connection = Connection::open(&workload.server, &workload.topic, assignment)?;
@@ -288,6 +296,10 @@ fn open_readers(mode: Mode, workload: &Workload, topic: &Topic) -> Result<Vec<Re
         Ok(Reader::new(&workload.server, connection, partitions, workload.visible, from))
     };
     assignments.iter().map(open).collect()
+}
+
+fn begin(mode: Mode) -> From {
+    if mode == Mode::Consume { From::Beginning } else { From::End }
 }
 
 fn open_senders(workload: &Workload, topic: &Topic) -> Result<Vec<Sender>, LoadError> {

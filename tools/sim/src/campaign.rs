@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::draw;
 use crate::ledger::Violation;
+use crate::met::Met;
 use crate::scenario::Scenario;
 use crate::world::{Summary, run};
 
@@ -46,6 +47,8 @@ pub struct Progress {
     pub acked: AtomicU64,
     /// Simulated milliseconds.
     pub simulated_ms: AtomicU64,
+    /// Runs that met each.
+    pub met: [AtomicU64; Met::ALL.len()],
 }
 
 thread_local! {
@@ -101,6 +104,9 @@ impl Progress {
         self.records.fetch_add(summary.records, Ordering::Relaxed);
         self.acked.fetch_add(summary.acked, Ordering::Relaxed);
         self.simulated_ms.fetch_add(summary.simulated_ms, Ordering::Relaxed);
+        for (runs, met) in self.met.iter().zip(summary.met) {
+            runs.fetch_add(u64::from(met > 0), Ordering::Relaxed);
+        }
     }
 }
 

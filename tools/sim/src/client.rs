@@ -9,7 +9,7 @@ mod member_tap;
 mod passing;
 mod producer;
 
-pub(crate) use admin::{Admins, Task};
+pub(crate) use admin::{Admins, Aim, Task};
 pub(crate) use consumer::ConsumerClient;
 pub(crate) use links::{Links, Surroundings};
 pub(crate) use member::MemberClient;

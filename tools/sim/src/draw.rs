@@ -4,12 +4,15 @@
 //! gets wrong: a choice that is drawn evenly for every act gives runs that are all alike, so the
 //! shares themselves are drawn first.
 
+mod administration;
 mod groups;
+mod pauses;
+mod retention;
 mod special;
 
 use plimsoll_sim::{Random, Survival};
 use plimsoll_storage::journal_bytes_min;
-use plimsoll_wire::{AckLevel, Durability, Visible};
+use plimsoll_wire::{AckLevel, Durability, TopicRetention, Visible};
 
 use crate::scenario::{
     Act, ConsumerPlan, DiskFault, End, Life, ProducerPlan, Scenario, Settings, TopicPlan, Weights,
@@ -44,6 +47,9 @@ pub fn draw(seed: u64) -> Scenario {
     special::make(&mut scenario, random);
     special::shorten_writes(&mut scenario);
     groups::make(&mut scenario);
+    administration::make(&mut scenario);
+    pauses::make(&mut scenario);
+    retention::make(&mut scenario);
     scenario
 }
 
@@ -114,6 +120,7 @@ fn topic(random: &mut Random) -> TopicPlan {
         partitions: 1 + random.below(3) as u32,
         segment_bytes: [1 << 20, 1 << 20, 4 << 20][random.below(3) as usize],
         flush_interval_ms: [1, 20, 100][random.below(3) as usize],
+        retention: TopicRetention::UNLIMITED,
     }
 }
 
@@ -165,6 +172,7 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         cut_at_flush: None,
         cut_at_served_flush: None,
         cut_at_append: None,
+        cut_at_removal: None,
         end,
     }
 }

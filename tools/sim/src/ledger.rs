@@ -11,7 +11,9 @@ use plimsoll_client::BatchOutcome;
 use plimsoll_device::Instant;
 use plimsoll_wire::{AckLevel, Offset, Visible};
 
+use crate::met::{Meetings, Met};
 use crate::positions::Positions;
+use crate::starts::{Kept, Starts};
 use crate::value::{RecordId, id_of, value_of};
 
 /// A partition: the topic's number in the scenario, and its own in the topic.
@@ -53,8 +55,12 @@ pub(crate) struct Entry {
     pub(crate) acked_in: usize,
     /// Where it is, once anybody has said so.
     pub(crate) offset: Option<Offset>,
-    /// It must be there at the end.
+    /// It must be there at the end, unless it may have gone from the front.
     pub(crate) required: bool,
+    /// It was not written before this, by any clock.
+    pub(crate) written_ms: i64,
+    /// What its producer says.
+    pub(crate) stamp_ms: i64,
 }
 
 /// One consumer's way through one partition.
@@ -66,6 +72,8 @@ pub(crate) struct Walk {
     pub(crate) from: Offset,
     /// What was delivered, in order.
     pub(crate) seen: Vec<Seen>,
+    /// What is before this had gone when its session began.
+    begun_at: Offset,
 }
 
 /// A record that a consumer was shown.
@@ -92,8 +100,9 @@ pub(crate) struct Ledger {
     pub(crate) remarks: Option<Vec<String>>,
     /// Stored bytes were damaged: nothing is promised but that no damage is delivered.
     pub(crate) is_damaged: bool,
-    /// What the clock says.
+    /// What the clocks say.
     pub(crate) now: Instant,
+    pub(crate) now_ms: i64,
     /// Partitions whose shard's disk has failed in this life, and when.
     pub(crate) failed_since: BTreeMap<Place, Instant>,
     /// Some life's end lost the kernel's memory.
@@ -101,6 +110,9 @@ pub(crate) struct Ledger {
     pub(crate) violation: Option<Violation>,
     /// What is known of each group.
     pub(crate) groups: Vec<Positions>,
+    /// Where partitions begin.
+    pub(crate) starts: Starts,
+    pub(crate) met: Meetings,
     last_acked: BTreeMap<(usize, usize, Place, AckLevel), Offset>,
     hash: u64,
 }
@@ -115,10 +127,13 @@ impl Default for Ledger {
             remarks: None,
             is_damaged: false,
             now: Instant::ORIGIN,
+            now_ms: 0,
             failed_since: BTreeMap::new(),
             has_lost_memory: false,
             violation: None,
             groups: Vec::new(),
+            starts: Starts::default(),
+            met: Meetings::default(),
             last_acked: BTreeMap::new(),
             hash: 0,
         }
@@ -126,6 +141,10 @@ impl Default for Ledger {
 }
 
 impl Ledger {
+    pub(crate) fn meet(&mut self, what: Met) {
+        self.met[what as usize] += 1;
+    }
+
     pub(crate) fn violate(&mut self, text: String) {
         self.violation.get_or_insert(Violation(text));
     }
@@ -175,6 +194,8 @@ impl Ledger {
             acked_in: 0,
             offset: None,
             required: false,
+            written_ms: self.now_ms,
+            stamp_ms: self.now_ms,
         });
         id
     }
@@ -271,10 +292,24 @@ impl Ledger {
         }
     }
 
+    /// What follows the last record that anybody was told of.
+    pub(crate) fn told_end(&self, place: Place) -> Offset {
+        let mut of_place = self.told.range((place, Offset::ZERO)..=(place, Offset::MAX));
+        let last = of_place.next_back().map(|((_, offset), _)| *offset);
+        last.map_or(Offset::ZERO, |last| Offset::new(last.value() + 1))
+    }
+
     /// A new walk through a partition.
     pub(crate) fn walk(&mut self, place: Place, visible: Visible, from: Offset) -> usize {
-        self.walks.push(Walk { place, visible, from, seen: Vec::new() });
+        let begun_at = self.starts.known(place);
+        self.walks.push(Walk { place, visible, from, seen: Vec::new(), begun_at });
         self.walks.len() - 1
+    }
+
+    /// A new session goes on with a walk.
+    pub(crate) fn walk_on(&mut self, walk: usize) {
+        let Walk { place, begun_at, .. } = &mut self.walks[walk];
+        *begun_at = self.starts.known(*place);
     }
 
     /// A record was delivered on a walk.
@@ -301,6 +336,83 @@ impl Ledger {
         seen.push(now);
         if last.is_some_and(|last| last >= offset) && !self.is_damaged {
             self.violate(format!("{place:?}: {offset} is delivered after {last:?}"));
+        }
+        let begun_at = self.walks[walk].begun_at;
+        if offset < begun_at && !self.is_damaged {
+            self.violate(format!("{place:?}: {offset} is delivered, and {begun_at} was the start"));
+        }
+    }
+
+    /// Somebody is shown where a partition begins; `before` is what was known when he asked.
+    pub(crate) fn saw_start(&mut self, place: Place, start: Offset, before: Offset) {
+        if self.is_damaged {
+            return;
+        }
+        self.fold(start.value());
+        if start < before {
+            self.violate(format!("{place:?}: the start goes back from {before} to {start}"));
+        }
+        if start > self.starts.known(place) {
+            self.note_what_may_go(place);
+            self.remark(|| format!("{place:?} begins at {start}"));
+            self.meet(Met::StartMoved);
+            match self.starts.saw(place, start) {
+                Ok(true) => self.meet(Met::Retained),
+                Ok(false) => {}
+                Err(text) => self.violate(text),
+            }
+        }
+    }
+
+    /// A consumer that wants `wanted` is told that the partition begins behind that, or at least
+    /// that this is not there any more.
+    pub(crate) fn saw_missing(&mut self, place: Place, wanted: Offset) {
+        self.note_what_may_go(place);
+        if !self.is_damaged && !self.starts.may_have_gone(place, wanted) {
+            self.violate(format!("{place:?}: {wanted} is said to have gone, and may not"));
+        }
+    }
+
+    /// Somebody is told from where on all is to be seen that is of a time, or later.
+    pub(crate) fn saw_time(&mut self, place: Place, unix_ms: i64, from: Offset) {
+        self.meet(Met::TimeSought);
+        self.note_what_may_go(place);
+        let of_place = self.entries.iter().filter(|it| it.place == place && it.required);
+        let mut earlier = of_place.filter(|it| {
+            let is_safe = it.level == Some(AckLevel::Disk) && it.stamp_ms >= unix_ms;
+            let stays = |at: Offset| at < from && !self.starts.may_have_gone(place, at);
+            is_safe && it.offset.is_some_and(stays)
+        });
+        if let Some(entry) = earlier.next()
+            && !self.is_damaged
+        {
+            let text = format!("{place:?}: from {from} on is all of {unix_ms}, and not {entry:?}");
+            self.violate(text);
+        }
+    }
+
+    /// What may have gone of a partition by now.
+    pub(crate) fn note_what_may_go(&mut self, place: Place) {
+        let of_place = self.entries.iter();
+        let of_place = of_place.filter(|it| it.place == place && it.fate != Fate::Refused);
+        let records: Vec<Kept> = of_place
+            .map(|it| Kept {
+                // What a power loss may have taken holds nothing back.
+                offset: it.offset.filter(|_| it.required),
+                length: it.length,
+                begun: it.begun,
+                written_ms: it.written_ms,
+            })
+            .collect();
+        self.starts.note_what_may_go(place, &records);
+    }
+
+    /// The wall clock was set: what nobody knows to be written is written by this clock, maybe.
+    pub(crate) fn clock_was_set(&mut self, now_ms: i64) {
+        self.meet(Met::ClockLeapt);
+        self.now_ms = now_ms;
+        for entry in self.entries.iter_mut().filter(|entry| entry.offset.is_none()) {
+            entry.written_ms = entry.written_ms.min(now_ms);
         }
     }
 
@@ -338,6 +450,7 @@ impl Ledger {
         }
         self.has_lost_memory |= loses_memory;
         self.failed_since.clear();
+        self.groups.iter_mut().for_each(Positions::end_life);
         self.life += 1;
     }
 }

@@ -11,10 +11,12 @@ mod campaign;
 mod client;
 mod draw;
 mod ledger;
+mod met;
 mod positions;
 mod process;
 mod scenario;
 mod shrink;
+mod starts;
 mod value;
 mod verdict;
 mod world;
@@ -22,9 +24,10 @@ mod world;
 pub use campaign::{Campaign, Failure, Progress, attempt};
 pub use draw::draw;
 pub use ledger::Violation;
+pub use met::{Meetings, Met};
 pub use scenario::{
-    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, ProducerPlan,
-    Scenario, Settings, TopicPlan, Weights, What,
+    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, Part, ProducerPlan,
+    ResetTo, Scenario, Settings, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use plimsoll_simulate::{Campaign, Failure, Progress, attempt, draw, shrink};
+use plimsoll_simulate::{Campaign, Failure, Met, Progress, attempt, draw, shrink};
 
 /// How many seeds are run twice before all others.
 const TWICE: u64 = 3;
@@ -71,6 +71,7 @@ fn campaign(arguments: &Arguments) -> ExitCode {
     match failure {
         None => {
             println!("{runs} seeds kept every promise; {}", figures(&progress, begun));
+            println!("of these runs had {}", meetings(&progress));
             ExitCode::SUCCESS
         }
         Some(failure) => {
@@ -140,6 +141,13 @@ fn report(progress: &Progress, is_over: &AtomicBool, begun: Instant) {
             );
         }
     }
+}
+
+/// In how many runs something happened that the checkers are there for.
+fn meetings(progress: &Progress) -> String {
+    let met = Met::ALL.iter().zip(&progress.met);
+    let each = met.map(|((_, name), runs)| format!("{name} {}", runs.load(Ordering::Relaxed)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn figures(progress: &Progress, begun: Instant) -> String {

@@ -4,25 +4,54 @@
 //! newcomer gets wrong: what is heard may have been said long ago. A position is too low only
 //! against what somebody knew before the question was asked.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_client::Instant;
 use plimsoll_wire::{Generation, MemberId, Offset};
 
+use self::resets::Reset;
 use crate::scenario::{Commits, GroupPlan};
+
+mod resets;
+
+pub(crate) use resets::{ResetId, Wanted};
 
 /// Committed offsets by partition, as far as anybody knows of them.
 pub(crate) type Known = BTreeMap<u32, Offset>;
+
+/// What was known of a group when somebody asked something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Knowledge {
+    pub(crate) committed: Known,
+    /// How many resets had been asked for; and whether one of them was open.
+    resets: usize,
+    is_open: bool,
+}
+
+impl Knowledge {
+    /// What was known later takes the place of what was known before.
+    pub(crate) fn renew(&mut self, later: &Self) {
+        if later.resets >= self.resets {
+            *self = later.clone();
+        }
+    }
+}
 
 /// The books of one group.
 pub(crate) struct Positions {
     pub(crate) plan: GroupPlan,
     /// What is committed durably, as somebody was told.
     committed: Known,
-    /// The highest that anybody asked to commit.
+    /// The highest that anybody asked to commit, ever, and since the last reset that was answered.
     asked: Known,
+    asked_since: Known,
+    /// Every reset that was asked for.
+    resets: Vec<Reset>,
     /// What follows the highest record that a member has worked off.
     worked: Known,
+    /// Members were told that the group goes on behind these, which it has not consumed.
+    missed: Vec<(u32, Range<Offset>)>,
     /// How often each record was worked on.
     work: BTreeMap<(u32, Offset), u32>,
     /// Who was given a partition last, and by which assignment.
@@ -39,6 +68,8 @@ struct View {
     alive_until: Instant,
     /// The life of the server of which that is true.
     life: usize,
+    /// Since when it has any.
+    since: Instant,
 }
 
 impl Positions {
@@ -47,16 +78,28 @@ impl Positions {
             plan: plan.clone(),
             committed: Known::new(),
             asked: Known::new(),
+            asked_since: Known::new(),
+            resets: Vec::new(),
             worked: Known::new(),
+            missed: Vec::new(),
             work: BTreeMap::new(),
             given: BTreeMap::new(),
             views: BTreeMap::new(),
         }
     }
 
-    /// What is committed for all that anybody knows.
-    pub(crate) fn known(&self) -> &Known {
-        &self.committed
+    /// What is known now, for who asks something.
+    pub(crate) fn known(&self) -> Knowledge {
+        Knowledge {
+            committed: self.committed.clone(),
+            resets: self.resets.len(),
+            is_open: self.has_open_reset(),
+        }
+    }
+
+    /// Whether what was said to who knew `before` was said when what is known now held.
+    pub(crate) fn is_of_now(&self, before: &Knowledge) -> bool {
+        before.resets == self.resets.len() && !before.is_open
     }
 
     /// Whether the group has consumed all up to before `end`, and knows that this is safe.
@@ -64,9 +107,25 @@ impl Positions {
         self.committed.get(&partition).is_some_and(|committed| *committed >= end)
     }
 
+    /// A member was told that the group goes on elsewhere, because what it wanted has gone.
+    pub(crate) fn miss(&mut self, partition: u32, missed: Range<Offset>) {
+        self.missed.push((partition, missed));
+    }
+
+    /// Whether the group was told to go on at `end`, or beyond.
+    pub(crate) fn has_missed(&self, partition: u32, end: Offset) -> bool {
+        self.missed.iter().any(|(of, missed)| *of == partition && missed.end >= end)
+    }
+
+    /// An application has decided to go on at `to`, where the partition begins.
+    pub(crate) fn skip_to(&mut self, partition: u32, to: Offset) {
+        raise(&mut self.worked, partition, to);
+    }
+
     /// A member asks to commit an offset.
     pub(crate) fn ask(&mut self, partition: u32, offset: Offset) -> Result<(), String> {
         raise(&mut self.asked, partition, offset);
+        raise(&mut self.asked_since, partition, offset);
         let worked = self.worked.get(&partition).copied();
         if self.plan.commits != Commits::Before && worked.is_none_or(|worked| worked < offset) {
             return Err(format!(
@@ -92,24 +151,29 @@ impl Positions {
         &mut self,
         partition: u32,
         offset: Option<Offset>,
-        before: &Known,
+        before: &Knowledge,
     ) -> Result<(), String> {
-        if let Some(before) = before.get(&partition)
-            && offset.is_none_or(|offset| offset < *before)
+        let least = before.committed.get(&partition).copied();
+        if let Some(before) = self.reset_since(before, partition, least)
+            && offset.is_none_or(|offset| offset < before)
         {
             return Err(format!(
                 "partition {partition}: the committed offset goes back from {before} to {offset:?}"
             ));
         }
         let Some(offset) = offset else { return Ok(()) };
-        let asked = self.asked.get(&partition);
+        let is_of_now = self.is_of_now(before);
+        let asked = if is_of_now { &self.asked_since } else { &self.asked };
+        let asked = asked.get(&partition);
         if asked.is_none_or(|asked| *asked < offset) {
             return Err(format!(
                 "partition {partition}: {offset} is committed, and nobody asked for more than \
                  {asked:?}"
             ));
         }
-        raise(&mut self.committed, partition, offset);
+        if is_of_now {
+            raise(&mut self.committed, partition, offset);
+        }
         Ok(())
     }
 
@@ -151,6 +215,9 @@ impl Positions {
         let is_alive = |view: &View| view.life == life && view.alive_until > now;
         let view = self.views.entry(seat).or_default();
         let before = std::mem::replace(&mut view.partitions, partitions.clone());
+        if before.is_empty() {
+            view.since = now;
+        }
         if !is_alive(view) {
             // It may be out, and not know.
             return Ok(());
@@ -175,7 +242,7 @@ impl Positions {
 
     /// A record is handed to the application: under `before`, nobody else ever gets it.
     pub(crate) fn hand_out(&mut self, partition: u32, offset: Offset) -> Result<(), String> {
-        if self.plan.commits != Commits::Before {
+        if self.plan.commits != Commits::Before || self.may_be_reset(partition, offset) {
             return Ok(());
         }
         let times = self.work.entry((partition, offset)).or_default();
@@ -205,7 +272,9 @@ impl Positions {
             return Ok(());
         }
         for offset in log.take_while(|offset| offset < committed) {
-            if !self.work.contains_key(&(partition, offset)) {
+            let is_it =
+                |(of, missed): &(u32, Range<Offset>)| *of == partition && missed.contains(&offset);
+            if !self.work.contains_key(&(partition, offset)) && !self.missed.iter().any(is_it) {
                 return Err(format!(
                     "partition {partition}: {committed} is committed, and {offset} was never \
                      worked off"

@@ -11,8 +11,9 @@ use plimsoll_device::{Arena, ArenaRange, Completion, DiskAction, DiskOp, Now, Op
 use plimsoll_shard::{Mail, Report, Shard, ShardConfig, ShardLimits, TopicSettings};
 use plimsoll_sim::{Disk, Issuer, Network, Random, heap_arena, take_back_stores};
 use plimsoll_storage::{
-    ArenaImage, ArenaVerdict, DataDirId, JOURNALS_DIRECTORY, PartitionId, Started, Startup,
-    StartupConfig, StorageConfig, adopt_arenas, arena_bytes_needed, journal_path, judge_arena,
+    ArenaImage, ArenaVerdict, DataDirId, JOURNALS_DIRECTORY, PartitionId, RECYCLED_SEGMENTS,
+    Started, Startup, StartupConfig, StorageConfig, adopt_arenas, arena_bytes_needed, journal_path,
+    judge_arena,
 };
 use plimsoll_wire::ShardIndex;
 
@@ -177,7 +178,7 @@ impl Process {
             let path = JOURNALS_DIRECTORY.into();
             self.removals.push_back(DiskAction::SyncDirectory { path });
         }
-        let configs = started.share_out(boot_id, self.settings.durable_writes);
+        let configs = started.share_out(boot_id, self.settings.durable_writes, RECYCLED_SEGMENTS);
         for (index, storage) in (0..).zip(configs) {
             self.threads.push(self.thread(index, storage, machine.now));
         }

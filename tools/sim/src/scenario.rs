@@ -4,10 +4,15 @@
 //! (`shrink.rs`); the same scenario always runs the same way. What a newcomer gets wrong: the order
 //! in which operations complete is not in here. It follows from `seed`, too.
 
+mod removal;
+
 use core::fmt;
 
+use plimsoll_client::OnRemoved;
 use plimsoll_sim::Survival;
-use plimsoll_wire::{AckLevel, Assignor, Durability, Visible};
+use plimsoll_wire::{AckLevel, Assignor, Durability, TopicRetention, Visible};
+
+pub use removal::Part;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -71,6 +76,8 @@ pub struct TopicPlan {
     pub segment_bytes: u64,
     /// How soon what sits in the page cache is on disk.
     pub flush_interval_ms: u32,
+    /// How long its records stay.
+    pub retention: TopicRetention,
 }
 
 /// A producer.
@@ -114,6 +121,8 @@ pub struct GroupPlan {
     pub assignor: Assignor,
     /// When a member that says nothing is taken for dead.
     pub session_timeout_ms: u32,
+    /// Where its members go on when the records that come next have gone.
+    pub on_removed: OnRemoved,
     /// Who is in it.
     pub members: Vec<MemberPlan>,
 }
@@ -170,6 +179,8 @@ pub struct Life {
     pub cut_at_served_flush: Option<u64>,
     /// The end comes within the stores to an arena that follow so many appends.
     pub cut_at_append: Option<u64>,
+    /// The end comes when this many files have been removed.
+    pub cut_at_removal: Option<u64>,
     /// How it ends.
     pub end: End,
 }
@@ -261,6 +272,55 @@ pub enum What {
         /// Which one of its kind, from now on.
         nth: u64,
     },
+    /// The operator gives a topic other settings.
+    AlterTopic {
+        /// Its number.
+        topic: usize,
+        /// How long its records stay.
+        retention: TopicRetention,
+        /// The size of segments that are begun from then on.
+        segment_bytes: u64,
+    },
+    /// The operator has records deleted from the front of a partition.
+    DeleteRecords {
+        /// The topic's number.
+        topic: usize,
+        /// The partition.
+        partition: u32,
+        /// Up to which part of what anybody was told to be there.
+        permille: u32,
+    },
+    /// The operator asks where the partitions of a topic begin and end.
+    DescribeTopic {
+        /// Its number.
+        topic: usize,
+    },
+    /// The wall clock is set ahead, or back.
+    SetClock {
+        /// By how much.
+        by_ms: i64,
+    },
+    /// The members of a group go, and come back after a while.
+    Dismiss {
+        /// The group's number.
+        group: usize,
+        /// For how long.
+        ms: u32,
+    },
+    /// The operator resets the positions of a group.
+    ResetGroup {
+        /// Its number.
+        group: usize,
+        /// Where to.
+        to: ResetTo,
+        /// He only looks where that would be.
+        is_dry: bool,
+    },
+    /// The operator deletes a group.
+    DeleteGroup {
+        /// Its number.
+        group: usize,
+    },
     /// The operator asks what a group has committed.
     DescribeGroup {
         /// Its number.
@@ -273,6 +333,19 @@ pub enum What {
         /// How long it is there before it goes.
         lasts_ms: u32,
     },
+}
+
+/// Where a group is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetTo {
+    /// At the first record that is left.
+    Beginning,
+    /// Behind the last one.
+    End,
+    /// At an offset: this part of what anybody was told to be there.
+    Permille(u32),
+    /// At what was written so long ago, or later.
+    MsAgo(i64),
 }
 
 /// How an operation of the disk fails.
@@ -327,6 +400,7 @@ impl Scenario {
     #[must_use]
     pub fn parts(&self) -> usize {
         self.lives.iter().map(|life| 1 + life.acts.len()).sum::<usize>()
+            + self.topics.iter().map(|topic| topic.partitions as usize).sum::<usize>()
             + self.producers.len()
             + self.consumers.len()
             + self.groups.iter().map(|group| group.members.len()).sum::<usize>()
@@ -349,6 +423,13 @@ impl Scenario {
             || self.has(|what| matches!(what, What::Fault { kind: DiskFault::FlipRead, .. }))
     }
 
+    /// Whether anything may go from the front of a partition.
+    pub(crate) fn forgets(&self) -> bool {
+        let keeps = |topic: &TopicPlan| topic.retention == TopicRetention::UNLIMITED;
+        !self.topics.iter().all(keeps)
+            || self.has(|it| matches!(it, What::AlterTopic { .. } | What::DeleteRecords { .. }))
+    }
+
     fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
         self.lives.iter().any(|life| life.acts.iter().any(|act| is_it(&act.what)))
     }
@@ -368,16 +449,18 @@ impl fmt::Display for Scenario {
         }
         let members = self.producers.len() + self.consumers.len();
         for (number, (group, seat)) in (members..).zip(self.seats()) {
-            let GroupPlan { topic, commits, assignor, session_timeout_ms, members } =
+            let GroupPlan { topic, commits, assignor, session_timeout_ms, on_removed, members } =
                 &self.groups[group];
             write!(f, "  client {number}: of group {group} of topic {topic}, {commits:?}, ")?;
+            write!(f, "{on_removed:?}, ")?;
             writeln!(f, "{assignor:?}, {session_timeout_ms} ms: {:?}", members[seat])?;
         }
         for (number, life) in self.lives.iter().enumerate() {
             let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, .. } = life;
             write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, at flush ")?;
             write!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, ")?;
-            writeln!(f, "within append {:?}, {:?}", life.cut_at_append, life.end)?;
+            write!(f, "within append {:?}, at removal ", life.cut_at_append)?;
+            writeln!(f, "{:?}, {:?}", life.cut_at_removal, life.end)?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }

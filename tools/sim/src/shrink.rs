@@ -5,7 +5,7 @@
 
 use crate::campaign::attempt;
 use crate::ledger::Violation;
-use crate::scenario::{DiskFault, Scenario, What};
+use crate::scenario::{DiskFault, Part, Scenario, What};
 
 /// The smallest failing scenario that at most `attempts` runs find, and how it fails.
 #[must_use]
@@ -16,7 +16,8 @@ pub fn shrink(scenario: &Scenario, violation: Violation, attempts: u32) -> (Scen
         shrinking.drop_lives();
         shrinking.drop_acts();
         shrinking.drop_cuts();
-        shrinking.drop_clients();
+        shrinking.drop_the_cast();
+        shrinking.tame_faults();
         if shrinking.best.parts() == before || shrinking.left == 0 {
             return (shrinking.best, shrinking.violation);
         }
@@ -47,9 +48,7 @@ impl Shrinking {
 
     fn drop_lives(&mut self) {
         for life in (0..self.best.lives.len()).rev() {
-            let mut candidate = self.best.clone();
-            candidate.lives.remove(life);
-            self.offer(candidate);
+            self.offer(self.best.without(Part::Life(life)));
         }
     }
 
@@ -91,25 +90,30 @@ impl Shrinking {
             if candidate.lives[life].cut_at_append.take().is_some() {
                 self.offer(candidate);
             }
+            let mut candidate = self.best.clone();
+            if candidate.lives[life].cut_at_removal.take().is_some() {
+                self.offer(candidate);
+            }
         }
     }
 
-    /// The last of the consumers and producers, if nothing else is said of them.
-    fn drop_clients(&mut self) {
-        while self.best.consumers.len() > 1 {
-            let mut candidate = self.best.clone();
-            candidate.consumers.pop();
-            if !self.offer(candidate) {
-                break;
+    /// Topics, groups, clients and partitions, each with what is said of it.
+    fn drop_the_cast(&mut self) {
+        let is_of_it = |part: &Part| !matches!(part, Part::Life(_) | Part::Act(..));
+        let cast = |scenario: &Scenario| -> Vec<Part> {
+            scenario.removable().into_iter().filter(is_of_it).collect()
+        };
+        // From the last one on: those before it keep their numbers.
+        let mut left = cast(&self.best);
+        while let Some(part) = left.pop() {
+            if self.offer(self.best.without(part)) {
+                left = cast(&self.best).into_iter().filter(|it| left.contains(it)).collect();
             }
         }
-        while !self.best.groups.is_empty() {
-            let mut candidate = self.best.clone();
-            candidate.groups.pop();
-            if !self.offer(candidate) {
-                break;
-            }
-        }
+    }
+
+    /// Plainer faults instead of those that do more.
+    fn tame_faults(&mut self) {
         for fault in [DiskFault::SyncDrops, DiskFault::ShortWrite] {
             let mut candidate = self.best.clone();
             let acts = candidate.lives.iter_mut().flat_map(|life| &mut life.acts);

@@ -15,10 +15,13 @@ type Log = BTreeMap<Offset, RecordId>;
 
 /// Compares all that is known with what the `last` walks found, which read everything.
 pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<(), Violation> {
+    let start = |place: &Place| ledger.starts.known(*place);
     let mut logs: BTreeMap<Place, Log> = BTreeMap::new();
     for walk in last {
         let Walk { place, seen, .. } = &ledger.walks[*walk];
-        let found: Log = seen.iter().map(|seen| (seen.offset, seen.id)).collect();
+        // What went while it was read was read by one and not by the other.
+        let left = seen.iter().filter(|seen| seen.offset >= start(place));
+        let found: Log = left.map(|seen| (seen.offset, seen.id)).collect();
         match logs.get(place) {
             Some(other) if !agree(other, &found) => {
                 let text = format!("{place:?}: what is in memory is not what is on disk");
@@ -31,7 +34,7 @@ pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<(), Violation> {
     lost(ledger, &logs)?;
     for walk in &ledger.walks {
         let empty = Log::new();
-        compare(walk, logs.get(&walk.place).unwrap_or(&empty))?;
+        compare(walk, logs.get(&walk.place).unwrap_or(&empty), start(&walk.place))?;
     }
     for (place, log) in &logs {
         holes(ledger, *place, log)?;
@@ -57,7 +60,9 @@ fn agree(one: &Log, other: &Log) -> bool {
 fn lost(ledger: &Ledger, logs: &BTreeMap<Place, Log>) -> Result<(), Violation> {
     for (number, entry) in (0..).zip(&ledger.entries) {
         let id = RecordId(number);
-        let Some(offset) = entry.offset.filter(|_| entry.required) else { continue };
+        let start = ledger.starts.known(entry.place);
+        let stays = |offset: &Offset| entry.required && *offset >= start;
+        let Some(offset) = entry.offset.filter(stays) else { continue };
         let found = logs.get(&entry.place).and_then(|log| log.get(&offset));
         if found != Some(&id) {
             return Err(Violation(format!("{id:?} is lost: {entry:?}, found {found:?}")));
@@ -67,10 +72,10 @@ fn lost(ledger: &Ledger, logs: &BTreeMap<Place, Log>) -> Result<(), Violation> {
 }
 
 /// What a consumer was shown is there, and what is there it was shown.
-fn compare(walk: &Walk, log: &Log) -> Result<(), Violation> {
-    let Walk { place, visible, from, seen } = walk;
+fn compare(walk: &Walk, log: &Log, start: Offset) -> Result<(), Violation> {
+    let Walk { place, visible, from, seen, .. } = walk;
     for Seen { offset, id, life, required, .. } in seen {
-        if *required && log.get(offset) != Some(id) {
+        if *required && *offset >= start && log.get(offset) != Some(id) {
             return Err(Violation(format!(
                 "{place:?}: {id:?} was shown at {offset} in life {life} to a consumer at \
                  {visible:?}, and is gone"
@@ -94,7 +99,9 @@ fn compare(walk: &Walk, log: &Log) -> Result<(), Violation> {
 /// What survives is a prefix of what was there together; and without a loss of memory nothing is
 /// lost at all.
 fn holes(ledger: &Ledger, place: Place, log: &Log) -> Result<(), Violation> {
+    let start = ledger.starts.known(place);
     let of_place = ledger.entries.iter().filter(|entry| entry.place == place);
+    let of_place = of_place.filter(|entry| entry.offset.is_none_or(|offset| offset >= start));
     let acked: Vec<_> = of_place.filter(|entry| entry.level >= Some(AckLevel::Memory)).collect();
     // By life, the first offset that was acked in it and is gone.
     let mut gone: BTreeMap<usize, Offset> = BTreeMap::new();
@@ -113,9 +120,10 @@ fn holes(ledger: &Ledger, place: Place, log: &Log) -> Result<(), Violation> {
             return Err(Violation(format!("{place:?}: {hole} is gone and {offset} is not")));
         }
     }
-    let ends = log.last_key_value().map_or(0, |(offset, _)| offset.value() + 1);
-    if !ledger.has_lost_memory && ends != log.len() as u64 {
-        let text = format!("{place:?}: {} records up to {ends}, and memory was kept", log.len());
+    let ends = log.last_key_value().map_or(start.value(), |(offset, _)| offset.value() + 1);
+    if !ledger.has_lost_memory && ends - start.value() != log.len() as u64 {
+        let found = log.len();
+        let text = format!("{place:?}: {found} records from {start} to {ends}, memory was kept");
         return Err(Violation(text));
     }
     Ok(())

@@ -7,6 +7,7 @@ mod acts;
 mod ending;
 mod full_disk;
 mod lives;
+mod retention;
 mod rot;
 
 use core::fmt::Write as _;
@@ -20,9 +21,11 @@ use crate::client::{
     Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
 };
 use crate::ledger::{Ledger, Place, Violation};
+use crate::met::Meetings;
 use crate::positions::Positions;
 use crate::process::{KernelMemory, Machine, News, Process};
 use crate::scenario::{End, Scenario};
+use crate::starts::Starts;
 
 /// What a run was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct Summary {
     pub acked: u64,
     /// How much time passed in the simulation, in milliseconds.
     pub simulated_ms: u64,
+    /// What it met.
+    pub met: Meetings,
 }
 
 /// Runs a scenario to its end; gives the promise that was broken, if one was.
@@ -112,6 +117,7 @@ impl<'a> World<'a> {
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
         ledger.groups = scenario.groups.iter().map(Positions::new).collect();
+        ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
         ledger.remarks = log.is_some().then(Vec::new);
         Self {
             scenario,
@@ -162,6 +168,7 @@ impl<'a> World<'a> {
             records: self.ledger.entries.len() as u64,
             acked: acked as u64,
             simulated_ms: self.now().as_nanos() / 1_000_000,
+            met: self.ledger.met,
         }
     }
 
@@ -339,6 +346,7 @@ impl<'a> World<'a> {
     }
 
     fn turn_client(&mut self, number: usize) {
+        self.look_at_clock();
         let reads = self.reads(number);
         let now = self.client_now();
         let listens = self.process.is_some();

@@ -3,6 +3,9 @@
 //! It decides nothing about what is committed. What a newcomer gets wrong: a commit belongs to the
 //! membership that made it. One that a lost membership leaves behind is never sent by the next,
 //! which may hold the same partition after somebody else has consumed it.
+//!
+//! Of commits that nobody awaits one is under way at a time; those that come meanwhile are gathered
+//! into the next, so that to commit after every batch costs a request for each turn of the disk.
 
 use crate::consumer::Place;
 use crate::{Instant, ServerError};
@@ -120,11 +123,31 @@ impl Commits {
         is_awaited: bool,
         expires_at: Instant,
     ) -> CommitId {
+        if !is_awaited
+            && !offsets.is_empty()
+            && let Some(gathered) = self.gather(&offsets)
+        {
+            return gathered;
+        }
         self.last += 1;
         let id = CommitId(self.last);
         let (send, report) = (Send::Due, CommitReport::default());
         self.open.insert(id, Commit { offsets, is_awaited, send, expires_at, report });
         id
+    }
+
+    /// Puts offsets into a commit that waits to be sent, if there is one that nobody awaits.
+    fn gather(&mut self, offsets: &[(Place, Offset, String)]) -> Option<CommitId> {
+        let waits = |commit: &Commit| !commit.is_awaited && commit.send == Send::Due;
+        let (id, commit) = self.open.iter_mut().rev().find(|(_, commit)| waits(commit))?;
+        for (place, offset, metadata) in offsets {
+            match commit.offsets.iter_mut().find(|(of, ..)| of == place) {
+                Some((_, earlier, _)) if *earlier >= *offset => {}
+                Some(earlier) => (earlier.1, earlier.2) = (*offset, metadata.clone()),
+                None => commit.offsets.push((*place, *offset, metadata.clone())),
+            }
+        }
+        Some(*id)
     }
 
     /// The number of one that has ended before it was open.
@@ -145,8 +168,10 @@ impl Commits {
 
     /// A commit that is to be sent now, each once.
     pub(super) fn next_due(&mut self, now: Instant) -> Option<(CommitId, &Commit)> {
+        let under_way = |commit: &Commit| !commit.is_awaited && commit.send == Send::Sent;
+        let is_under_way = self.open.values().any(under_way);
         let is_due = |commit: &Commit| match commit.send {
-            Send::Due => true,
+            Send::Due => commit.is_awaited || !is_under_way,
             Send::At(at) => at <= now,
             Send::Sent => false,
         };

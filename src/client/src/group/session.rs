@@ -91,6 +91,7 @@ impl Session for GroupConsumer {
                 self.consumer.handle_frame(link, other, now)?;
             }
         }
+        self.send_commits(now);
         self.settle(now);
         Ok(())
     }

@@ -97,3 +97,35 @@ fn a_commit_without_an_answer_ends_in_time() {
     let report = member.poll_report(commit).unwrap();
     assert_eq!(report.first_fault(), Some((0, CommitFault::NoAnswer)));
 }
+
+/// Each was a request of its own, and as many were on their way as batches had come.
+#[test]
+fn commits_that_nobody_awaits_gather_while_one_is_under_way() {
+    let mut member = joined(GroupOptions::default(), &[(0, Some(5)), (1, Some(5))]);
+    let commit = |member: &mut _, handle, offset| {
+        hear(member, &delivery(handle, offset, 3), NOW).unwrap();
+        hand_out(member, NOW);
+        member.commit(false, NOW);
+    };
+    commit(&mut member, 0, 5);
+    let first = asked(&mut member, NOW);
+    assert_eq!(words(&first), ["commit [(0, 8)]"]);
+    for (handle, offset) in [(0, 8), (1, 5), (0, 11)] {
+        commit(&mut member, handle, offset);
+    }
+    member.commit_offsets::<u32>(&[], false, NOW);
+    assert_eq!(words(&asked(&mut member, NOW)), [""; 0], "one at a time");
+    hear(&mut member, &committed(first[0].0, &[(0, Ok(8))]), NOW).unwrap();
+    let second = asked(&mut member, NOW);
+    assert_eq!(words(&second), ["commit [(0, 14), (1, 8)]"]);
+    let answers = [(0, Ok(14)), (1, Err(ErrorCode::NotAssigned))];
+    hear(&mut member, &committed(second[0].0, &answers), NOW).unwrap();
+    while let Some(event) = member.poll_event() {
+        if let GroupEvent::CommitFailed(report) = event {
+            let refused = CommitFault::Refused(ErrorCode::NotAssigned);
+            assert_eq!(report.first_fault(), Some((1, refused)), "one report for all of them");
+            return;
+        }
+    }
+    panic!("a commit that failed is told");
+}

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use plimsoll_batch::Offset;
 use plimsoll_device::{Instant, Now};
 use plimsoll_wire::{
-    AcquiredRange, CorrelationId, ErrorCode, MemberId, PartitionIndex, RangeToSettle,
+    AcquiredRange, CorrelationId, ErrorCode, MemberId, PartitionIndex, RangeToSettle, ShareBegin,
     ShareDescription, TopicId, TopicPartition, Verdict,
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct Share {
 #[derive(Debug)]
 struct SharePartition {
     stage: Stage,
+    /// The topic was created while members waited for it: all its records are new to the group.
+    is_of_new_topic: bool,
     incarnation: Incarnation,
     window: Window,
     dead_lettered: u64,
@@ -162,7 +164,7 @@ impl Share {
     }
 
     /// Takes note of partitions of wanted topics that are not known yet, as many as there may be.
-    pub(crate) fn add_partitions(&mut self, partitions_max: usize) {
+    pub(crate) fn add_partitions(&mut self, partitions_max: usize, is_of_new_topic: bool) {
         let mut left = partitions_max;
         for shape in self.topics.values() {
             for index in 0..shape.partitions {
@@ -170,7 +172,8 @@ impl Share {
                 let partition = TopicPartition { topic: shape.id, partition };
                 if left > 0 && !self.partitions.contains_key(&partition) {
                     left -= 1;
-                    self.partitions.insert(partition, SharePartition::sought());
+                    let sought = SharePartition { is_of_new_topic, ..SharePartition::sought() };
+                    self.partitions.insert(partition, sought);
                 }
             }
         }
@@ -194,6 +197,14 @@ impl Share {
             && it.is_sought()
         {
             it.stage = Stage::Seeking { is_asked: false };
+        }
+    }
+
+    /// Where the group begins in a partition of which it knows nothing.
+    pub(crate) fn begin_of(&self, partition: TopicPartition) -> ShareBegin {
+        match self.partitions.get(&partition) {
+            Some(it) if it.is_of_new_topic => ShareBegin::Beginning,
+            _ => self.policy.begin,
         }
     }
 
@@ -442,6 +453,7 @@ impl SharePartition {
     fn sought() -> Self {
         Self {
             stage: Stage::Seeking { is_asked: false },
+            is_of_new_topic: false,
             incarnation: Incarnation::default(),
             window: Window::default(),
             dead_lettered: 0,

@@ -158,7 +158,7 @@ impl Shard {
         }
         self.tell_members(&name, &changed, Some(id));
         self.answer_member(client, correlation, (&name, id), Opcode::JoinGroup, true);
-        self.share_changed(&name);
+        self.share_changed(&name, false);
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl Shard {
         group.leave(id)?;
         let changed = group.rebalance(|name| shape_of(&self.catalog, name), now);
         self.tell_members(name, &changed, None);
-        self.share_changed(name);
+        self.share_changed(name, false);
         self.groups.drop_if_void(name);
         Ok(())
     }
@@ -263,7 +263,7 @@ impl Shard {
             let Some(group) = self.groups.group_mut(&name) else { continue };
             let changed = group.rebalance(|name| shape_of(&self.catalog, name), now);
             self.tell_members(&name, &changed, None);
-            self.share_changed(&name);
+            self.share_changed(&name, true);
         }
         self.dead_letters_changed(topic);
     }

@@ -172,7 +172,7 @@ impl Shard {
             self.groups.with_share(name, |share| share.drop_before(partition, marks.start));
             return;
         }
-        match share.policy().begin {
+        match share.begin_of(partition) {
             ShareBegin::Beginning => self.begin_share(name, partition, marks.start),
             ShareBegin::End => self.begin_share(name, partition, marks.disk),
             ShareBegin::Timestamp { unix_ms } => {

@@ -50,14 +50,14 @@ impl Shard {
 
     /// Members or topics of a group have changed: looks up where to begin in what is new, and takes
     /// back what members that are gone have held.
-    pub(super) fn share_changed(&mut self, name: &GroupName) {
+    pub(super) fn share_changed(&mut self, name: &GroupName, is_new_topic: bool) {
         let places: usize = self.committed_offsets();
         let left = self.config.limits.committed_offsets_max.saturating_sub(places);
         let Some(group) = self.groups.group(name) else { return };
         let members: BTreeSet<MemberId> = group.members.keys().copied().collect();
         let mut left_waiting = Vec::new();
         let sought = self.groups.with_share(name, |share| {
-            share.add_partitions(left);
+            share.add_partitions(left, is_new_topic);
             share.free_held_by(|member| !members.contains(&member));
             let is_left = |waiter: &Waiter| !members.contains(&waiter.member);
             left_waiting.extend(share.waiters.iter().copied().filter(is_left));
@@ -315,6 +315,10 @@ impl Shard {
     pub(super) fn expire_shares(&mut self) {
         let now = self.now;
         while let Some(name) = self.groups.share_due(now.monotonic) {
+            // Also where nobody waits for that partition, or its time would be over for ever.
+            self.groups.with_share(&name, |share| share.expire(now));
+            // What cannot be written now goes ahead of what comes next.
+            let _ = self.flush_share(&name);
             self.serve_waiters(&name);
         }
     }

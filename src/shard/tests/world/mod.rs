@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 pub mod client;
+pub mod group;
 mod start;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -43,6 +43,7 @@ pub fn storage(disk: &mut Disk, shard: u16, shards: u16) -> Storage {
         journal: journal.journal,
         journal_damage: journal.damage,
         other_damage: None,
+        recycled_segments_max: plimsoll_storage::RECYCLED_SEGMENTS,
         recovered,
     };
     Storage::new(config, arena)

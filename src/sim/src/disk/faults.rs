@@ -57,6 +57,8 @@ pub struct Counts {
     pub allocates: u64,
     /// `CreateDirectory`, `Rename`, `Remove` and `RemoveDirectory`.
     pub names: u64,
+    /// Files that were removed: not asked for, done.
+    pub removed: u64,
     /// `Close` and `List`.
     pub others: u64,
 }

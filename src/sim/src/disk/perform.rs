@@ -111,6 +111,7 @@ impl Disk {
             }
             DiskAction::Remove { path } => {
                 self.named_file(&path)?;
+                self.counts.removed += 1;
                 self.names.change(self.completed, vec![(path, None)]);
             }
             DiskAction::RemoveDirectory { path } => {

@@ -54,6 +54,7 @@ fn with_whole_blocks() -> (Storage, Slot) {
         journal: Journal::empty(0, JOURNAL_BYTES),
         journal_damage: None,
         other_damage: None,
+        recycled_segments_max: 0,
         recovered: BTreeMap::new(),
     };
     let mut storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

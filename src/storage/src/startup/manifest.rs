@@ -8,6 +8,7 @@ use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction};
 
 use super::Startup;
 use super::error::StartupError;
+use super::recycled::LIST_RECYCLED;
 use super::steps::{FILE, Step, write};
 use crate::journal::journal_path;
 use crate::manifest::{DataDirId, Manifest};
@@ -68,7 +69,7 @@ impl Startup {
                 self.has_journals = true;
                 Step::CreateManifest
             }
-            _ => Step::Done,
+            _ => LIST_RECYCLED,
         }
     }
 }

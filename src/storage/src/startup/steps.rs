@@ -12,6 +12,7 @@ use plimsoll_device::{
 
 use super::Startup;
 use super::error::{StartupError, done, made};
+use super::recycled::{LIST_RECYCLED, MAKE_RECYCLED, RecycledStep};
 use crate::anchor::ANCHOR_BYTES;
 use crate::encoding::{block_floor, crc};
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
@@ -66,6 +67,7 @@ pub(super) enum Step {
     SyncJournals,
     GiveUpJournal,
     RemoveJournal,
+    Recycled(RecycledStep),
     Done,
 }
 
@@ -131,6 +133,7 @@ impl Startup {
             Step::WriteAnchor => self.write_first_anchor()?,
             Step::RenameJournal => DiskAction::Rename { from: new_path(), to: journal_path(new) },
             Step::RemoveJournal => DiskAction::Remove { path: new_path() },
+            Step::Recycled(step) => self.recycled_action(*step)?,
             Step::SyncNames | Step::SyncJournals => {
                 DiskAction::SyncDirectory { path: JOURNALS_DIRECTORY.to_string() }
             }
@@ -142,7 +145,8 @@ impl Startup {
     pub(super) fn advance(&mut self, result: DiskResult) -> Result<Step, StartupError> {
         match (&self.step, result) {
             (Step::MakeTopics, result) => made(&result, "topics").map(|()| Step::MakeJournals),
-            (Step::MakeJournals, result) => made(&result, "journal").map(|()| Step::OpenManifest),
+            (Step::MakeJournals, result) => made(&result, "journal").map(|()| MAKE_RECYCLED),
+            (Step::Recycled(step), result) => self.advance_recycled(*step, result),
             (Step::OpenManifest, DiskResult::Opened(Err(error)))
                 if error.kind == IoErrorKind::NotFound =>
             {
@@ -257,7 +261,7 @@ impl Startup {
             Step::SyncManifest => Step::CloseNewManifest,
             Step::CloseNewManifest => Step::RenameManifest,
             Step::RenameManifest => Step::SyncRoot,
-            Step::SyncRoot if self.has_journals => Step::Done,
+            Step::SyncRoot if self.has_journals => LIST_RECYCLED,
             Step::SyncRoot => return self.epoch_said(),
             Step::SyncSegment => Step::CloseSegment { held: true },
             Step::CloseSegment { held } => self.extent_seen(held),

@@ -103,6 +103,7 @@ impl Life {
             journal: started.journals.remove(0).journal,
             journal_damage: None,
             other_damage: None,
+            recycled_segments_max: RECYCLED_SEGMENTS,
             recovered: started.partitions,
         };
         let storage = Storage::new(config, heap_arena(ARENA_BYTES_MIN));

@@ -126,3 +126,37 @@ fn an_end_while_partitions_move_to_another_shard_forgets_none_of_them() {
         world.start(2).expect("nothing cuts it");
     }
 }
+
+/// A kill leaves writes that no flush has covered. What a start finds of them, and shows as being
+/// on disk, a power loss takes unless the start has flushed it: the journal, and the segments too.
+#[test]
+fn what_a_start_after_a_kill_shows_at_disk_survives_a_power_loss_right_behind_it() {
+    let begun = || {
+        let mut world = World::new(6, Settings::default());
+        world.create(id(1, 0), CONFIG);
+        world.start(1).expect("nothing cuts it");
+        for turn in 0..2 {
+            let bytes = batch_of(60_000, 1, 0, turn);
+            world.append(id(1, 0), &bytes, Level::Disk).expect("nothing cuts it");
+            world.settle().expect("nothing cuts it");
+        }
+        // The file is there now: this goes straight to it.
+        let bytes = batch_of(90_000, 1, 0, 3);
+        world.append(id(1, 0), &bytes, Level::Disk).expect("nothing cuts it");
+        world
+    };
+    let mut whole = begun();
+    let first = whole.steps + 1;
+    whole.settle().expect("nothing cuts it");
+    assert!(whole.life().shards[0].counters().extent_bytes > 0);
+    for cut in first..whole.steps {
+        let mut world = begun();
+        world.cut_at = Some(cut);
+        world.settle().expect_err("it is cut");
+        world.cut_at = None;
+        world.crash(Crash::Kill);
+        world.start(1).expect("nothing cuts it");
+        world.crash(Crash::Power(Survival::Nothing));
+        world.start(1).expect("nothing cuts it");
+    }
+}

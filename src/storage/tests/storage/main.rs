@@ -18,6 +18,7 @@ mod model;
 mod moved;
 mod partitions;
 mod producers;
+mod recycling;
 mod retention;
 mod segments;
 mod trimming;

@@ -186,6 +186,43 @@ fn a_removed_partition_does_not_damage_the_journal_that_goes_on() {
     assert_eq!(world.life().shards[shard].state(slot), PartitionState::Healthy);
 }
 
+/// A frame whose extent is missing looks as if it had never landed, and is cut with all that it has
+/// of others: so files go only when a later frame says that this one is known to be there.
+#[test]
+fn what_is_in_one_frame_with_a_partition_that_goes_stays() {
+    let begun = || {
+        let mut world = World::new(41, Settings::default());
+        let (goes, stays) = (id(1, 0), id(2, 0));
+        world.create(goes, CONFIG);
+        world.create(stays, CONFIG);
+        world.start(1).expect("nothing cuts it");
+        world.append(goes, &batch_of(70_000, 1, 0, 1), Level::Disk).expect("nothing cuts it");
+        world.settle().expect("nothing cuts it");
+        // Its file is there: this goes straight to it.
+        world.append(goes, &batch_of(90_000, 1, 0, 2), Level::Disk).expect("nothing cuts it");
+        let end = world.append(stays, &batch_of(300, 1, 0, 3), Level::Disk);
+        end.expect("nothing cuts it");
+        while world.model[&stays].disk < world.model[&stays].end() {
+            world.step().expect("nothing cuts it");
+        }
+        assert!(world.life().shards[0].counters().extent_bytes > 0);
+        world.remove(goes);
+        world
+    };
+    let mut whole = begun();
+    let first = whole.steps + 1;
+    whole.settle().expect("nothing cuts it");
+    for cut in first..=whole.steps {
+        let mut world = begun();
+        world.cut_at = Some(cut);
+        world.settle().expect_err("it is cut");
+        world.cut_at = None;
+        world.crash(Crash::KillLosingArenas);
+        world.start(1).expect("nothing cuts it");
+        assert_eq!(world.model[&id(2, 0)].batches.len(), 1);
+    }
+}
+
 #[test]
 fn a_lease_is_longer_before_it_ends() {
     let mut world = World::new(6, large());

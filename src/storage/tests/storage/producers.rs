@@ -282,6 +282,30 @@ fn a_producer_that_rests_too_long_is_forgotten_also_when_a_start_lies_between() 
     }
 }
 
+/// A producer rested by the wall clock: when that leapt by more than the expiry while a batch was
+/// in doubt, the batch came again, nobody knew it any more, and it was written twice.
+#[test]
+fn a_leap_of_the_clock_makes_no_producer_forgotten() {
+    const MONTH_MS: i64 = 31 * 24 * 3600 * 1000;
+    for by_ms in [MONTH_MS, -MONTH_MS] {
+        for restarts in [false, true] {
+            let mut world = begun(Settings::default());
+            write(&mut world, 0..1, 500).expect("nothing cuts it");
+            world.clock.now.unix_ms += by_ms;
+            if restarts {
+                world.crash(Crash::Kill);
+                world.start(1).expect("nothing cuts it");
+            }
+            let again = world.try_append(ID, batch(7, 0, 500), Level::Disk).unwrap();
+            assert!(again.is_duplicate, "{by_ms} ms, restarts: {restarts}");
+            // Put right.
+            world.clock.now.unix_ms -= by_ms;
+            let again = world.try_append(ID, batch(7, 0, 500), Level::Disk).unwrap();
+            assert!(again.is_duplicate, "back from {by_ms} ms, restarts: {restarts}");
+        }
+    }
+}
+
 /// Somebody with many producers in one partition cost those of another partition their place.
 #[test]
 fn producers_of_all_partitions_are_bounded_and_a_crowd_gives_way_before_a_few() {

@@ -57,6 +57,8 @@ fn script(world: &mut World) -> Result<(), Cut> {
     world.append(id(2, 0), &batch_of(900, 1, 0, 5), Level::Memory)?;
     world.settle()?;
     world.check_files();
+    let counters = world.life().shards[0].counters();
+    assert!(counters.recycled_segments > 0 && counters.reused_segments > 0, "{counters:?}");
     world.stop()?;
     world.start(2)?;
     fill(world, 0, 4, 60_000)?;

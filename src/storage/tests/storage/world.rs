@@ -39,11 +39,17 @@ pub(crate) struct Settings {
     pub(crate) arena_bytes: usize,
     pub(crate) journal_bytes: u64,
     pub(crate) durable_writes: bool,
+    pub(crate) recycled_segments_max: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { arena_bytes: 4 << 20, journal_bytes: 8 << 20, durable_writes: false }
+        Self {
+            arena_bytes: 4 << 20,
+            journal_bytes: 8 << 20,
+            durable_writes: false,
+            recycled_segments_max: plimsoll_storage::RECYCLED_SEGMENTS,
+        }
     }
 }
 

@@ -126,6 +126,7 @@ impl Life {
             journal: journal.journal,
             journal_damage: journal.damage,
             other_damage: None,
+            recycled_segments_max: plimsoll_storage::RECYCLED_SEGMENTS,
             recovered: started.partitions,
         };
         let storage = Storage::new(config, heap_arena(needed));

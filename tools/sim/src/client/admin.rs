@@ -4,19 +4,23 @@
 //! gets wrong: after a lost connection a creation may have happened, so that "it exists" is as good
 //! an answer as "created".
 
+mod groups;
+
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use plimsoll_client::{
-    Admin, AdminReply, AdminRequest, ErrorCode, GroupInfo, IncomingFrames, Instant, NewTopic,
-    PartitionDescription, Topic,
+    Admin, AdminReply, AdminRequest, ErrorCode, IncomingFrames, Instant, NewTopic,
+    PartitionDescription, ServerError, Topic, TopicChanges,
 };
 use plimsoll_sim::{ClientId, Network};
+use plimsoll_wire::{Offset, OffsetsWhat, TopicRetention};
 
 use super::links::Surroundings;
 use super::member::name_of_group;
-use crate::ledger::Ledger;
-use crate::positions::Known;
+use crate::ledger::{Ledger, Place};
+use crate::met::Met;
+use crate::positions::{Knowledge, Positions, ResetId};
 use crate::scenario::TopicPlan;
 
 const RETRY: Duration = Duration::from_millis(20);
@@ -37,8 +41,28 @@ pub(crate) enum Task {
     List,
     /// Where the partitions of this topic stand.
     Describe(usize),
+    /// This topic gets other settings: how long its records stay, the size of its segments.
+    Alter(usize, TopicRetention, u64),
+    /// What is before this offset is to go.
+    DeleteRecords(Place, Offset),
+    /// Where a group would go on in each partition, as far as that was found out; and unless the
+    /// operator only looks, it is to go on there.
+    Locate(usize, Vec<Aim>, Vec<Offset>, bool),
+    /// A group is to go on there, partition by partition.
+    Reset(usize, Vec<Offset>),
+    /// A group is to go.
+    DeleteGroup(usize),
     /// What this group has committed.
     DescribeGroup(usize),
+}
+
+/// Where in a partition a group is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// At a place that the server knows.
+    At(OffsetsWhat),
+    /// At this offset.
+    Offset(Offset),
 }
 
 /// The operator.
@@ -65,11 +89,23 @@ struct Connection {
     asked: Option<Asked>,
 }
 
+/// What becomes of a task.
+enum Next {
+    /// It is done, and the next one comes after this.
+    Done(Duration),
+    /// There is more of it to be asked.
+    GoesOn,
+    Again,
+}
+
 /// What was asked, when, and what was known of the groups then.
 struct Asked {
     task: Task,
     at: Instant,
-    groups: Vec<Known>,
+    groups: Vec<Knowledge>,
+    reset: Option<ResetId>,
+    starts: BTreeMap<Place, Offset>,
+    life: usize,
 }
 
 /// The name of a topic of the scenario.
@@ -90,6 +126,11 @@ impl Admins {
             found: Vec::new(),
             deleted: Vec::new(),
         }
+    }
+
+    /// Asks nothing more before this.
+    pub(crate) fn rest_until(&mut self, at: Instant) {
+        self.next_try = at;
     }
 
     pub(crate) fn is_ready(&self, network: &Network, now: Instant) -> bool {
@@ -119,6 +160,8 @@ impl Admins {
         let Some(connection) = &mut self.connection else { return };
         let late = connection.asked.as_ref().is_some_and(|it| it.at + ANSWER <= now);
         if late || connection.receive(around).is_err() {
+            self.abandon();
+            let Some(connection) = &mut self.connection else { return };
             around.network.leave(connection.end);
             self.connection = None;
             self.next_try = now + RETRY;
@@ -132,106 +175,95 @@ impl Admins {
         }
     }
 
-    fn ask(&mut self, ledger: &Ledger, now: Instant) {
+    fn ask(&mut self, ledger: &mut Ledger, now: Instant) {
+        self.locate_what_is_said();
         let Some(connection) = &mut self.connection else { return };
         let Some(task) = self.tasks.front().filter(|_| connection.asked.is_none()) else { return };
         if now < self.next_try {
             return;
         }
-        let name;
+        let name = name_in(task, ledger);
         let request = match task {
-            Task::Create(topic) => {
-                name = name_of(*topic);
-                let plan = &self.plans[*topic];
-                AdminRequest::CreateTopic(NewTopic {
-                    name: &name,
-                    partitions: plan.partitions,
-                    flush_interval_ms: plan.flush_interval_ms,
-                    segment_bytes: plan.segment_bytes,
-                    batch_bytes_max: 256 << 10,
-                    ..NewTopic::default()
-                })
+            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
+                groups::request(task, &name, &self.topics, ledger)
             }
-            Task::CreatePassing(name) => {
-                let batch_bytes_max = 256 << 10;
-                let new = NewTopic { name, partitions: 2, batch_bytes_max, ..NewTopic::default() };
-                AdminRequest::CreateTopic(new)
-            }
-            Task::DeletePassing(name) => AdminRequest::DeleteTopic { topic: name },
-            Task::FindPassing(name, ..) => AdminRequest::Metadata { topics: vec![name.as_str()] },
-            Task::List => AdminRequest::Metadata { topics: Vec::new() },
-            Task::Describe(topic) => {
-                name = name_of(*topic);
-                let count = self.plans[*topic].partitions;
-                AdminRequest::Describe { topic: &name, first: 0, count }
-            }
-            Task::DescribeGroup(group) => {
-                name = name_of_group(*group);
-                AdminRequest::DescribeGroup { group: &name }
-            }
+            _ => request(task, &name, &self.plans),
         };
+        let Some(request) = request else { return };
+        let reset = groups::note_question(task, &self.plans, (ledger, now));
+        ledger.starts.note_question(task, ledger.life);
         connection.admin.ask(&request);
-        let groups = ledger.groups.iter().map(|group| group.known().clone()).collect();
-        connection.asked = Some(Asked { task: task.clone(), at: now, groups });
+        let groups = ledger.groups.iter().map(Positions::known).collect();
+        let (starts, life) = (ledger.starts.all_known(), ledger.life);
+        let task = task.clone();
+        connection.asked = Some(Asked { task, at: now, groups, reset, starts, life });
     }
 
     fn take_reply(&mut self, ledger: &mut Ledger, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         let Some(reply) = connection.admin.poll_reply() else { return };
-        let Some(Asked { task, groups, .. }) = connection.asked.take() else { return };
-        ledger.remark(|| format!("{task:?} is answered {reply:?}"));
-        let mut rest = Duration::ZERO;
-        let is_done = match (&task, reply) {
-            (Task::Create(_) | Task::CreatePassing(_), Ok(AdminReply::Created { .. })) => true,
-            (Task::DeletePassing(name), Ok(AdminReply::Done)) => {
-                self.deleted.push(name.clone());
-                true
+        let Some(asked) = connection.asked.take() else { return };
+        ledger.remark(|| format!("{:?} is answered {reply:?}", asked.task));
+        let next = match &asked.task {
+            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
+                self.take_answer_of_group(&asked, reply, ledger, now)
             }
+            _ => self.take_answer(&asked, reply, ledger),
+        };
+        match next {
+            Next::Done(rest) => {
+                self.tasks.pop_front();
+                self.next_try = now + rest;
+            }
+            Next::GoesOn => self.next_try = now,
+            Next::Again => self.next_try = now + RETRY,
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        asked: &Asked,
+        reply: Result<AdminReply, ServerError>,
+        ledger: &mut Ledger,
+    ) -> Next {
+        match (&asked.task, reply) {
+            (Task::Create(_) | Task::CreatePassing(_), Ok(AdminReply::Created { .. }))
+            | (Task::FindPassing(..), Err(_)) => {}
+            (Task::DeletePassing(name), Ok(AdminReply::Done)) => self.deleted.push(name.clone()),
             (Task::FindPassing(_, bytes, lasts_ms), Ok(AdminReply::Topics(topics))) => {
-                rest = Duration::from_millis(u64::from(*lasts_ms));
                 self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
-                true
+                return Next::Done(Duration::from_millis(u64::from(*lasts_ms)));
             }
-            (Task::FindPassing(..), Err(_)) => true,
-            (Task::List, Ok(AdminReply::Topics(topics))) => {
-                self.take_list(&topics, ledger);
-                true
-            }
+            (Task::List, Ok(AdminReply::Topics(topics))) => self.take_list(&topics, ledger),
             (Task::Describe(topic), Ok(AdminReply::Partitions(partitions))) => {
-                self.described.insert(*topic, partitions);
-                true
-            }
-            (Task::DescribeGroup(group), Ok(AdminReply::Group(info))) => {
-                described(*group, &info, &groups[*group], ledger);
-                true
-            }
-            (Task::DescribeGroup(group), Err(error)) if error.code == ErrorCode::GroupNotFound => {
-                if !groups[*group].is_empty() {
-                    ledger.of_group(*group, Err("what it has committed is not there".into()));
+                for described in &partitions {
+                    let place = Place { topic: *topic, partition: described.partition.0 };
+                    ledger.saw_start(place, described.watermarks.start, asked.start_of(place));
                 }
-                true
+                self.described.insert(*topic, partitions);
             }
-            // A read has failed; the next start reads again.
-            (Task::DescribeGroup(_), Err(error)) if error.code == ErrorCode::DataDamaged => true,
-            (Task::Create(_) | Task::CreatePassing(_), Err(error)) => {
-                error.code == ErrorCode::TopicExists
+            (Task::Alter(topic, retention, _), Ok(AdminReply::Done)) => {
+                for partition in 0..self.plans[*topic].partitions {
+                    ledger.note_what_may_go(Place { topic: *topic, partition });
+                }
+                ledger.starts.answered(*topic, *retention, asked.life);
+                ledger.meet(Met::Altered);
             }
+            (Task::DeleteRecords(place, to), Ok(AdminReply::Offset(start))) => {
+                ledger.saw_start(*place, start, *to);
+            }
+            // Memory was lost, and the end is before it; or what is there is read only.
+            (Task::DeleteRecords(..), Err(error))
+                if matches!(error.code, ErrorCode::OffsetOutOfRange | ErrorCode::DataDamaged) => {}
+            (Task::Create(_) | Task::CreatePassing(_), Err(error))
+                if error.code == ErrorCode::TopicExists => {}
             (Task::DeletePassing(name), Err(error)) if error.code == ErrorCode::TopicNotFound => {
                 self.deleted.push(name.clone());
-                true
             }
-            (_, Err(_)) => false,
-            (_, Ok(reply)) => {
-                ledger.violate(format!("{task:?} is answered {reply:?}"));
-                true
-            }
-        };
-        if is_done {
-            self.tasks.pop_front();
-            self.next_try = now + rest;
-        } else {
-            self.next_try = now + RETRY;
+            (_, Err(_)) => return Next::Again,
+            (task, Ok(reply)) => ledger.violate(format!("{task:?} is answered {reply:?}")),
         }
+        Next::Done(Duration::ZERO)
     }
 
     /// The topics of the scenario are there, and are those that they were.
@@ -256,21 +288,71 @@ impl Admins {
     }
 }
 
-/// What is said of a group is what was known of it, or more; nothing has two holders.
-fn described(group: usize, info: &GroupInfo, before: &Known, ledger: &mut Ledger) {
-    let said: Known = info.offsets.iter().map(|it| (it.partition.partition.0, it.offset)).collect();
-    let partitions: BTreeSet<u32> = said.keys().chain(before.keys()).copied().collect();
-    for partition in partitions {
-        let told = ledger.groups[group].told(partition, said.get(&partition).copied(), before);
-        ledger.of_group(group, told);
+impl Asked {
+    /// Where a partition began, as far as was known.
+    fn start_of(&self, place: Place) -> Offset {
+        self.starts.get(&place).copied().unwrap_or(Offset::ZERO)
     }
-    let mut held = BTreeSet::new();
-    for partition in info.members.iter().flat_map(|member| &member.partitions) {
-        if !held.insert(partition.partition) {
-            let text = format!("{partition:?} has two members in {:?}", info.members);
-            ledger.of_group(group, Err(text));
+}
+
+/// The name of what is asked about.
+fn name_in(task: &Task, ledger: &Ledger) -> String {
+    match task {
+        Task::Create(topic) | Task::Describe(topic) | Task::Alter(topic, ..) => name_of(*topic),
+        Task::DeleteRecords(place, _) => name_of(place.topic),
+        Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
+        Task::Reset(group, _) | Task::DeleteGroup(group) | Task::DescribeGroup(group) => {
+            name_of_group(*group)
         }
+        Task::CreatePassing(name) | Task::FindPassing(name, ..) | Task::DeletePassing(name) => {
+            name.clone()
+        }
+        Task::List => String::new(),
     }
+}
+
+/// What is asked about topics.
+fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminRequest<'a>> {
+    let batch_bytes_max = 256 << 10;
+    Some(match task {
+        Task::Create(topic) => {
+            let plan = &plans[*topic];
+            AdminRequest::CreateTopic(NewTopic {
+                name,
+                partitions: plan.partitions,
+                flush_interval_ms: plan.flush_interval_ms,
+                segment_bytes: plan.segment_bytes,
+                batch_bytes_max,
+                retention: plan.retention,
+                ..NewTopic::default()
+            })
+        }
+        Task::CreatePassing(_) => {
+            // Small segments, so that a large record fills one.
+            let (segment_bytes, batch_bytes_max) = (1 << 20, 900 << 10);
+            let new = NewTopic { name, partitions: 2, ..NewTopic::default() };
+            AdminRequest::CreateTopic(NewTopic { segment_bytes, batch_bytes_max, ..new })
+        }
+        Task::DeletePassing(_) => AdminRequest::DeleteTopic { topic: name },
+        Task::FindPassing(..) => AdminRequest::Metadata { topics: vec![name] },
+        Task::List => AdminRequest::Metadata { topics: Vec::new() },
+        Task::Describe(topic) => {
+            AdminRequest::Describe { topic: name, first: 0, count: plans[*topic].partitions }
+        }
+        Task::Alter(_, retention, segment_bytes) => AdminRequest::AlterTopic(TopicChanges {
+            name,
+            retention_ms: Some(retention.age_ms),
+            retention_bytes: Some(retention.bytes),
+            segment_bytes: Some(*segment_bytes),
+            ..TopicChanges::default()
+        }),
+        Task::DeleteRecords(place, to) => {
+            AdminRequest::DeleteRecords { topic: name, partition: place.partition, to: *to }
+        }
+        Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
+            return None;
+        }
+    })
 }
 
 impl Connection {

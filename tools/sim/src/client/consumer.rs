@@ -8,7 +8,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use plimsoll_client::{
-    Consumer, ConsumerEvent, ConsumerOptions, DeliveredBatches, Instant, Offset, Session, Topic,
+    Consumer, ConsumerEvent, ConsumerOptions, DeliveredBatches, ErrorCode, Instant, Offset,
+    Session, Topic,
 };
 use plimsoll_sim::Network;
 use plimsoll_wire::Visible;
@@ -69,7 +70,9 @@ impl ConsumerClient {
         for partition in 0..topic.partitions() {
             let place = Place { topic: self.plan.topic, partition };
             let (visible, from) = (self.plan.visible, self.position(partition));
-            self.walks.entry(partition).or_insert_with(|| ledger.walk(place, visible, from));
+            let walk = self.walks.entry(partition);
+            let walk = walk.or_insert_with(|| ledger.walk(place, visible, from));
+            ledger.walk_on(*walk);
         }
         let mut options = ConsumerOptions::default();
         options.visible = self.plan.visible;
@@ -167,7 +170,17 @@ impl ConsumerClient {
                         session.release(&batches);
                         has_released = true;
                     }
-                    ConsumerEvent::Failed { .. } => self.begin_again = Some(around.now + RETRY),
+                    ConsumerEvent::Failed { partition, error, .. } => {
+                        self.begin_again = Some(around.now + RETRY);
+                        let start = Offset::new(error.detail_a);
+                        let position = self.positions.entry(partition).or_insert(Offset::ZERO);
+                        if error.code == ErrorCode::OffsetOutOfRange && start > *position {
+                            // Its place has gone from the front: it goes on at what is left.
+                            let place = Place { topic: self.plan.topic, partition };
+                            ledger.saw_start(place, start, Offset::ZERO);
+                            *position = start;
+                        }
+                    }
                     _ => {}
                 }
             }

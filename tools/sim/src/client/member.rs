@@ -82,6 +82,7 @@ impl MemberClient {
             options.instance = format!("seat-{}", self.seat);
         }
         options.assignor = group.assignor;
+        options.on_removed = group.on_removed;
         options.session_timeout = Duration::from_millis(u64::from(group.session_timeout_ms));
         options.max_poll_interval = POLL_INTERVAL_MAX;
         options.let_go_timeout = Duration::from_millis(1_500);
@@ -111,6 +112,21 @@ impl MemberClient {
         self.retire(app, goes, network, now);
     }
 
+    /// Goes, by itself or by death, and nobody takes its seat before `back_at`.
+    pub(crate) fn stay_away(
+        &mut self,
+        back_at: Instant,
+        ledger: &mut Ledger,
+        network: &mut Network,
+        now: Instant,
+    ) {
+        self.begin_at = back_at;
+        let Some(app) = self.current.take() else { return };
+        ledger.groups[self.group].let_go(self.seat);
+        let goes = if self.random.chance(700) { Goes::Leaves } else { Goes::Dies };
+        self.retire(app, goes, network, now);
+    }
+
     fn retire(&mut self, mut app: MemberApp, goes: Goes, network: &mut Network, now: Instant) {
         match goes {
             Goes::Dies => return app.die(network),
@@ -118,6 +134,12 @@ impl MemberClient {
             Goes::LivesOn => {}
         }
         self.former.push((app, now + FORMER_MAX));
+    }
+
+    /// Its process dies, and so do those that it had before.
+    pub(crate) fn die(&mut self, network: &mut Network) {
+        let former = self.former.drain(..).map(|(app, _)| app);
+        self.current.take().into_iter().chain(former).for_each(|mut app| app.die(network));
     }
 
     /// The clients' ends of all connections.

@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll_client::{
     CommitId, CommitReport, GroupConsumer, GroupError, GroupEvent, GroupOptions, Handed, Handout,
-    Instant, Offset, PartitionCommit, Session, Topic,
+    Instant, Offset, OnRemoved, PartitionCommit, Session, Topic,
 };
 use plimsoll_sim::{Network, Random};
 
 use super::links::{Links, Surroundings};
 use super::member_tap::{Hearing, MemberTap};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Place};
+use crate::met::Met;
 use crate::scenario::{Commits, GroupPlan, MemberPlan};
 
 /// How often an application that waits for records says that it does.
@@ -29,17 +30,22 @@ pub(crate) struct MemberApp {
     session: GroupConsumer,
     pub(crate) links: Links,
     group: usize,
+    topic: usize,
     commits: Commits,
+    on_removed: OnRemoved,
     plan: MemberPlan,
     hearing: Hearing,
     step: Step,
     handout: Handout,
-    /// What follows all that was worked off.
+    /// What follows all that was worked off, and all that was handed out.
     done: BTreeMap<u32, Offset>,
+    handed: BTreeMap<u32, Offset>,
     commit_at: Option<Instant>,
     ask_at: Instant,
     is_leaving: bool,
     has_failed: bool,
+    /// It is started again when its commit is answered.
+    begins_again: bool,
     random: Random,
 }
 
@@ -81,16 +87,20 @@ impl MemberApp {
             session: GroupConsumer::new(topic.clone(), &name, options, now),
             links: Links::default(),
             group,
+            topic: group_plan.topic,
             commits: group_plan.commits,
+            on_removed: group_plan.on_removed,
             plan: plan.clone(),
             hearing: Hearing::default(),
             step: Step::Asks,
             handout: Handout::default(),
             done: BTreeMap::new(),
+            handed: BTreeMap::new(),
             commit_at: None,
             ask_at: now,
             is_leaving: false,
             has_failed: false,
+            begins_again: false,
             random,
         }
     }
@@ -177,6 +187,7 @@ impl MemberApp {
                 Some(report) => {
                     let taken = check(&report, &self.hearing.committed);
                     ledger.of_group(self.group, taken);
+                    self.has_failed |= self.begins_again;
                     self.begin_asking(now);
                     true
                 }
@@ -224,13 +235,7 @@ impl MemberApp {
                 })
             })
         };
-        for notice in self.handout.notices() {
-            if let GroupEvent::Revoked { partitions, .. } | GroupEvent::Lost { partitions, .. } =
-                notice
-            {
-                self.done.retain(|partition, _| !partitions.contains(partition));
-            }
-        }
+        self.take_notices(ledger);
         match handed {
             Ok(Handed::Given((partition, offsets))) => self.work(partition, offsets, ledger, now),
             Ok(Handed::Again) => {}
@@ -246,8 +251,50 @@ impl MemberApp {
         true
     }
 
+    fn take_notices(&mut self, ledger: &mut Ledger) {
+        for notice in self.handout.notices() {
+            match notice {
+                GroupEvent::Revoked { partitions, .. } | GroupEvent::Lost { partitions, .. } => {
+                    self.done.retain(|partition, _| !partitions.contains(partition));
+                    self.handed.retain(|partition, _| !partitions.contains(partition));
+                }
+                GroupEvent::Missed { partition, wanted, next, .. } => {
+                    let place = Place { topic: self.topic, partition };
+                    let group = self.group;
+                    ledger
+                        .remark(|| format!("group {group}: {place:?}: {wanted} to {next} missed"));
+                    match self.on_removed {
+                        OnRemoved::Start => ledger.saw_start(place, next, Offset::ZERO),
+                        _ => ledger.saw_missing(place, wanted),
+                    }
+                    if self.handed.get(&partition) > Some(&wanted) {
+                        let text = format!("{partition}: {wanted} is missed, and was handed out");
+                        ledger.of_group(self.group, Err(text));
+                    }
+                    ledger.groups[self.group].miss(partition, wanted..next);
+                    ledger.meet(Met::Missed);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An application that wants to be told has been told: it goes on at what is left.
+    fn skip_to(&mut self, partition: u32, start: Offset, ledger: &mut Ledger, now: Instant) {
+        let place = Place { topic: self.topic, partition };
+        ledger.meet(Met::Missed);
+        ledger.saw_start(place, start, Offset::ZERO);
+        ledger.groups[self.group].skip_to(partition, start);
+        let id = self.session.commit_offsets(&[(partition, start, "")], true, now);
+        self.step = Step::Waits(id);
+        self.begins_again = true;
+    }
+
     fn hear(&mut self, error: &GroupError, ledger: &mut Ledger, now: Instant) {
         match error {
+            GroupError::Removed { partition, start, .. } if self.on_removed == OnRemoved::Error => {
+                return self.skip_to(*partition, *start, ledger, now);
+            }
             GroupError::Partition { .. } => self.has_failed = true,
             GroupError::Unreadable { .. } | GroupError::Removed { .. } => {
                 let outcome = Err(format!("a member hears: {error}"));
@@ -263,6 +310,7 @@ impl MemberApp {
         for offset in &offsets {
             let handed = ledger.groups[self.group].hand_out(partition, *offset);
             ledger.of_group(self.group, handed);
+            self.handed.insert(partition, Offset::new(offset.value() + 1));
         }
         let group = self.group;
         ledger.remark(|| format!("group {group}: {partition} {offsets:?} are worked on"));

@@ -14,7 +14,8 @@ use plimsoll_wire::{
 
 use super::links::Tap;
 use crate::ledger::Ledger;
-use crate::positions::Known;
+use crate::met::Met;
+use crate::positions::{Knowledge, Known};
 
 /// Where the requests about a group go.
 const LINK: LinkId = LinkId(0);
@@ -23,8 +24,8 @@ const LINK: LinkId = LinkId(0);
 #[derive(Default)]
 pub(crate) struct Hearing {
     asked: BTreeMap<CorrelationId, Asked>,
-    /// What was known when the connection was made.
-    before: Known,
+    /// What was known when the connection was made, or something was asked that was answered since.
+    before: Knowledge,
     /// What it was told last that it has, and as whom.
     told: BTreeSet<u32>,
     member: MemberId,
@@ -35,7 +36,7 @@ pub(crate) struct Hearing {
 /// A request, and what was known when it was sent.
 struct Asked {
     at: Instant,
-    before: Known,
+    before: Knowledge,
     offsets: Vec<ToCommit>,
 }
 
@@ -60,7 +61,7 @@ impl Tap for MemberTap<'_> {
     fn connected(&mut self, link: LinkId) {
         if link == LINK {
             self.hearing.asked.clear();
-            self.hearing.before = self.ledger.groups[self.group].known().clone();
+            self.hearing.before = self.ledger.groups[self.group].known();
         }
     }
 
@@ -88,6 +89,7 @@ impl Tap for MemberTap<'_> {
                     let life = self.ledger.life;
                     self.ledger.groups[self.group].heard_by_server(seat, asked.at, life);
                 }
+                self.hearing.before.renew(&asked.before);
                 self.note_membership(membership, &asked.before);
             }
             Response::Assignment(assignment) => {
@@ -123,11 +125,11 @@ impl MemberTap<'_> {
             }
             _ => return,
         }
-        let before = self.ledger.groups[self.group].known().clone();
+        let before = self.ledger.groups[self.group].known();
         self.hearing.asked.insert(correlation, Asked { at, before, offsets });
     }
 
-    fn note_membership(&mut self, membership: &Membership<'_>, before: &Known) {
+    fn note_membership(&mut self, membership: &Membership<'_>, before: &Knowledge) {
         let Some(topics) = &membership.topics else { return };
         let (member, generation) = (membership.member, membership.generation);
         if std::mem::replace(&mut self.hearing.member, member) != member {
@@ -138,11 +140,18 @@ impl MemberTap<'_> {
             let partition = assigned.partition.0;
             self.ledger.fold(u64::from(partition) << 32 | generation.0);
             told.insert(partition);
+            let is_new = !self.hearing.told.contains(&partition);
             let book = &mut self.ledger.groups[self.group];
             let outcome = book.told(partition, assigned.committed, before).and_then(|()| {
-                let is_new = !self.hearing.told.contains(&partition);
                 if is_new { book.give(partition, member, generation) } else { Ok(()) }
             });
+            if is_new {
+                // What it knew of the group before may be from before a reset.
+                match assigned.committed {
+                    Some(committed) => self.hearing.committed.insert(partition, committed),
+                    None => self.hearing.committed.remove(&partition),
+                };
+            }
             self.ledger.of_group(self.group, outcome);
         }
         self.remark(member, || format!("{generation:?}: has {told:?}"));
@@ -172,9 +181,13 @@ impl MemberTap<'_> {
             if let Some(committed) = committed {
                 self.hearing.committed.insert(partition, *committed);
                 // What follows on this connection was said after this.
-                let before = self.hearing.before.entry(partition).or_insert(*committed);
-                *before = (*committed).max(*before);
+                if self.ledger.groups[self.group].is_of_now(&self.hearing.before) {
+                    let before = &mut self.hearing.before.committed;
+                    let before = before.entry(partition).or_insert(*committed);
+                    *before = (*committed).max(*before);
+                }
             }
+            self.ledger.meet(Met::Committed);
             self.remark(MemberId::NONE, || format!("partition {partition}: {committed:?} is safe"));
         }
     }

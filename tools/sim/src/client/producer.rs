@@ -78,7 +78,9 @@ impl ProducerClient {
         for _ in 0..records {
             let id = ledger.begin(self.number, place, length);
             let value = value_of(id, length);
-            let record = NewRecord::of_value(&value).to_partition(partition);
+            let stamp_ms = ledger.entries[id.0 as usize].stamp_ms;
+            let record = NewRecord { timestamp_ms: Some(stamp_ms), ..NewRecord::of_value(&value) };
+            let record = record.to_partition(partition);
             match session.append(&record, now) {
                 Ok(appended) => {
                     self.batches.entry(appended.batch).or_default().push(id);

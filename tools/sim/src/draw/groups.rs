@@ -4,6 +4,7 @@
 //! a newcomer gets wrong: a group needs time. A member that falls silent is missed after half a
 //! second, and for two seconds after a start only those who claim partitions have any.
 
+use plimsoll_client::OnRemoved;
 use plimsoll_sim::Random;
 use plimsoll_wire::{Assignor, Visible};
 
@@ -75,6 +76,7 @@ fn group(random: &mut Random, topics: u64) -> GroupPlan {
         commits,
         assignor: if random.chance(700) { Assignor::Sticky } else { Assignor::Range },
         session_timeout_ms: [500, 500, 1_500][random.below(3) as usize],
+        on_removed: OnRemoved::Start,
         members: (0..1 + random.below(3)).map(|_| member(random)).collect(),
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn make(scenario: &mut Scenario, random: &mut Random) {
         37..42 => passing(scenario, random),
         42..45 => inherit(scenario, random),
         45..48 => lap(scenario, random),
+        48..52 => reuse(scenario, random),
         _ => {}
     }
 }
@@ -64,6 +65,7 @@ fn calm_life(shards: u16, end: End) -> Life {
         cut_at_flush: None,
         cut_at_served_flush: None,
         cut_at_append: None,
+        cut_at_removal: None,
         end,
     }
 }
@@ -235,6 +237,38 @@ fn passing(scenario: &mut Scenario, random: &mut Random) {
             life.end = power(random);
         }
     }
+}
+
+/// Topics have one partition each, of small segments, so that these fill.
+pub(super) fn make_narrow(scenario: &mut Scenario) {
+    for topic in &mut scenario.topics {
+        (topic.partitions, topic.segment_bytes) = (1, 1 << 20);
+    }
+    for act in scenario.lives.iter_mut().flat_map(|life| &mut life.acts) {
+        if let What::Append { partition, .. } = &mut act.what {
+            *partition = 0;
+        }
+    }
+}
+
+/// Topics with full segments go, and their files become new segments of those that stay; the end
+/// comes about there.
+fn reuse(scenario: &mut Scenario, random: &mut Random) {
+    hurry(scenario);
+    make_narrow(scenario);
+    let mut life = calm_life(1, power(random));
+    life.acts.push(Act { wait_us: 20_000, what: What::Nothing });
+    for _ in 0..1 + random.below(3) {
+        life.acts.push(Act { wait_us: 0, what: What::Passing { bytes: 600_000, lasts_ms: 20 } });
+        life.acts.push(Act { wait_us: 60_000, what: What::Nothing });
+        for _ in 0..8 + random.below(20) {
+            let what = append(scenario, random, (1, 150_000));
+            life.acts.push(Act { wait_us: random.below(2_000), what });
+        }
+    }
+    life.cut_at_served_flush = random.chance(600).then(|| 20 + random.below(80));
+    let last = scenario.lives.len() - 1;
+    scenario.lives[last] = life;
 }
 
 /// Memory that held the first batches of a topic that is gone is given to the first of another

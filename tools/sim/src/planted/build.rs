@@ -25,8 +25,7 @@ const PROFILE: [(&str, &str); 5] = [
 
 /// Where the tests of storage are.
 const STORAGE: [&str; 4] = ["--package", "plimsoll-storage", "--test", "storage"];
-/// Those of them that end a life after each of its operations, and those of what goes by itself,
-/// which the simulator does not have yet.
+/// Those of them that end a life after each of its operations, and those of what goes by itself.
 const CUTS: [&str; 4] = ["cuts::", "exhaustive::", "trimming::", "retention::"];
 
 /// Where and how bugs are planted.

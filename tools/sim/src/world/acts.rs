@@ -3,12 +3,13 @@
 use core::time::Duration;
 
 use plimsoll_sim::{ClientId, Random};
+use plimsoll_wire::{Offset, OffsetsWhat};
 
 use super::World;
-use crate::client::{Links, MemberClient, Task};
-use crate::ledger::Violation;
+use crate::client::{Aim, Links, MemberClient, Task};
+use crate::ledger::{Place, Violation};
 use crate::process::Process;
-use crate::scenario::{DiskFault, What};
+use crate::scenario::{DiskFault, ResetTo, What};
 
 /// Where the anchors of a journal are.
 const FRONT_BYTES: u64 = 2 * plimsoll_device::BLOCK_BYTES as u64;
@@ -54,6 +55,21 @@ impl World<'_> {
                 self.disk.faults.no_space = full && self.is_serving();
             }
             What::Fault { kind, nth } => self.place_fault(kind, nth),
+            What::AlterTopic { topic, retention, segment_bytes } => {
+                self.admins.tasks.push_back(Task::Alter(topic, retention, segment_bytes));
+            }
+            What::DeleteRecords { topic, partition, permille } => {
+                let place = Place { topic, partition };
+                let to = self.ledger.told_end(place).value() * u64::from(permille) / 1_000;
+                self.admins.tasks.push_back(Task::DeleteRecords(place, Offset::new(to)));
+            }
+            What::DescribeTopic { topic } => self.admins.tasks.push_back(Task::Describe(topic)),
+            What::SetClock { by_ms } => self.set_clock(by_ms),
+            What::Dismiss { group, ms } => self.dismiss(group, ms),
+            What::ResetGroup { group, to, is_dry } => self.reset_group(group, to, is_dry),
+            What::DeleteGroup { group } => {
+                self.admins.tasks.push_back(Task::DeleteGroup(group));
+            }
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
@@ -68,6 +84,54 @@ impl World<'_> {
         Ok(())
     }
 
+    fn dismiss(&mut self, group: usize, ms: u32) {
+        let now = self.client_now();
+        let back_at = now + Duration::from_millis(u64::from(ms));
+        for member in self.members.iter_mut().filter(|member| member.group() == group) {
+            member.stay_away(back_at, &mut self.ledger, &mut self.network, now);
+        }
+    }
+
+    /// The operator looks where each partition's position would be, and then sets it.
+    fn reset_group(&mut self, group: usize, to: ResetTo, is_dry: bool) {
+        let topic = self.scenario.groups[group].topic;
+        let partitions = 0..self.scenario.topics[topic].partitions;
+        let ends = partitions.map(|partition| self.ledger.told_end(Place { topic, partition }));
+        let at = |end: Offset| match to {
+            ResetTo::Beginning => Aim::At(OffsetsWhat::Beginning),
+            ResetTo::End => Aim::At(OffsetsWhat::End),
+            ResetTo::MsAgo(ms) => {
+                Aim::At(OffsetsWhat::Timestamp { unix_ms: self.clock.now.unix_ms - ms })
+            }
+            ResetTo::Permille(permille) => {
+                Aim::Offset(Offset::new(end.value() * u64::from(permille) / 1_000))
+            }
+        };
+        let aims = ends.map(at).collect();
+        self.admins.tasks.push_back(Task::Locate(group, aims, Vec::new(), is_dry));
+    }
+
+    /// The wall clock is set; whoever does, looks before and after.
+    fn set_clock(&mut self, by_ms: i64) {
+        self.look_at_clock();
+        self.clock.now.unix_ms += by_ms;
+        self.ledger.clock_was_set(self.clock.now.unix_ms);
+        if self.is_serving() {
+            self.look_at_clock();
+        } else {
+            // Some shards have looked at it for the first time, and some have not.
+            self.ledger.starts.clock.begin(self.clock.now);
+        }
+    }
+
+    /// What the server may have made of the clock by now.
+    pub(super) fn look_at_clock(&mut self) {
+        self.ledger.now_ms = self.clock.now.unix_ms;
+        if self.process.is_some() {
+            self.ledger.starts.clock.look(self.clock.now);
+        }
+    }
+
     pub(super) fn is_serving(&self) -> bool {
         self.process.as_ref().is_some_and(Process::is_serving)
     }
@@ -76,6 +140,7 @@ impl World<'_> {
     pub(super) fn append(&mut self, producer: usize, partition: u32, what: (u32, u32)) {
         let now = self.client_now();
         self.ledger.now = self.now();
+        self.look_at_clock();
         let Some(client) = self.producers.get_mut(producer) else { return };
         let (records, bytes) = what;
         client.append(partition, (records, bytes as usize), &mut self.ledger, now);

@@ -37,6 +37,7 @@ impl World<'_> {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
         self.append_last()?;
+        self.admins.described.clear();
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
         let last = self.ends();
         let first_reader = self.add_readers();
@@ -51,11 +52,18 @@ impl World<'_> {
                 last.iter().all(is_past)
             })
         })?;
+        let asks = !self.ledger.groups.is_empty() && self.scenario.forgets();
         self.wait_for("every group to come to the end", |world| {
+            if asks {
+                world.asks_where_partitions_begin();
+            }
             world.ledger.groups.iter().all(|group| {
                 let is_done = |(place, offset): &(Place, Offset)| {
                     let end = Offset::new(offset.value() + 1);
-                    place.topic != group.plan.topic || group.has_committed(place.partition, end)
+                    place.topic != group.plan.topic
+                        || group.has_committed(place.partition, end)
+                        || group.has_missed(place.partition, end)
+                        || world.ledger.starts.known(*place) >= end
                 };
                 last.iter().all(is_done)
             })
@@ -63,6 +71,7 @@ impl World<'_> {
         for group in 0..self.ledger.groups.len() {
             self.admins.tasks.push_back(Task::DescribeGroup(group));
         }
+        self.admins.tasks.extend((0..self.scenario.topics.len()).map(Task::Describe));
         self.admins.tasks.push_back(Task::List);
         self.wait_for("the list of topics", |world| world.admins.tasks.is_empty())?;
         let mut deleted = self.admins.deleted.iter();
@@ -71,7 +80,8 @@ impl World<'_> {
         }
         let readers = self.consumers[first_reader..late_reader].iter();
         let walks: Vec<usize> = readers.flat_map(ConsumerClient::walks).collect();
-        verdict::judge(&self.ledger, &walks)
+        verdict::judge(&self.ledger, &walks)?;
+        self.see_old_data_go()
     }
 
     /// Consumers that read everything anew; gives the number of the first.
@@ -167,7 +177,7 @@ impl World<'_> {
         ends
     }
 
-    /// Appends one more record to every partition; all of them are acked.
+    /// Appends one more batch to every partition; all of them are acked.
     fn append_last(&mut self) -> Result<(), Violation> {
         let begun = self.ledger.entries.len();
         // Behind the producers of the scenario; those that take nothing are numbered by then.
@@ -188,7 +198,8 @@ impl World<'_> {
             }
             self.producers.push(producer);
             for partition in 0..plan.partitions {
-                self.append(number, partition, (1, 100));
+                // Several records, so that somebody may begin within the batch.
+                self.append(number, partition, (3, 100));
             }
         }
         self.wait_for("the last records to be acked", |world| {

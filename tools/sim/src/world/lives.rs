@@ -44,11 +44,13 @@ impl World<'_> {
         self.disk.faults.stale_room = self.scenario.settings.stale_room;
         let new_data_dir = DataDirId((1 + u128::from(self.steps)).to_le_bytes());
         self.process = Some(Process::start(&self.scenario.settings, shards, new_data_dir));
+        self.ledger.starts.clock.begin(self.clock.now);
         self.with_process(Process::poll_host);
     }
 
     fn live(&mut self, life: &Life) -> Result<Lived, Violation> {
         let (begun, flushes) = (self.steps, self.disk.counts().syncs);
+        let removed_before = self.disk.counts().removed;
         let mut flushes_served = None;
         let (mut starts, mut appends) = (1, 0);
         let mut acts = life.acts.iter().peekable();
@@ -61,6 +63,12 @@ impl World<'_> {
                 return Ok(Lived::Cut);
             }
             if life.cut_at_flush.is_some_and(|at| self.disk.counts().syncs - flushes >= at) {
+                return Ok(Lived::Cut);
+            }
+            if life
+                .cut_at_removal
+                .is_some_and(|at| self.disk.counts().removed - removed_before >= at)
+            {
                 return Ok(Lived::Cut);
             }
             if flushes_served.is_none() && self.is_serving() {
@@ -128,6 +136,7 @@ impl World<'_> {
     }
 
     pub(super) fn crash(&mut self, end: End, is_clean: bool) {
+        self.look_at_clock();
         let steps = self.steps;
         self.note(|| format!("{end:?} after {steps} steps, clean {is_clean}"));
         if let Some(mut process) = self.process.take() {

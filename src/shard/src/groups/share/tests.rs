@@ -421,6 +421,22 @@ fn random_lives_keep_what_was_accepted_and_forget_nothing_else() {
     }
 }
 
+/// Whoever waits for a topic and wants what comes from now on wants all of it when it comes.
+#[test]
+fn a_topic_that_is_created_for_waiting_members_is_consumed_from_its_beginning() {
+    for (is_new, begin) in [(true, ShareBegin::Beginning), (false, ShareBegin::End)] {
+        let mut share = Share::default();
+        let end = SharePolicy { begin: ShareBegin::End, ..policy() };
+        share.agree(&end, true).unwrap();
+        share.set_topics(topics());
+        share.add_partitions(9, is_new);
+        assert_eq!((share.take_sought(), share.begin_of(at(0))), (Vec::from([at(0)]), begin));
+        assert!(share.take_sought().is_empty(), "it is being looked up");
+        share.seek_again(at(0));
+        assert_eq!(share.take_sought(), [at(0)]);
+    }
+}
+
 #[test]
 fn a_reset_forgets_runs_that_were_written_before_it() {
     let mut share = open_share();

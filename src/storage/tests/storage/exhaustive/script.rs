@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     /// Segments of one partition at once.
     segments: usize,
     removed_segments: u64,
+    /// Files of such segments that became new ones.
+    reused_segments: u64,
     removed_partitions: u64,
     created_partitions: u64,
     stamped_batches: usize,
@@ -112,7 +114,7 @@ fn start(world: &mut World, shards: u16, seen: &mut Seen) -> Result<(), Cut> {
 }
 
 /// Appends of all levels, inline and as extents, more than one segment holds; then the first ones
-/// are deleted, and with them a segment.
+/// are deleted, and with them a segment, whose file becomes the next one.
 fn roll_and_delete(world: &mut World, seen: &mut Seen) -> Result<(), Cut> {
     for (turn, size) in [300, 90_000, 80_000].into_iter().enumerate() {
         let level = [Level::Disk, Level::Memory, Level::PageCache][turn % 3];
@@ -127,6 +129,8 @@ fn roll_and_delete(world: &mut World, seen: &mut Seen) -> Result<(), Cut> {
     append(world, ROLLED, 80_000, Level::Disk)?;
     let end = world.model[&ROLLED].disk;
     delete_below(world, ROLLED, end.value() - 1)?;
+    world.settle()?;
+    append(world, ROLLED, 90_000, Level::Disk)?;
     world.settle()
 }
 
@@ -215,6 +219,7 @@ impl Seen {
         self.spilled_bytes = counters.spilled_bytes;
         self.checkpoints = counters.checkpoints;
         self.removed_segments = counters.removed_segments;
+        self.reused_segments = counters.reused_segments;
     }
 
     /// Each thing that the life is to have was in it, and no more operations than it may have.
@@ -226,7 +231,7 @@ impl Seen {
         assert!(self.checkpoints > 0, "{self:?}");
         assert!(self.extent_bytes > 0 && self.spilled_bytes > 0, "{self:?}");
         assert!(self.segments > 1, "segments were rolled: {self:?}");
-        assert!(self.removed_segments > 0, "{self:?}");
+        assert!(self.removed_segments > 0 && self.reused_segments > 0, "{self:?}");
         assert_eq!((self.created_partitions, self.removed_partitions), (1, 1), "{self:?}");
         assert!(self.start_steps.len() == 3, "{self:?}");
         assert!(self.stamped_batches > 0, "a producer is idempotent: {self:?}");

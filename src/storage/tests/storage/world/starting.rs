@@ -9,7 +9,7 @@ use plimsoll_storage::{
     arena_bytes_needed, journal_path,
 };
 
-use super::{Cut, Life, World};
+use super::{Cut, Life, Settings, World};
 
 impl World {
     /// Begins a life and compares what it has with the model.
@@ -48,7 +48,9 @@ impl World {
         };
         let boot_id = [self.boot; 16];
         let orphans = started.orphans.clone();
-        for config in started.share_out(boot_id, self.settings.durable_writes) {
+        assert_eq!(self.recycled(), [""; 0], "what an earlier start kept is gone");
+        let Settings { durable_writes, recycled_segments_max, .. } = self.settings;
+        for config in started.share_out(boot_id, durable_writes, recycled_segments_max) {
             let needed = arena_bytes_needed(&config.recovered);
             // As tight as it may be, but for what fewer shards than before take over.
             let tight = needed < self.settings.arena_bytes * 3 / 2;
@@ -111,6 +113,7 @@ impl World {
     }
 
     fn served(&mut self, orphans: &[u16]) -> Result<(), Cut> {
+        assert_eq!(self.machine.disk.twins(), None, "a file has two names");
         let life = self.life();
         life.served = true;
         for storage in &mut life.shards {

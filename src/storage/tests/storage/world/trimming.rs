@@ -29,6 +29,12 @@ impl World {
         bases
     }
 
+    /// Files that wait for a segment.
+    pub(crate) fn recycled(&self) -> Vec<String> {
+        let files = self.machine.disk.files().into_iter();
+        files.filter(|path| path.starts_with("recycled/")).collect()
+    }
+
     /// At rest, no file is there that only has records below the start.
     pub(crate) fn check_files(&self) {
         for (id, partition) in &self.model {
@@ -38,5 +44,6 @@ impl World {
                 assert!(is_needed, "{id}: {bases:?} of a start of {}", partition.start);
             }
         }
+        assert_eq!(self.machine.disk.twins(), None, "a file has two names");
     }
 }

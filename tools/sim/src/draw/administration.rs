@@ -1,0 +1,81 @@
+//! Groups that are reset and deleted, while members come and go, and shortly before an end.
+//!
+//! In a part of the runs with groups, and from a stream of its own. What a newcomer gets wrong: the
+//! server refuses it while the group has a member, and one that has died is a member until it is
+//! missed.
+
+use plimsoll_sim::{Random, Survival};
+
+use crate::scenario::{Act, End, ResetTo, Scenario, What};
+
+/// In how many of 1,000 runs with groups these are administered.
+const PERMILLE: u64 = 500;
+
+/// Has groups administered in a scenario, or leaves it as it is.
+pub(super) fn make(scenario: &mut Scenario) {
+    let mut random = Random::new(scenario.seed).stream("administration");
+    let random = &mut random;
+    if scenario.groups.is_empty() || !random.chance(PERMILLE) {
+        return;
+    }
+    let groups = scenario.groups.len() as u64;
+    let times_max = [2, 3, 6][random.below(3) as usize];
+    for life in &mut scenario.lives {
+        for _ in 0..random.below(times_max) {
+            let group = random.below(groups) as usize;
+            let acts = once(random, group);
+            let at = random.below(life.acts.len() as u64 + 1) as usize;
+            let behind = at + acts.len();
+            life.acts.splice(at..at, acts);
+            if random.chance(250) {
+                // The end comes soon after the answer, or before it.
+                life.acts.truncate(behind);
+                let most_us = [500, 3_000, 30_000][random.below(3) as usize];
+                let wait_us = random.below(most_us);
+                life.acts.push(Act { wait_us, what: What::Nothing });
+                life.cut_after = None;
+                if random.chance(700) {
+                    life.end = End::Power(Survival::Nothing);
+                }
+            }
+        }
+    }
+}
+
+/// A group is left by its members, most often, and then something is done to it.
+fn once(random: &mut Random, group: usize) -> Vec<Act> {
+    let mut acts = Vec::new();
+    if random.chance(800) {
+        let ms = [300, 900, 2_500][random.below(3) as usize];
+        // They have done something by then.
+        let wait_us = [0, 600_000, 2_600_000][random.below(3) as usize];
+        acts.push(Act { wait_us, what: What::Dismiss { group, ms } });
+    }
+    if random.chance(200) {
+        acts.push(Act { wait_us: 0, what: What::DiskPause { ms: 1 + random.below(60) as u32 } });
+    }
+    let waits_us = [0, 5_000, 50_000, 700_000, 1_700_000];
+    let wait_us = waits_us[random.below(5) as usize];
+    acts.push(Act { wait_us, what: what(random, group) });
+    if random.chance(300) {
+        let wait_us = random.below(400_000);
+        acts.push(Act { wait_us, what: what(random, group) });
+    }
+    if random.chance(300) {
+        acts.push(Act { wait_us: random.below(20_000), what: What::DescribeGroup { group } });
+    }
+    acts
+}
+
+fn what(random: &mut Random, group: usize) -> What {
+    let to = match random.below(8) {
+        0..2 => ResetTo::Beginning,
+        2 => ResetTo::End,
+        3 => ResetTo::MsAgo(random.below(3_000) as i64),
+        _ => ResetTo::Permille(random.below(1_001) as u32),
+    };
+    match random.below(10) {
+        0..2 => What::DeleteGroup { group },
+        _ => What::ResetGroup { group, to, is_dry: random.chance(120) },
+    }
+}

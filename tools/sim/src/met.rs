@@ -1,0 +1,48 @@
+//! What runs have met: a checker that nothing ever comes to is no checker.
+//!
+//! Counted where clients hear of it. What a newcomer gets wrong: these are not what was drawn. A
+//! reset that is drawn finds no group, or one with members, or a server that dies.
+
+/// Something that a run may meet, and that a campaign is to have met often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// Somebody was shown a start that was not known.
+    StartMoved,
+    /// A record went by itself.
+    Retained,
+    /// Other settings of a topic were answered.
+    Altered,
+    /// The wall clock leapt.
+    ClockLeapt,
+    /// A group was told that records have gone which it has not consumed.
+    Missed,
+    /// A reset was answered.
+    Reset,
+    /// A reset or a deletion was refused, because the group had members.
+    ResetRefused,
+    /// The deletion of a group was answered.
+    GroupDeleted,
+    /// Members of a group committed.
+    Committed,
+    /// A time was looked for.
+    TimeSought,
+}
+
+impl Met {
+    /// All of them, with a word for each.
+    pub const ALL: [(Met, &str); 10] = [
+        (Met::StartMoved, "starts moved"),
+        (Met::Retained, "by themselves"),
+        (Met::Altered, "topics altered"),
+        (Met::ClockLeapt, "clock leaps"),
+        (Met::Missed, "groups that missed records"),
+        (Met::Reset, "resets"),
+        (Met::ResetRefused, "resets refused"),
+        (Met::GroupDeleted, "groups deleted"),
+        (Met::Committed, "commits of groups"),
+        (Met::TimeSought, "times sought"),
+    ];
+}
+
+/// How often each was met.
+pub type Meetings = [u64; Met::ALL.len()];

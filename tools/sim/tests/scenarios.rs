@@ -1,0 +1,109 @@
+//! Scenarios that found something, written out, so that no change of what seeds draw loses them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use plimsoll_sim::Survival;
+use plimsoll_simulate::{
+    Act, End, Life, ProducerPlan, Scenario, Settings, TopicPlan, Weights, What, attempt,
+};
+use plimsoll_wire::{Durability, TopicRetention};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn settings() -> Settings {
+    Settings {
+        arena_bytes: 4 << 20,
+        journal_bytes: plimsoll_storage::journal_bytes_min(4 << 20),
+        durable_writes: true,
+        stale_room: true,
+        mailbox_max: 8,
+        weights: Weights { turn: 192, disk: 3, network: 48, mail: 48, client: 48 },
+    }
+}
+
+fn life(acts: Vec<(u64, What)>, end: End) -> Life {
+    Life {
+        shards: 1,
+        acts: acts.into_iter().map(|(wait_us, what)| Act { wait_us, what }).collect(),
+        cut_after: None,
+        cut_at_flush: None,
+        cut_at_served_flush: None,
+        cut_at_append: None,
+        cut_at_removal: None,
+        end,
+    }
+}
+
+/// One topic of two partitions and one producer, which wants all on disk.
+fn scenario(retention: TopicRetention, lives: Vec<Life>) -> Scenario {
+    Scenario {
+        seed: 1,
+        settings: settings(),
+        topics: vec![TopicPlan {
+            partitions: 2,
+            segment_bytes: 1 << 20,
+            flush_interval_ms: 100,
+            retention,
+        }],
+        producers: vec![ProducerPlan {
+            topic: 0,
+            durability: Durability::Disk,
+            also: None,
+            in_flight_batches_max: 64,
+            linger_us: 0,
+            idempotent: true,
+        }],
+        consumers: Vec::new(),
+        groups: Vec::new(),
+        lives,
+        rots: false,
+    }
+}
+
+fn append(partition: u32) -> What {
+    What::Append { producer: 0, partition, records: 1, bytes: 2_000 }
+}
+
+/// The clock was two hours ahead for a moment, and something was written meanwhile. It was put
+/// right, and the server started again: the newest data is of the future, so that the clock of then
+/// was believed. Then the clock leapt far ahead, and data of a few seconds was taken for two hours
+/// old.
+#[test]
+fn a_second_leap_of_the_clock_takes_nothing_young() {
+    let retention = TopicRetention { age_ms: 12_000, bytes: 0 };
+    let leap = |hours: i64| What::SetClock { by_ms: hours * HOUR_MS };
+    let describe = What::DescribeTopic { topic: 0 };
+    for end in [End::Stop, End::Kill, End::Power(Survival::Nothing)] {
+        let leaps = vec![
+            (60_000, append(0)),
+            (20_000, leap(2)),
+            (0, append(1)),
+            (20_000, leap(-2)),
+            (0, append(0)),
+            (20_000, What::Nothing),
+        ];
+        let leaps_again = vec![
+            (2_000_000, leap(24 * 400)),
+            (0, append(0)),
+            (100_000, describe),
+            (50_000, describe),
+        ];
+        let lives = vec![life(leaps, end), life(leaps_again, End::Kill)];
+        let outcome = attempt(&scenario(retention, lives), None);
+        assert!(outcome.is_ok(), "{end:?}: {outcome:?}");
+    }
+}
+
+/// What a producer had in doubt when the server died came again after the clock had leapt by more
+/// than producers may rest: nobody knew it any more, and it was written twice.
+#[test]
+fn a_leap_of_the_clock_makes_no_producer_write_twice() {
+    let leap = What::SetClock { by_ms: 24 * 400 * HOUR_MS };
+    for lived_us in (100..2_500).step_by(300) {
+        let doubtful = vec![(60_000, append(0)), (0, append(1)), (lived_us, What::Nothing)];
+        let leapt = vec![(0, leap), (600_000, What::Nothing)];
+        let lives = vec![life(doubtful, End::Kill), life(leapt, End::Kill)];
+        let outcome = attempt(&scenario(TopicRetention::UNLIMITED, lives), None);
+        assert!(outcome.is_ok(), "after {lived_us} us: {outcome:?}");
+    }
+}
