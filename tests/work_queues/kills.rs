@@ -173,8 +173,9 @@ fn the_records_of_a_member_that_is_stopped_go_to_others_and_it_hears_of_it() {
     let pipe = place.file("out");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut reads = File::options().read(true).write(true).open(&pipe).unwrap();
-    let filler = "x".repeat(2000);
-    produce(&client, (0..100).map(|number| format!("{number} {filler}")));
+    // Each is more than fits into a pipe.
+    let filler = "x".repeat(100_000);
+    produce(&client, (0..20).map(|number| format!("{number} {filler}")));
     let stopped = Process::start(&place, server.address(), "out");
     let mut first = [0];
     reads.read_exact(&mut first).unwrap();
@@ -185,7 +186,7 @@ fn the_records_of_a_member_that_is_stopped_go_to_others_and_it_hears_of_it() {
         (Duration::from_secs(1), u32::MAX, None);
     let member = join(&client, options);
     let mut seen = BTreeSet::new();
-    while seen.len() < 100 {
+    while seen.len() < 20 {
         let record = next(&member);
         seen.insert(value(&record));
         member.accept(&record);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    Compression, DeadLetterHeader, ErrorCode, NewRecord, ProducerOptions, SettleFault, ShareError,
+    Compression, DeadLetterHeader, ErrorCode, NewRecord, NewTopic, ProducerOptions, SettleFault,
+    ShareError,
 };
 use plimsoll_tests::Place;
 
@@ -99,6 +100,34 @@ fn a_record_that_was_handed_out_too_often_goes_to_the_dead_letter_topic() {
     let letters = dead_letters(&client, 1);
     let reason = header(&letters[0], DeadLetterHeader::Reason.name());
     assert_eq!((letters[0].value(), reason), (Some(&b"poison"[..]), Some("too many deliveries")));
+    wait_until_done(&client);
+    member.close().unwrap();
+}
+
+/// The copies went on to the handle of the topic that was deleted.
+#[test]
+fn what_waits_for_a_dead_letter_topic_that_was_deleted_is_there_when_it_is_made_anew() {
+    let place = Place::new();
+    let server = server(&place);
+    let client = server.client();
+    let member = join(&client, options());
+    produce(&client, ["first".to_owned()]);
+    member.reject(&next(&member), "");
+    member.flush().unwrap();
+    client.delete_topic(DEAD).unwrap();
+    produce(&client, ["second".to_owned(), "third".to_owned()]);
+    for _ in 0..2 {
+        member.reject(&next(&member), "");
+    }
+    let _ = member.next(Duration::from_millis(500)).unwrap();
+    let topic = NewTopic { name: DEAD, partitions: 2, ..NewTopic::default() };
+    client.create_topic(&topic).unwrap();
+    let deadline = Instant::now() + WAIT;
+    let ends = || client.describe(DEAD).unwrap().into_iter().map(|of| of.watermarks.disk.value());
+    while ends().sum::<u64>() < 2 {
+        assert!(Instant::now() < deadline, "both are copied: {:?}", member.notices());
+        assert!(member.next(Duration::from_millis(50)).unwrap().is_none());
+    }
     wait_until_done(&client);
     member.close().unwrap();
 }

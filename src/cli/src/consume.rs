@@ -30,6 +30,7 @@ Example:
   plimsoll consume logs --group archive --format json
   plimsoll consume logs audit --group archive --format topic-value
   plimsoll consume jobs --group workers --share --dead-letter jobs-dead
+  plimsoll consume jobs --group workers --share --exec ./job.sh --retry-delay 1m
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
 pub(crate) struct Args {
     /// The topic; with --group there may be several.

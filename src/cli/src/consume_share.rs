@@ -13,6 +13,7 @@ use plimsoll_client_blocking::{
 };
 use plimsoll_ring::Signals;
 
+use crate::consume_exec::Exec;
 use crate::consume_format::Format;
 use crate::failure::Failure;
 use crate::span::parse_span;
@@ -35,6 +36,15 @@ pub(crate) struct ShareArgs {
     #[arg(long, requires = "share", value_name = "SPAN", default_value = "30s")]
     #[arg(value_parser = parse_span)]
     lock: Duration,
+    /// Run this by `sh -c` for each record instead of writing it, one after the other, with the
+    /// value on stdin and PLIMSOLL_TOPIC, _PARTITION, _OFFSET, _DELIVERIES and _KEY around it. Exit
+    /// code 0: accept; 65: reject; anything else, 75 say: release.
+    #[arg(long, requires = "share", value_name = "CMD")]
+    exec: Option<String>,
+    /// How long a record that --exec could not do waits before it is handed out again.
+    #[arg(long, requires = "exec", value_name = "SPAN", default_value = "10s")]
+    #[arg(value_parser = parse_span)]
+    retry_delay: Duration,
 }
 
 impl ShareArgs {
@@ -62,6 +72,10 @@ impl ShareArgs {
         if let Some(max_records) = max_records.and_then(|records| u32::try_from(records).ok()) {
             options.records_max = options.records_max.min(max_records);
         }
+        if self.exec.is_some() {
+            // Nothing is read ahead that others could do meanwhile.
+            options.records_max = 1;
+        }
         Ok(options)
     }
 }
@@ -88,16 +102,22 @@ pub(crate) fn run(client: &Client, shared: &Shared<'_>, args: &ShareArgs) -> Res
     let signals = Signals::block().map_err(Failure::new)?;
     let names: Vec<&str> = shared.topics.iter().map(String::as_str).collect();
     let member = client.share_consumer(&names, shared.group, options).map_err(Failure::new)?;
-    let done = consume(&member, shared, &signals);
+    let retry_delay = args.retry_delay;
+    let exec = args.exec.as_deref().map(|command| Exec { command, retry_delay });
+    let done = consume(&member, shared, exec.as_ref(), &signals);
     let closed = member.close();
     done?;
     closed.map_err(Failure::new)
 }
 
-fn consume(member: &ShareConsumer, shared: &Shared<'_>, signals: &Signals) -> Result<(), Failure> {
+fn consume(
+    member: &ShareConsumer,
+    shared: &Shared<'_>,
+    exec: Option<&Exec<'_>>,
+    signals: &Signals,
+) -> Result<(), Failure> {
     let mut left = shared.max_records.unwrap_or(u64::MAX);
     let (mut bytes, mut is_away) = (Vec::new(), false);
-    let shows_topic = shared.topics.len() > 1;
     while left > 0 && signals.wait_timeout(Duration::ZERO).map_err(Failure::new)?.is_none() {
         let records_max = usize::try_from(left).unwrap_or(usize::MAX).min(RECORDS_AT_ONCE);
         let polled = member.poll(records_max, WAIT);
@@ -118,16 +138,32 @@ fn consume(member: &ShareConsumer, shared: &Shared<'_>, signals: &Signals) -> Re
             eprintln!("plimsoll: it goes on");
             is_away = false;
         }
-        bytes.clear();
-        for record in &records {
-            shared.format.write_shared(shows_topic, record, &mut bytes);
+        match exec {
+            Some(exec) => {
+                records.iter().try_for_each(|record| exec.work(member, record, signals))?;
+            }
+            None => write(member, shared, &records, &mut bytes)?,
         }
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout.write_all(&bytes).and_then(|()| stdout.flush());
-        written.map_err(|error| Failure::of_output(&error))?;
-        records.iter().for_each(|record: &SharedRecord| member.accept(record));
         left -= records.len() as u64;
     }
+    Ok(())
+}
+
+/// Accepts what is written and flushed.
+fn write(
+    member: &ShareConsumer,
+    shared: &Shared<'_>,
+    records: &[SharedRecord],
+    bytes: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    bytes.clear();
+    for record in records {
+        shared.format.write_shared(shared.topics.len() > 1, record, bytes);
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|error| Failure::of_output(&error))?;
+    records.iter().for_each(|record| member.accept(record));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod backup;
 mod backup_files;
 mod base64;
 mod consume;
+mod consume_exec;
 mod consume_format;
 mod consume_group;
 mod consume_share;

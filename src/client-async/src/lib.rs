@@ -20,6 +20,7 @@ mod group_admin;
 mod group_consumer;
 mod producer;
 mod receipt;
+mod share_consumer;
 mod transport;
 pub mod vocabulary;
 
@@ -29,4 +30,5 @@ pub use engine::{Driven, Engine};
 pub use group_consumer::GroupConsumer;
 pub use producer::Producer;
 pub use receipt::Receipt;
+pub use share_consumer::ShareConsumer;
 pub use transport::Transport;

@@ -43,6 +43,10 @@ pub type Consumer = plimsoll_client_async::Consumer<Tokio>;
 /// [`plimsoll_client_async::GroupConsumer`].
 pub type GroupConsumer = plimsoll_client_async::GroupConsumer<Tokio>;
 
+/// A member of a group that hands each record to one member. See
+/// [`plimsoll_client_async::ShareConsumer`].
+pub type ShareConsumer = plimsoll_client_async::ShareConsumer<Tokio>;
+
 /// Sends records to one topic. See [`plimsoll_client_async::Producer`].
 pub type Producer = plimsoll_client_async::Producer<Tokio>;
 

@@ -5,6 +5,8 @@
 //! threads.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 /// A request to stop.
@@ -36,6 +38,22 @@ impl Signals {
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())
         };
         if error == 0 { Ok(Self { set }) } else { Err(io::Error::from_raw_os_error(error)) }
+    }
+
+    /// Lets a child process have these signals: it would inherit the block, and not be stopped by
+    /// them.
+    pub fn unblock_in(&self, command: &mut Command) {
+        let set = self.set;
+        let unblock = move || {
+            // SAFETY: `set` is valid; no old mask is asked for.
+            let error = unsafe {
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut())
+            };
+            if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+        };
+        // SAFETY: between fork and exec it makes one system call, which is safe in a signal handler
+        // and allocates nothing.
+        unsafe { command.pre_exec(unblock) };
     }
 
     /// Waits for a request to stop.

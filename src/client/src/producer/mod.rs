@@ -295,6 +295,13 @@ impl<A: Clone + Default> Producer<A> {
         self.events.pop_front()
     }
 
+    /// Closes its connections and makes them anew, with new handles.
+    pub(crate) fn reconnect(&mut self) {
+        for link in 0..self.links.count() {
+            self.links.hang_up(LinkId(link), crate::ConnectionFault::ClosedByClient);
+        }
+    }
+
     /// Gives up on everything that has no outcome yet: what was not sent is refused, the rest
     /// unknown.
     pub fn abort(&mut self, now: Instant) {

@@ -8,13 +8,14 @@
 use super::held::{Key, LockId, SettleId, Stage};
 use super::{ShareConsumer, ShareNotice, ShareOptions, SharedRecord};
 use crate::{
-    AppendRejected, BatchId, BatchOutcome, Instant, NewRecord, Producer, ProducerOptions, Topic,
+    AppendRejected, BatchId, BatchOutcome, Instant, NewRecord, Producer, ProducerOptions, Refusal,
+    Topic,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use plimsoll_batch::Header;
-use plimsoll_wire::{AckLevel, DeadReason, DurabilityWanted, Verdict};
+use plimsoll_wire::{AckLevel, DeadReason, DurabilityWanted, ErrorCode, Verdict};
 
 /// The headers that a copy in a dead-letter topic has beside its own. All values are text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,6 +154,12 @@ impl ShareConsumer {
             if event.is_final {
                 let keys = copies.under_way.remove(&event.batch).unwrap_or_default();
                 let is_there = matches!(event.outcome, BatchOutcome::Acked { .. });
+                if let BatchOutcome::Refused(Refusal::Server(error)) = &event.outcome
+                    && error.code == ErrorCode::TopicNotFound
+                {
+                    // A topic of that name that is made anew is another one: bind to that.
+                    copies.producer.reconnect();
+                }
                 ended.extend(keys.into_iter().map(|(key, lock)| (key, lock, is_there)));
             }
         }

@@ -390,11 +390,13 @@ impl ShareConsumer {
                 false
             }
             Some(Stage::Settling(given)) => {
-                let fault = match given.may_be_done || given.is_sent {
-                    true => SettleFault::Unknown,
-                    false => SettleFault::LockLost,
+                let fault = match (given.may_be_done || given.is_sent, given.verdict) {
+                    // It is free, as was asked for: perhaps handed out before that was answered.
+                    (true, Verdict::Release { .. } | Verdict::Defer { .. }) => None,
+                    (true, _) => Some(SettleFault::Unknown),
+                    (false, _) => Some(SettleFault::LockLost),
                 };
-                self.end_settle(key, given.id, Some(fault));
+                self.end_settle(key, given.id, fault);
                 false
             }
         }

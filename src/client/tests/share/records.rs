@@ -39,6 +39,16 @@ fn offsets_without_a_record_are_told_to_be_gone() {
     assert!(said.contains("fetch 0 at 15"), "{said}");
 }
 
+/// After a power loss a partition goes on a million offsets further; a hundred at a time took a
+/// minute.
+#[test]
+fn a_leap_of_offsets_is_gone_up_to_the_next_record() {
+    let mut member = joined(ShareOptions::default());
+    hand_out(&mut member, &[run(10, 19, 1)], &batch(90, 3, 0));
+    let said = words(&asked(&mut member, NOW)).join(", ");
+    assert!(said.contains("gone 10..=89"), "{said}");
+}
+
 #[test]
 fn what_the_partition_has_no_more_is_gone() {
     let mut member = joined(ShareOptions::default());
@@ -100,9 +110,9 @@ fn what_is_ready_for_longer_than_its_lock_is_not_handed_out() {
 #[test]
 fn a_batch_that_cannot_be_read_is_released_and_told() {
     let mut member = joined(ShareOptions::default());
-    let unreadable = crate::script::compressed(10, plimsoll_batch::Codec::Gzip, <[u8]>::to_vec);
+    let unreadable = crate::script::compressed(10, plimsoll_batch::Codec::Gzip, |_| vec![1, 2, 3]);
     hand_out(&mut member, &[run(10, 12, 1)], &unreadable);
-    let (id, said) = only(&mut member, NOW);
+    let (id, said) = asked(&mut member, NOW).remove(0);
     assert_eq!(said, "release(1000) 10..=12");
     assert!(member.poll_notice().unwrap().to_string().contains("orders/0 from 10 on"));
     hear(&mut member, &settled(id, &[None]), NOW).unwrap();

@@ -112,6 +112,30 @@ fn a_member_that_was_forgotten_says_what_it_does_not_know_and_joins_again() {
     assert_eq!(words(&crate::member::asked(&mut member, again))[0], "8 lives in 1");
 }
 
+/// The server hands a record out anew at once, and answers the release when it is on disk: it was
+/// told to be unknown.
+#[test]
+fn a_released_record_that_comes_again_before_the_answer_was_released() {
+    let mut member = joined(ShareOptions::default());
+    hand_out(&mut member, &[run(10, 10, 1)], &batch(10, 1, 0));
+    let record = member.poll_record(NOW).unwrap();
+    assert!(member.poll_record(NOW).is_none());
+    let acquire = only(&mut member, NOW).0;
+    let delay = Duration::ZERO;
+    let id = member.decide(&record, Decision::Release { delay }, NOW);
+    let settle = only(&mut member, NOW).0;
+    hear(&mut member, &acquired(acquire, &[run(10, 10, 2)]), NOW).unwrap();
+    assert!(member.has_settled(id) && faults(&mut member).is_empty());
+    hear(&mut member, &settled(settle, &[None]), NOW).unwrap();
+    let (fetch, said) = only(&mut member, NOW);
+    assert_eq!(said, "fetch 0 at 10");
+    hear(&mut member, &crate::member::fetched(fetch, &batch(10, 1, 0)), NOW).unwrap();
+    let again = member.poll_record(NOW).unwrap();
+    assert_eq!(again.deliveries, 2);
+    accept(&mut member, &record);
+    assert_eq!(faults(&mut member), [(10, SettleFault::LockLost)], "that was another time");
+}
+
 #[test]
 fn a_verdict_that_the_server_cannot_take_now_is_sent_again() {
     let (mut member, records) = at_work();
