@@ -37,6 +37,8 @@
 //! | SIGTERM | `crash::stops` |
 //! | more connections than a shard takes | `limits::idle` |
 //! | what the load generator says of a server that it killed | `command_line::load` |
+//! | work queues: kills of members and server, a stopped member | `work_queues::kills` |
+//! | a record that nobody can do anything with, or too often | `work_queues::verdicts` |
 //! | damaged batch, journal, manifest; a journal that is gone | `command_line::repair` |
 //! | backup under load, topics that go meanwhile | `command_line::backup` |
 

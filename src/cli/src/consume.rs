@@ -14,6 +14,7 @@ use plimsoll_ring::Signals;
 
 use crate::consume_format::Format;
 use crate::consume_group::{COMMIT_TIMEOUT, Commit, Goal, Removed, Work};
+use crate::consume_share::{self, ShareArgs, Shared};
 use crate::consume_until::{Ends, Until};
 use crate::failure::Failure;
 use crate::group;
@@ -28,6 +29,7 @@ Example:
   plimsoll consume logs --until end
   plimsoll consume logs --group archive --format json
   plimsoll consume logs audit --group archive --format topic-value
+  plimsoll consume jobs --group workers --share --dead-letter jobs-dead
   plimsoll consume logs --partition 0 --from @1700000000000 --format json | head")]
 pub(crate) struct Args {
     /// The topic; with --group there may be several.
@@ -67,6 +69,8 @@ pub(crate) struct Args {
     /// What a record looks like. Of several topics topic-value and json say which it is of.
     #[arg(long, default_value = "value")]
     format: Format,
+    #[command(flatten)]
+    share: ShareArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,12 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     if let Some(group) = &args.group {
+        if args.share.is_wanted() {
+            let Args { topics, max_records, format, .. } = args;
+            let (from, max_records, format) = (args.from.0, *max_records, *format);
+            let shared = Shared { topics, group, from, max_records, format };
+            return consume_share::run(client, &shared, &args.share);
+        }
         return in_group(client, args, group);
     }
     let [name] = &args.topics[..] else {

@@ -8,7 +8,7 @@
 
 use std::io::Write;
 
-use plimsoll_client_blocking::BorrowedRecord;
+use plimsoll_client_blocking::{BorrowedRecord, Header, Offset, SharedRecord};
 
 use crate::base64::encode_base64;
 
@@ -32,41 +32,95 @@ impl Format {
         record: &BorrowedRecord<'_>,
         out: &mut Vec<u8>,
     ) {
+        let &BorrowedRecord { offset, timestamp_ms, key, value, .. } = record;
+        let deliveries = None;
+        let line = Line {
+            topic,
+            is_one_of_several,
+            partition,
+            offset,
+            timestamp_ms,
+            deliveries,
+            key,
+            value,
+        };
+        self.write_line(&line, record.headers.clone(), out);
+    }
+
+    /// The same of a group in share mode. JSON has `deliveries` as well.
+    pub(crate) fn write_shared(
+        self,
+        is_one_of_several: bool,
+        record: &SharedRecord,
+        out: &mut Vec<u8>,
+    ) {
+        let line = Line {
+            topic: record.topic(),
+            is_one_of_several,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            deliveries: Some(record.deliveries),
+            key: record.key(),
+            value: record.value(),
+        };
+        self.write_line(&line, record.headers(), out);
+    }
+
+    fn write_line<'a>(
+        self,
+        line: &Line<'_>,
+        headers: impl Iterator<Item = Header<'a>>,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             Format::Value | Format::TopicValue => {
                 if self == Format::TopicValue {
-                    out.extend_from_slice(topic.as_bytes());
+                    out.extend_from_slice(line.topic.as_bytes());
                     out.push(b'\t');
                 }
-                out.extend_from_slice(record.value.unwrap_or_default());
+                out.extend_from_slice(line.value.unwrap_or_default());
                 out.push(b'\n');
             }
-            Format::Json => {
-                out.push(b'{');
-                if is_one_of_several {
-                    out.extend_from_slice(b"\"topic\":");
-                    write_bytes(Some(topic.as_bytes()), out);
-                    out.push(b',');
-                }
-                write_json(partition, record, out);
-            }
+            Format::Json => write_json(line, headers, out),
         }
     }
 }
 
-/// All of the line but its beginning.
-fn write_json(partition: u32, record: &BorrowedRecord<'_>, out: &mut Vec<u8>) {
-    let BorrowedRecord { offset, timestamp_ms, .. } = record;
+/// What is shown of a record beside its headers.
+struct Line<'a> {
+    topic: &'a str,
+    is_one_of_several: bool,
+    partition: u32,
+    offset: Offset,
+    timestamp_ms: i64,
+    deliveries: Option<u32>,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+}
+
+fn write_json<'a>(line: &Line<'_>, headers: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>) {
+    let &Line { partition, offset, timestamp_ms, deliveries, key, value, .. } = line;
+    out.push(b'{');
+    if line.is_one_of_several {
+        out.extend_from_slice(b"\"topic\":");
+        write_bytes(Some(line.topic.as_bytes()), out);
+        out.push(b',');
+    }
     // Writing to memory cannot fail.
     let _ = write!(
         out,
-        "\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},\"key\":"
+        "\"partition\":{partition},\"offset\":{offset},\"timestamp_ms\":{timestamp_ms},"
     );
-    write_bytes(record.key, out);
+    if let Some(deliveries) = deliveries {
+        let _ = write!(out, "\"deliveries\":{deliveries},");
+    }
+    out.extend_from_slice(b"\"key\":");
+    write_bytes(key, out);
     out.extend_from_slice(b",\"value\":");
-    write_bytes(record.value, out);
+    write_bytes(value, out);
     out.extend_from_slice(b",\"headers\":[");
-    for (place, header) in record.headers.clone().enumerate() {
+    for (place, header) in headers.enumerate() {
         out.extend_from_slice(if place == 0 { b"{\"name\":" } else { b",{\"name\":" });
         write_bytes(Some(header.name), out);
         out.extend_from_slice(b",\"value\":");

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 
 use plimsoll_client_blocking::{
-    Client, ErrorCode, GroupInfo, GroupMember, GroupOffset, Offset, OffsetsWhat, PartitionIndex,
-    StartAt, TopicId, TopicPartition, Visible,
+    Client, ErrorCode, GroupInfo, GroupMember, GroupMode, GroupOffset, Offset, OffsetsWhat,
+    PartitionIndex, StartAt, TopicId, TopicPartition, Visible,
 };
 use serde_json::{Value, json};
 
 use crate::consume::From;
 use crate::failure::Failure;
+use crate::group_share;
 use crate::table::{aligned, columns, print};
 
 /// List, describe, reset and delete consumer groups.
@@ -103,16 +104,19 @@ fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let value = groups.iter().map(|group| {
         json!({
             "group": group.group,
+            "mode": group.mode.name(),
             "state": group.state.name(),
             "members": group.members,
             "committed_partitions": group.offsets,
         })
     });
     print(json, &value.collect(), || {
-        let mut table = vec![columns(&["GROUP", "STATE", "MEMBERS", "COMMITTED PARTITIONS"])];
+        let mut table =
+            vec![columns(&["GROUP", "MODE", "STATE", "MEMBERS", "COMMITTED PARTITIONS"])];
         for group in &groups {
             let (members, offsets) = (group.members.to_string(), group.offsets.to_string());
-            table.push(vec![group.group.clone(), group.state.name().into(), members, offsets]);
+            let (mode, state) = (group.mode.name().to_owned(), group.state.name().to_owned());
+            table.push(vec![group.group.clone(), mode, state, members, offsets]);
         }
         aligned(&table)
     })
@@ -121,9 +125,13 @@ fn list(client: &Client, json: bool) -> Result<(), Failure> {
 fn describe(client: &Client, group: &str, json: bool) -> Result<(), Failure> {
     let found = client.describe_group(group).map_err(Failure::new)?;
     let topics = Topics::ask(client, &found)?;
+    if found.mode == GroupMode::Share {
+        return group_share::describe(group, &found, &topics, json);
+    }
     let partitions = partitions(&found, &topics);
     let value = json!({
         "group": group,
+        "mode": found.mode.name(),
         "state": found.state.name(),
         "assignor": found.assignor.name(),
         "generation": found.generation,
@@ -134,10 +142,7 @@ fn describe(client: &Client, group: &str, json: bool) -> Result<(), Failure> {
         let (state, assignor) = (found.state.name(), found.assignor.name());
         let count = found.members.len();
         let mut text = format!("group {group}, {state}, members {count}, assignor {assignor}\n");
-        let names = ["MEMBER", "INSTANCE", "CLIENT", "PARTITIONS", "IDLE MS"];
-        let rows = found.members.iter().map(member_row);
-        let table: Vec<Vec<String>> = std::iter::once(columns(&names)).chain(rows).collect();
-        text += &aligned(&table);
+        text += &members_table(&found);
         let names = ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER", "IDLE MS"];
         let rows = partitions.iter().map(Row::cells);
         let table: Vec<Vec<String>> = std::iter::once(columns(&names)).chain(rows).collect();
@@ -145,17 +150,24 @@ fn describe(client: &Client, group: &str, json: bool) -> Result<(), Failure> {
     })
 }
 
+pub(crate) fn members_table(group: &GroupInfo) -> String {
+    let names = ["MEMBER", "INSTANCE", "CLIENT", "PARTITIONS", "IDLE MS"];
+    let rows = group.members.iter().map(member_row);
+    aligned(&std::iter::once(columns(&names)).chain(rows).collect::<Vec<_>>())
+}
+
 /// The topics of a group: their names, and where their partitions end on disk.
-struct Topics {
+pub(crate) struct Topics {
     names: BTreeMap<u32, String>,
-    ends: BTreeMap<TopicPartition, Offset>,
+    pub(crate) ends: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Topics {
     fn ask(client: &Client, group: &GroupInfo) -> Result<Topics, Failure> {
         let held = group.members.iter().flat_map(|member| &member.partitions);
         let committed = group.offsets.iter().map(|of| &of.partition);
-        let ids: Vec<TopicId> = held.chain(committed).map(|of| of.topic).collect();
+        let shared = group.share.iter().map(|of| &of.partition);
+        let ids: Vec<TopicId> = held.chain(committed).chain(shared).map(|of| of.topic).collect();
         let (mut names, mut ends) = (BTreeMap::new(), BTreeMap::new());
         for topic in client.topics().map_err(Failure::new)? {
             let id = TopicId(topic.id);
@@ -172,7 +184,7 @@ impl Topics {
     }
 
     /// A topic that was deleted has no name any more.
-    fn name(&self, id: TopicId) -> String {
+    pub(crate) fn name(&self, id: TopicId) -> String {
         self.names.get(&id.0).cloned().unwrap_or_else(|| format!("#{}", id.0))
     }
 }
@@ -244,7 +256,7 @@ impl Row {
     }
 }
 
-fn member_json(member: &GroupMember, topics: &Topics) -> Value {
+pub(crate) fn member_json(member: &GroupMember, topics: &Topics) -> Value {
     let held = member
         .partitions
         .iter()

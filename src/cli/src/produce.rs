@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    Ack, AckLevel, Client, Compression, Durability, DurabilityWanted, NewRecord, Producer,
-    ProducerOptions, Summary,
+    Ack, AckLevel, Client, Compression, DeliverAfter, Durability, DurabilityWanted, NewRecord,
+    Producer, ProducerOptions, Summary,
 };
 
 use crate::ack_file::AckSink;
@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::lines::{Flow, LastLine, each_line, is_stdin, split_key};
 use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
+use crate::span::parse_deliver_after;
 
 /// Append a record for each line of the files, or of stdin.
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,13 @@ pub(crate) struct Args {
     /// What stands between key and value in a line; a line without it has no key.
     #[arg(long, value_name = "C", value_parser = not_empty)]
     key_separator: Option<String>,
+    /// Groups that consume with --share get the records then, and not before; everybody else sees
+    /// them at once. A span counts from when the line was read.
+    #[arg(long, value_name = "SPAN|@UNIX_MS", value_parser = parse_deliver_after)]
+    deliver_after: Option<DeliverAfter>,
+    /// Each line is a key, and its record has no value: in a compacted topic it deletes the key.
+    #[arg(long, conflicts_with_all = ["key_separator", "partition"])]
+    tombstones: bool,
     /// A batch is sent when it has reached this size.
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = parse_size)]
     batch_bytes: u64,
@@ -168,9 +176,15 @@ impl Taken {
             produce_resume::check_place(self.lines)?;
         }
         let separator = args.key_separator.as_ref().map(String::as_bytes);
-        let (key, value) = split_key(line, separator);
-        let partition = args.partition;
-        let record = NewRecord { partition, key, value: Some(value), ..NewRecord::default() };
+        let (key, value) = match args.tombstones {
+            true => (Some(line), None),
+            false => {
+                let (key, value) = split_key(line, separator);
+                (key, Some(value))
+            }
+        };
+        let (partition, deliver_after) = (args.partition, args.deliver_after);
+        let record = NewRecord { partition, key, value, deliver_after, ..NewRecord::default() };
         producer.send_with(&record, |outcome| ACKS.note(outcome)).map_err(|error| {
             Failure::Failed(format!("line {} was not sent: {error}", self.lines))
         })?;
@@ -274,6 +288,7 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(parsed(&["--partition", "1", "--key-separator", "="]).is_err());
         assert!(parsed(&["--key-separator", ""]).is_err());
+        assert!(parsed(&["--tombstones", "--key-separator", "="]).is_err());
         let args = parsed(&["--durability", "none", "--also", "disk"]).unwrap();
         assert!(matches!(options(&args), Err(Failure::Usage(_))));
     }

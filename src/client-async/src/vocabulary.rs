@@ -4,13 +4,13 @@
 
 pub use plimsoll_client::{
     Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
-    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
-    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
-    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
-    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
-    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
+    BorrowedRecord, CleanupPolicy, CommitFault, CommitPolicy, CommitReport, CommittedOffset,
+    Compression, ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch,
+    DeliveryError, Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent,
+    GroupInfo, GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header,
+    LinkOptions, LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
     PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerIdentity,
     ProducerOptions, Record, RecordError, Refusal, RequestError, Resume, SendError, ServerError,
-    ShardIndex, StartAt, Topic, TopicChanges, TopicId, TopicPartition, TopicRetention,
-    Totals as Summary, Visible, Watermarks, partition_of_key,
+    ShardIndex, StartAt, Topic, TopicChanges, TopicCleanup, TopicId, TopicPartition,
+    TopicRetention, Totals as Summary, Visible, Watermarks, partition_of_key,
 };

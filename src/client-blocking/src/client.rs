@@ -10,12 +10,14 @@ use crate::dial::resolve;
 use crate::engine::Engine;
 use crate::group_consumer::GroupConsumer;
 use crate::producer::Producer;
+use crate::share_consumer::ShareConsumer;
 use crate::{AdminError, ConnectError, ConsumeError, GroupError};
 use plimsoll_client::{
     AdminReply, AdminRequest, Consumer as ConsumerSession, ConsumerOptions,
     GroupConsumer as GroupSession, GroupOptions, NewTopic, Offset, OffsetsWhat,
     PartitionDescription, Producer as ProducerSession, ProducerIdentity, ProducerOptions,
-    RequestError, Topic, TopicChanges, Visible,
+    RequestError, ShareConsumer as ShareSession, ShareError, ShareOptions, Topic, TopicChanges,
+    Visible,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -151,6 +153,39 @@ impl Client {
         self.name_links(&mut options.link);
         let session = GroupSession::of_topics(found, group, options, self.inner.clock.now());
         Ok(GroupConsumer::new(self.engine(session)))
+    }
+
+    /// A member of `group` in share mode, which takes records of these topics, at least one. It
+    /// joins in the background.
+    ///
+    /// # Errors
+    ///
+    /// A topic or the dead-letter topic does not exist, or the server cannot be asked. What the
+    /// server has against the membership comes with the first call for records.
+    pub fn share_consumer(
+        &self,
+        topics: &[&str],
+        group: &str,
+        mut options: ShareOptions,
+    ) -> Result<ShareConsumer, ShareError> {
+        let mut names = Vec::with_capacity(topics.len());
+        for topic in topics {
+            names.push(self.topic(topic)?.name);
+        }
+        let dead_letter = match &options.dead_letter {
+            None => None,
+            Some(topic) => match self.topic(topic) {
+                Ok(topic) => Some(topic),
+                Err(AdminError { error: RequestError::TopicNotFound { topic }, .. }) => {
+                    return Err(ShareError::DeadLetterTopicNotFound { topic });
+                }
+                Err(error) => return Err(ShareError::Lookup(error)),
+            },
+        };
+        self.name_links(&mut options.link);
+        let now = self.inner.clock.now();
+        let session = ShareSession::new(names, group, dead_letter, options, now);
+        Ok(ShareConsumer::new(self.engine(session)))
     }
 
     /// Is the server there?

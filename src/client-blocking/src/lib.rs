@@ -36,21 +36,25 @@ mod group_admin;
 mod group_consumer;
 mod producer;
 mod receipt;
+mod share_consumer;
 
 pub use client::{Client, ClientBuilder};
 pub use consumer::Consumer;
 pub use group_consumer::GroupConsumer;
 pub use plimsoll_client::{
     Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
-    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
-    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DeliveredBatch, DeliveryError,
-    Doubt, Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo,
-    GroupMember, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
+    BorrowedRecord, CleanupPolicy, CommitFault, CommitPolicy, CommitReport, CommittedOffset,
+    Compression, ConnectError, ConnectionFault, ConsumeError, ConsumerOptions,
+    DELIVER_AFTER_HEADER, DeadLetterHeader, DeliverAfter, DeliveredBatch, DeliveryError, Doubt,
+    Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo, GroupMember,
+    GroupMode, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
     LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
     PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerIdentity,
     ProducerOptions, Record, RecordError, Refusal, RequestError, Resume, SendError, ServerError,
-    ShardIndex, StartAt, Topic, TopicChanges, TopicId, TopicPartition, TopicRetention,
-    Totals as Summary, Visible, Watermarks, partition_of_key,
+    SettleFault, ShardIndex, ShareBegin, ShareDescription, ShareError, ShareNotice, ShareOptions,
+    SharedRecord, StartAt, Topic, TopicChanges, TopicCleanup, TopicId, TopicPartition,
+    TopicRetention, Totals as Summary, Unsettled, Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;
+pub use share_consumer::ShareConsumer;

@@ -13,11 +13,11 @@ use core::{error, fmt, mem};
 use plimsoll_wire::{
     AckLevel, AlterTopic, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset,
     CorrelationId, CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup,
-    ErrorResponse, Generation, GroupDescription, GroupState, Handle, Hello, InitProducer,
-    ListGroups, ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset,
+    ErrorResponse, Generation, GroupDescription, GroupMode, GroupState, Handle, Hello,
+    InitProducer, ListGroups, ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset,
     OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription,
-    PartitionIndex, Ping, Response, ShardIndex, Stats, TopicMetadata, TopicPartition,
-    TopicRetention, Unbind, Visible,
+    PartitionIndex, Ping, Response, ShardIndex, ShareDescription, Stats, TopicCleanup,
+    TopicMetadata, TopicPartition, TopicRetention, Unbind, Visible,
 };
 
 /// Something to ask.
@@ -126,6 +126,8 @@ pub struct NewTopic<'a> {
     pub batch_bytes_max: u32,
     /// How long its records stay; by default for ever.
     pub retention: TopicRetention,
+    /// How old records go; by default only as the retention says.
+    pub cleanup: TopicCleanup,
 }
 
 /// What the server answered.
@@ -182,7 +184,11 @@ impl Admin {
         match request {
             AdminRequest::Ping => Ping.encode(correlation, out),
             AdminRequest::Metadata { topics } => {
-                let request = MetadataRequest { topics: topics.clone(), with_retention: true };
+                let request = MetadataRequest {
+                    topics: topics.clone(),
+                    with_retention: true,
+                    with_cleanup: true,
+                };
                 request.encode(correlation, out);
             }
             AdminRequest::CreateTopic(topic) => CreateTopic {
@@ -193,6 +199,7 @@ impl Admin {
                 segment_bytes: topic.segment_bytes,
                 max_batch_bytes: topic.batch_bytes_max,
                 retention: topic.retention,
+                cleanup: topic.cleanup,
             }
             .encode(correlation, out),
             AdminRequest::AlterTopic(changes) => changes.encode(correlation, out),
@@ -213,10 +220,10 @@ impl Admin {
                 Unbind { handle }.encode(correlation, out);
             }
             AdminRequest::Stats => Stats.encode(correlation, out),
+            AdminRequest::ListGroups => ListGroups { with_mode: true }.encode(correlation, out),
             AdminRequest::NewIdentity => InitProducer.encode(correlation, out),
-            AdminRequest::ListGroups => ListGroups.encode(correlation, out),
             &AdminRequest::DescribeGroup { group } => {
-                DescribeGroup { group }.encode(correlation, out);
+                DescribeGroup { group, with_share: true }.encode(correlation, out);
             }
             AdminRequest::ResetOffsets { group, offsets } => {
                 exactly(group, offsets).encode(correlation, out);
@@ -309,6 +316,7 @@ fn owned(topic: TopicMetadata<'_>) -> Topic {
         segment_bytes: topic.segment_bytes,
         batch_bytes_max: topic.max_batch_bytes,
         retention: topic.retention.unwrap_or_default(),
+        cleanup: topic.cleanup.unwrap_or_default(),
         shards: topic.shards,
     }
 }
@@ -359,6 +367,8 @@ pub struct GroupSummary {
     pub members: u32,
     /// Of how many partitions it has committed an offset.
     pub offsets: u32,
+    /// How it hands out its records.
+    pub mode: GroupMode,
 }
 
 /// A consumer group as it stands.
@@ -374,6 +384,10 @@ pub struct GroupInfo {
     pub members: Vec<GroupMember>,
     /// Up to where it has consumed.
     pub offsets: Vec<GroupOffset>,
+    /// How it hands out its records.
+    pub mode: GroupMode,
+    /// In share mode: how far it is in each partition.
+    pub share: Vec<ShareDescription>,
 }
 
 /// One member of a group.
@@ -406,8 +420,8 @@ pub struct GroupOffset {
 
 impl GroupSummary {
     fn new(listed: &ListedGroup<'_>) -> GroupSummary {
-        let &ListedGroup { group, state, members, offsets } = listed;
-        GroupSummary { group: String::from(group), state, members, offsets }
+        let &ListedGroup { group, state, mode, members, offsets } = listed;
+        GroupSummary { group: String::from(group), state, members, offsets, mode }
     }
 }
 
@@ -432,6 +446,8 @@ impl GroupInfo {
             generation: described.generation.0,
             members: described.members.into_iter().map(member).collect(),
             offsets: described.offsets.into_iter().map(offset).collect(),
+            mode: described.mode,
+            share: described.share,
         }
     }
 }

@@ -36,6 +36,7 @@ mod admin;
 mod chunk;
 mod compression;
 mod consumer;
+mod deliver_after;
 mod driver_error;
 mod error;
 mod fate;
@@ -46,6 +47,7 @@ mod outcome;
 mod partitioner;
 mod producer;
 mod session;
+mod share;
 mod time;
 mod topic;
 
@@ -59,6 +61,7 @@ pub use consumer::{
     Consumer, ConsumerEvent, ConsumerOptions, DeliveredBatch, DeliveredBatches, Delivery,
     DeliveryError, NoSuchPartition, Record, StartAt,
 };
+pub use deliver_after::{DELIVER_AFTER_HEADER, DeliverAfter};
 pub use driver_error::{AdminError, ConnectError, ConsumeError, SendError};
 pub use error::{ConnectionFault, ServerError};
 pub use fate::{Ack, BatchFate};
@@ -73,8 +76,9 @@ pub use partitioner::{murmur2, partition_of_key};
 pub use plimsoll_batch::{Header, Record as BorrowedRecord, RecordError};
 pub use plimsoll_wire::AlterTopic as TopicChanges;
 pub use plimsoll_wire::{
-    AckLevel, Assignor, CommittedOffset, Durability, DurabilityWanted, ErrorCode, Fate, GroupState,
-    Offset, OffsetsWhat, PartitionDescription, PartitionIndex, PartitionState, ShardIndex, TopicId,
+    AckLevel, Assignor, CleanupPolicy, CommittedOffset, Durability, DurabilityWanted, ErrorCode,
+    Fate, GroupMode, GroupState, Offset, OffsetsWhat, PartitionDescription, PartitionIndex,
+    PartitionState, ShardIndex, ShareBegin, ShareDescription, TopicCleanup, TopicId,
     TopicPartition, TopicRetention, Visible, Watermarks,
 };
 pub use producer::{
@@ -82,5 +86,9 @@ pub use producer::{
     ProducerOptions, Resume, Totals,
 };
 pub use session::{LinkId, Session};
+pub use share::{
+    DeadLetterHeader, Decision, SettleFault, SettleId, ShareConsumer, ShareError, ShareNotice,
+    ShareOptions, SharedRecord, Unsettled,
+};
 pub use time::Instant;
 pub use topic::Topic;

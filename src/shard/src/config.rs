@@ -8,7 +8,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use plimsoll_wire::{
-    AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex, TopicRetention,
+    AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex, TopicCleanup, TopicRetention,
 };
 
 /// Who a shard is, and what it may use.
@@ -63,6 +63,11 @@ pub struct ShardLimits {
     pub group_members_max: usize,
     /// Committed offsets of all groups of this shard.
     pub committed_offsets_max: usize,
+    /// Offsets of a partition that a group in share mode may have handed out and not yet done with.
+    /// Beyond it nothing is handed out that was not before.
+    pub share_window_max: u64,
+    /// As `share_window_max`, for all groups and partitions of this shard together.
+    pub share_records_max: u64,
     /// By how much a log of committed offsets grows, at least, before what still counts in it is
     /// written again and the rest goes.
     pub offset_log_fresh_bytes_min: u64,
@@ -85,6 +90,8 @@ impl Default for ShardLimits {
             groups_max: 10_000,
             group_members_max: 50_000,
             committed_offsets_max: 1_000_000,
+            share_window_max: 100_000,
+            share_records_max: 1_000_000,
             offset_log_fresh_bytes_min: 4 << 20,
         }
     }
@@ -103,6 +110,8 @@ pub struct TopicSettings {
     pub batch_bytes_max: u32,
     /// How long its records stay.
     pub retention: TopicRetention,
+    /// How old records go.
+    pub cleanup: TopicCleanup,
 }
 
 impl Default for TopicSettings {
@@ -113,6 +122,7 @@ impl Default for TopicSettings {
             segment_bytes: 256 << 20,
             batch_bytes_max: 1 << 20,
             retention: TopicRetention::UNLIMITED,
+            cleanup: TopicCleanup::DEFAULT,
         }
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Counters {
     pub(crate) forwarded: u64,
     /// Offsets that groups have committed.
     pub(crate) offsets_committed: u64,
+    /// Offsets that groups in share mode have handed out, and verdicts that counted.
+    pub(crate) share_acquired: u64,
+    pub(crate) share_settled: u64,
     /// Times that the log of committed offsets was shortened.
     pub(crate) offset_logs_shortened: u64,
     /// Members of groups that were declared dead.
@@ -87,6 +90,8 @@ pub(crate) fn stats(
         ("delivered_bytes", counters.delivered_bytes),
         ("forwarded", counters.forwarded),
         ("offsets_committed", counters.offsets_committed),
+        ("share_acquired", counters.share_acquired),
+        ("share_settled", counters.share_settled),
         ("offset_logs_shortened", counters.offset_logs_shortened),
         ("members_expired", counters.members_expired),
         ("waits_for_append_memory", counters.waits_for_append_memory),

@@ -11,20 +11,26 @@ mod group;
 mod member;
 mod offset_record;
 mod request;
+mod share;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use plimsoll_device::Instant;
+use plimsoll_device::{Instant, Now};
 use plimsoll_storage::{OFFSETS_PARTITIONS, PartitionId};
 use plimsoll_wire::{Generation, MemberId, TopicId};
 
 pub(crate) use self::committed::{Committed, Place};
 pub(crate) use self::group::{Group, GroupProblem, Joining, TopicShape};
 pub(crate) use self::member::Member;
-pub(crate) use self::offset_record::OffsetChange;
-pub(crate) use self::request::{CommitRequest, GroupRequest, JoinRequest};
+pub(crate) use self::offset_record::{OffsetChange, RecordOfLog};
+pub(crate) use self::request::{
+    CommitRequest, GroupRequest, JoinRequest, ShareAcquireRequest, ShareSettleRequest,
+};
+pub(crate) use self::share::{
+    Acquired, DeadLetters, Incarnation, Share, ShareFact, ShareRecord, Terms, Waiter,
+};
 
 /// A group's name.
 pub(crate) type GroupName = Arc<str>;
@@ -39,6 +45,12 @@ pub(crate) struct Groups {
     /// The newest assignment of all groups that are gone: one that is made again goes on from
     /// there.
     generation_of_gone: Generation,
+    /// When groups in share mode are to be looked at.
+    share_timers: BTreeSet<(Instant, GroupName)>,
+    /// How many offsets are under way in all groups in share mode.
+    under_way: u64,
+    /// Times that a group has begun in a partition since the start.
+    incarnations_begun: u64,
 }
 
 impl Groups {
@@ -80,6 +92,9 @@ impl Groups {
             && group.is_void()
         {
             self.generation_of_gone = self.generation_of_gone.max(group.generation);
+            if let Some(timer) = group.share.as_ref().and_then(|share| share.timer) {
+                self.share_timers.remove(&(timer, Arc::from(name)));
+            }
             self.by_name.remove(name);
         }
     }
@@ -91,11 +106,26 @@ impl Groups {
         MemberId((epoch << 40) | (u64::from(shard) << 28) | (self.members_begun & 0xfff_ffff))
     }
 
+    /// Puts back what a record of the log says.
+    pub(crate) fn restore_place(&mut self, change: OffsetChange<'_>) {
+        let group = self.ensure(change.group);
+        let place = group.places.entry(change.partition).or_default();
+        place.written.clone_from(&change.committed);
+        place.durable = change.committed;
+    }
+
+    /// As [`Self::restore_place`], of a group in share mode.
+    pub(crate) fn restore_share(&mut self, record: &ShareRecord<'_>) {
+        let share = self.ensure(record.group).share.get_or_insert_default();
+        share.restore(record.partition, record.fact);
+    }
+
     /// A topic is gone, and with it what was committed of it.
     pub(crate) fn forget_topic(&mut self, topic: TopicId) {
         for group in self.by_name.values_mut() {
             group.forget_topic(topic);
         }
+        self.count_under_way();
         let names: Vec<GroupName> = self.by_name.keys().cloned().collect();
         names.iter().for_each(|name| self.drop_if_void(name));
     }
@@ -111,15 +141,77 @@ impl Groups {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, ..)| *at)
+        let deadline = self.deadlines.first().map(|(at, ..)| *at);
+        let share = self.share_timers.first().map(|(at, _)| *at);
+        [deadline, share].into_iter().flatten().min()
     }
 
     /// The next member whose time may be up.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<(GroupName, MemberId)> {
-        if self.poll_timeout()? > now {
+        if self.deadlines.first()?.0 > now {
             return None;
         }
         self.deadlines.pop_first().map(|(_, name, member)| (name, member))
+    }
+
+    /// Does something to what a group has under way, if it is in share mode.
+    pub(crate) fn with_share<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut Share) -> T,
+    ) -> Option<T> {
+        let share = self.by_name.get_mut(name)?.share.as_mut()?;
+        let before = share.under_way();
+        let done = act(share);
+        self.under_way = self.under_way.saturating_sub(before) + share.under_way();
+        Some(done)
+    }
+
+    pub(crate) fn share(&self, name: &str) -> Option<&Share> {
+        self.by_name.get(name)?.share.as_ref()
+    }
+
+    /// How many offsets are under way in all groups in share mode.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
+    pub(crate) fn count_under_way(&mut self) {
+        let shares = self.by_name.values().filter_map(|group| group.share.as_ref());
+        self.under_way = shares.map(Share::under_way).sum();
+    }
+
+    /// A number that no partition of a group had before.
+    pub(crate) fn next_incarnation(&mut self, epoch: u64) -> Incarnation {
+        self.incarnations_begun += 1;
+        Incarnation((epoch << 32) | (self.incarnations_begun & 0xffff_ffff))
+    }
+
+    /// Has a group in share mode looked at by then.
+    pub(crate) fn watch_share(&mut self, name: &GroupName, now: Now) {
+        let Some(share) = self.by_name.get_mut(name).and_then(|it| it.share.as_mut()) else {
+            return;
+        };
+        let Some(at) = share.next_timeout(now) else { return };
+        if share.timer.is_some_and(|timer| timer <= at) {
+            return;
+        }
+        if let Some(timer) = share.timer.replace(at) {
+            self.share_timers.remove(&(timer, Arc::clone(name)));
+        }
+        self.share_timers.insert((at, Arc::clone(name)));
+    }
+
+    /// The next group in share mode whose time has come.
+    pub(crate) fn share_due(&mut self, now: Instant) -> Option<GroupName> {
+        if self.share_timers.first()?.0 > now {
+            return None;
+        }
+        let (_, name) = self.share_timers.pop_first()?;
+        if let Some(share) = self.by_name.get_mut(&name).and_then(|it| it.share.as_mut()) {
+            share.timer = None;
+        }
+        Some(name)
     }
 }
 

@@ -10,13 +10,13 @@ use alloc::vec::Vec;
 use plimsoll_device::SocketId;
 use plimsoll_storage::PartitionId;
 use plimsoll_wire::{
-    CorrelationId, Credit, Fetch, GroupState, Handle, Offset, Offsets, PartitionDescription,
-    ShardIndex, Subscribe,
+    CorrelationId, Credit, Fetch, GroupMode, GroupState, Handle, Offset, Offsets,
+    PartitionDescription, ShardIndex, Subscribe,
 };
 
 use crate::catalog::{Topic, TopicRequest};
 use crate::connection::ConnectionId;
-use crate::groups::GroupRequest;
+use crate::groups::{GroupName, GroupRequest};
 use crate::level::Wanted;
 use crate::shard::Ends;
 
@@ -62,6 +62,8 @@ pub(crate) enum Letter {
     EndsWanted { check: u64, partitions: Vec<PartitionId> },
     /// Where they end.
     EndsAre { check: u64, ends: Ends },
+    /// Between who keeps groups in share mode and who owns the partitions.
+    Marks(MarksLetter),
     /// From shard 0, at the start: all topics.
     Topics(Arc<Vec<Arc<Topic>>>),
     /// From shard 0: the topic exists, durably.
@@ -119,6 +121,29 @@ impl Ended {
     }
 }
 
+/// How far partitions go.
+#[derive(Debug)]
+pub(crate) enum MarksLetter {
+    /// Asks to be told, once, as soon as a partition is on disk beyond the offset, or at once where
+    /// there is none.
+    Wanted(Vec<(PartitionId, Option<Offset>)>),
+    /// Where they begin, and up to where they are on disk; none for one that is gone.
+    Are(Vec<(PartitionId, Option<Marks>)>),
+    /// Asks where a group begins that begins with this time.
+    Seek { partition: PartitionId, group: GroupName, unix_ms: i64 },
+    /// Where it begins; none if that could not be found out.
+    Sought { partition: PartitionId, group: GroupName, start: Option<Offset> },
+}
+
+/// How far a partition goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// There are no records before it.
+    pub(crate) start: Offset,
+    /// Everything before it is on disk.
+    pub(crate) disk: Offset,
+}
+
 /// What a gathered answer is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Gathered {
@@ -126,8 +151,8 @@ pub(crate) enum Gathered {
     Stats,
     /// The partitions `first .. first + count` of a topic, as far as this shard owns them.
     Partitions { topic: u32, first: u32, count: u32 },
-    /// The groups that this shard keeps.
-    Groups,
+    /// The groups that this shard keeps; whether their modes are wanted.
+    Groups { with_mode: bool },
 }
 
 /// One shard's share of a gathered answer.
@@ -143,6 +168,7 @@ pub(crate) enum Share {
 pub(crate) struct GroupInShort {
     pub(crate) group: Arc<str>,
     pub(crate) state: GroupState,
+    pub(crate) mode: GroupMode,
     pub(crate) members: u32,
     pub(crate) offsets: u32,
 }
@@ -161,6 +187,7 @@ impl Mail {
             Letter::GroupRequest { .. } => "group request",
             Letter::EndsWanted { .. } => "ends wanted",
             Letter::EndsAre { .. } => "ends",
+            Letter::Marks(_) => "marks",
             Letter::Topics(_) => "topics",
             Letter::TopicOpened(_) => "topic opened",
             Letter::TopicAltered(_) => "topic altered",

@@ -15,6 +15,7 @@ mod gather;
 mod groups;
 mod hello;
 mod identity;
+mod marks;
 mod metadata;
 mod notices;
 mod offset_commits;
@@ -22,6 +23,8 @@ mod offset_log;
 mod offsets;
 mod produce;
 mod reading;
+mod share;
+mod share_log;
 mod sockets;
 mod startup;
 mod stop;
@@ -37,6 +40,7 @@ use plimsoll_wire::{Handle, ShardIndex};
 
 use self::deletion::PendingDeletion;
 use self::gather::Gather;
+use self::marks::MarksBook;
 use self::metadata::Metadata;
 use self::notices::PendingRead;
 pub(crate) use self::offset_commits::Ends;
@@ -88,6 +92,8 @@ pub struct Shard {
     groups: Groups,
     /// By partition of the offsets topic.
     offset_logs: OffsetLogs,
+    /// Up to where partitions are on disk, for groups in share mode.
+    marks: MarksBook,
     ends_checks: BTreeMap<u64, EndsCheck>,
     ends_checks_begun: u64,
     gathers: BTreeMap<u64, Gather>,
@@ -155,6 +161,7 @@ impl Shard {
             metadata: None,
             groups: Groups::default(),
             offset_logs: OffsetLogs::new(),
+            marks: MarksBook::default(),
             ends_checks: BTreeMap::new(),
             ends_checks_begun: 0,
             gathers: BTreeMap::new(),
@@ -198,6 +205,7 @@ impl Shard {
         }
         self.expire_timers();
         self.expire_members();
+        self.expire_shares();
     }
 
     /// The next operation for the machine.

@@ -231,8 +231,9 @@ fn groups_are_listed_from_all_shards_and_deleted_durably() {
         let answer = world.ask(socket, |out| commit.encode(CorrelationId(7), out));
         assert!(matches!(answer, Answer::Committed(_)), "{answer:?}");
     }
-    let list =
-        |world: &mut World| world.ask(socket, |out| ListGroups.encode(CorrelationId(3), out));
+    let list = |world: &mut World| {
+        world.ask(socket, |out| ListGroups::default().encode(CorrelationId(3), out))
+    };
     let Answer::Groups(groups) = list(&mut world) else { panic!("listed") };
     let names: Vec<&str> = groups.iter().map(|group| group.0.as_str()).collect();
     assert_eq!(names, ["a", "b", "c", "g"]);
@@ -243,7 +244,7 @@ fn groups_are_listed_from_all_shards_and_deleted_durably() {
     assert_eq!(code(&again), ErrorCode::GroupNotFound);
     let mut world = world.restart();
     let socket = world.hello(0);
-    let answer = world.ask(socket, |out| ListGroups.encode(CorrelationId(3), out));
+    let answer = world.ask(socket, |out| ListGroups::default().encode(CorrelationId(3), out));
     let Answer::Groups(groups) = answer else { panic!("listed") };
     assert_eq!(groups.len(), 3, "{groups:?}");
 }
@@ -269,7 +270,7 @@ fn what_cannot_be_a_member_is_refused_and_the_connection_lives() {
     let other = JoinGroup { assignor: Assignor::Range, ..join("g") };
     let answer = world.ask(socket, |out| other.encode(CorrelationId(9), out));
     assert_eq!(code(&answer), ErrorCode::GroupMismatch);
-    let answer = world.ask(socket, |out| ListGroups.encode(CorrelationId(3), out));
+    let answer = world.ask(socket, |out| ListGroups::default().encode(CorrelationId(3), out));
     assert_eq!(answer, Answer::Groups(vec![("g".to_string(), 1, 0)]));
 }
 

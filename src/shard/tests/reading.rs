@@ -312,6 +312,11 @@ fn consumers_that_stop_reading_leave_a_shard_at_work_and_get_everything_when_the
         world.stall(*consumer, true);
         world.subscribe(*consumer, Visible::Disk, 1 << 30);
     }
+    // An answer without batches would say that there are no records.
+    let late = world.hello(0);
+    world.bind(late, 0, "t", 0);
+    let answer = world.ask(late, |out| fetch(0, 1, 0).encode(CorrelationId(5), out));
+    assert_eq!(error(&[(5, answer)]), ErrorCode::Overloaded);
     for consumer in &consumers {
         world.stall(*consumer, false);
     }

@@ -109,6 +109,14 @@ impl<'a> Body<'a> {
         self.rest.is_empty()
     }
 
+    /// A byte at the end of a request that asks for what older clients do not know.
+    pub(crate) fn asks_for_more(&mut self) -> Result<bool, FrameError> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        self.choice("what else", |byte| (byte == 1).then_some(true))
+    }
+
     pub(crate) const fn rest(&mut self) -> &'a [u8] {
         let rest = self.rest;
         self.rest = &[];

@@ -37,6 +37,7 @@ pub enum ErrorCode {
     OutOfSequence,
     ProducerFenced,
     ProducerUnknown,
+    BatchCompressed,
     DiskFull,
     DiskFailed,
     DataDamaged,
@@ -49,6 +50,10 @@ pub enum ErrorCode {
     GroupNotEmpty,
     GroupNotFound,
     GroupMismatch,
+    LockLost,
+    NotAcquired,
+    AlreadySettled,
+    DeadLetterTopicNotFound,
     /// A code that this build does not know, from a newer server.
     Other(u16),
 }
@@ -56,7 +61,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Every code with its number, its name in `PROTOCOL.md`, and whether the server closes the
     /// connection after it.
-    const TABLE: [(ErrorCode, u16, &'static str, bool); 41] = [
+    const TABLE: [(ErrorCode, u16, &'static str, bool); 46] = [
         (ErrorCode::ProtocolVersion, 1, "PROTOCOL_VERSION", true),
         (ErrorCode::MalformedFrame, 2, "MALFORMED_FRAME", true),
         (ErrorCode::Checksum, 3, "CHECKSUM", true),
@@ -86,6 +91,7 @@ impl ErrorCode {
         (ErrorCode::OutOfSequence, 39, "OUT_OF_SEQUENCE", false),
         (ErrorCode::ProducerFenced, 40, "PRODUCER_FENCED", false),
         (ErrorCode::ProducerUnknown, 41, "PRODUCER_UNKNOWN", false),
+        (ErrorCode::BatchCompressed, 42, "BATCH_COMPRESSED", false),
         (ErrorCode::DiskFull, 48, "DISK_FULL", false),
         (ErrorCode::DiskFailed, 49, "DISK_FAILED", false),
         (ErrorCode::DataDamaged, 50, "DATA_DAMAGED", false),
@@ -98,6 +104,10 @@ impl ErrorCode {
         (ErrorCode::GroupNotEmpty, 67, "GROUP_NOT_EMPTY", false),
         (ErrorCode::GroupNotFound, 68, "GROUP_NOT_FOUND", false),
         (ErrorCode::GroupMismatch, 69, "GROUP_MISMATCH", false),
+        (ErrorCode::LockLost, 70, "LOCK_LOST", false),
+        (ErrorCode::NotAcquired, 71, "NOT_ACQUIRED", false),
+        (ErrorCode::AlreadySettled, 72, "ALREADY_SETTLED", false),
+        (ErrorCode::DeadLetterTopicNotFound, 73, "DEAD_LETTER_TOPIC_NOT_FOUND", false),
     ];
 
     /// The code with this number, or [`ErrorCode::Other`].

@@ -61,6 +61,21 @@ pub const SESSION_TIMEOUT_MS_MIN: u32 = 500;
 /// As [`SESSION_TIMEOUT_MS_MIN`].
 pub const SESSION_TIMEOUT_MS_MAX: u32 = 3_600_000;
 
+/// Runs of offsets in one `share_settle`, and in one answer to `share_acquire`.
+pub const SHARE_RANGES_MAX: u32 = 10_000;
+
+/// Records that one `share_acquire` gets at most.
+pub const SHARE_RECORDS_MAX: u32 = 10_000;
+
+/// How long a `share_acquire` may wait.
+pub const SHARE_WAIT_MS_MAX: u32 = 60_000;
+
+/// The bounds of the time for which a member has a record to itself.
+pub const SHARE_LOCK_MS_MIN: u32 = 100;
+
+/// As [`SHARE_LOCK_MS_MIN`].
+pub const SHARE_LOCK_MS_MAX: u32 = 3_600_000;
+
 /// How long a `fetch` may wait.
 pub const FETCH_WAIT_MS_MAX: u32 = 60_000;
 

@@ -41,11 +41,13 @@ pub enum Opcode {
     InitProducer = 26,
     DeleteRecords = 27,
     AlterTopic = 28,
+    ShareAcquire = 29,
+    ShareSettle = 30,
 }
 
 impl Opcode {
     /// Every opcode, in the order of the numbers.
-    pub const ALL: [Opcode; 29] = [
+    pub const ALL: [Opcode; 31] = [
         Opcode::Connection,
         Opcode::Hello,
         Opcode::Ping,
@@ -75,6 +77,8 @@ impl Opcode {
         Opcode::InitProducer,
         Opcode::DeleteRecords,
         Opcode::AlterTopic,
+        Opcode::ShareAcquire,
+        Opcode::ShareSettle,
     ];
 }
 

@@ -17,7 +17,7 @@ use crate::request::{
     Acks, Assignment, BindResponse, CommitOffsetsResponse, CreateTopicResponse,
     DeleteRecordsResponse, Delivery, DescribeResponse, Fetched, GroupDescription, HelloResponse,
     InitProducerResponse, ListGroupsResponse, Membership, MetadataResponse, OffsetsResponse,
-    StatsResponse, Subscribed,
+    ShareAcquired, ShareSettled, StatsResponse, Subscribed,
 };
 
 /// What a server says. The correlation id is the frame's.
@@ -53,6 +53,8 @@ pub enum Response<'a> {
     InitProducer(InitProducerResponse),
     DeleteRecords(DeleteRecordsResponse),
     AlterTopic,
+    ShareAcquired(ShareAcquired),
+    ShareSettled(ShareSettled),
     /// Answers any of them.
     Error(ErrorResponse<'a>),
 }
@@ -104,6 +106,8 @@ impl<'a> Response<'a> {
             Opcode::InitProducer => Response::InitProducer(InitProducerResponse::take(body)?),
             Opcode::DeleteRecords => Response::DeleteRecords(DeleteRecordsResponse::take(body)?),
             Opcode::AlterTopic => Response::AlterTopic,
+            Opcode::ShareAcquire => Response::ShareAcquired(ShareAcquired::take(body)?),
+            Opcode::ShareSettle => Response::ShareSettled(ShareSettled::take(body)?),
             Opcode::Connection | Opcode::Produce | Opcode::Credit => {
                 return Err(FrameError::WrongDirection { opcode });
             }

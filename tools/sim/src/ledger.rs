@@ -397,7 +397,8 @@ impl Ledger {
         let of_place = of_place.filter(|it| it.place == place && it.fate != Fate::Refused);
         let records: Vec<Kept> = of_place
             .map(|it| Kept {
-                offset: it.offset,
+                // What a power loss may have taken holds nothing back.
+                offset: it.offset.filter(|_| it.required),
                 length: it.length,
                 begun: it.begun,
                 written_ms: it.written_ms,

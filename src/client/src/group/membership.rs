@@ -38,6 +38,7 @@ impl GroupConsumer {
             assignor: self.options.assignor,
             topics: topics.iter().map(|topic| &*topic.name).collect(),
             owned: self.partitions.keys().map(|place| on_wire(topics, *place)).collect(),
+            share: None,
         };
         links.request(LINK, Purpose::Group(Asked::Join), now, |id, out| join.encode(id, out));
     }

@@ -21,6 +21,7 @@ pub use batch::BatchId;
 pub use options::ProducerOptions;
 pub use resume::{ProducerIdentity, Resume};
 
+use crate::deliver_after::{DELIVER_AFTER_HEADER, DeliverAfter, Digits};
 use crate::link::Links;
 use crate::partitioner::Partitioner;
 use crate::{BatchOutcome, Instant, LinkId, Refusal, Session, Topic};
@@ -82,6 +83,9 @@ pub struct NewRecord<'a> {
     /// Milliseconds since the Unix epoch. Drivers fill it in; the session itself has no clock, and
     /// writes -1, "none".
     pub timestamp_ms: Option<i64>,
+    /// Groups in share mode are not handed the record before this, kept durably in a header of it;
+    /// everybody else sees it at once.
+    pub deliver_after: Option<DeliverAfter>,
 }
 
 impl<'a> NewRecord<'a> {
@@ -95,6 +99,12 @@ impl<'a> NewRecord<'a> {
     #[must_use]
     pub fn with_key(self, key: &'a [u8]) -> NewRecord<'a> {
         NewRecord { key: Some(key), ..self }
+    }
+
+    /// The same, for delivery to groups in share mode so long after its timestamp.
+    #[must_use]
+    pub fn delayed(self, delay: Duration) -> NewRecord<'a> {
+        NewRecord { deliver_after: Some(DeliverAfter::Delay(delay)), ..self }
     }
 
     /// The same for this partition.
@@ -307,13 +317,20 @@ impl<A: Clone + Default> Producer<A> {
         record: &NewRecord<'_>,
         now: Instant,
     ) -> Result<u32, AppendRejected> {
+        let timestamp_ms = record.timestamp_ms.unwrap_or(-1);
+        if let Some(deliver_after) = record.deliver_after {
+            let digits = Digits::of(deliver_after.unix_ms(timestamp_ms));
+            let mut headers = record.headers.to_vec();
+            headers.push(Header::new(DELIVER_AFTER_HEADER, digits.as_bytes()));
+            let with_header = NewRecord { headers: &headers, deliver_after: None, ..*record };
+            return self.build(partition, &with_header, now);
+        }
         let mut sealed_one = false;
         loop {
             self.open(partition, now);
             let Some(open) = &mut self.lanes[partition as usize].open else { continue };
             let before = open.builder.length_bytes();
-            let &NewRecord { key, value, headers, timestamp_ms, .. } = record;
-            let timestamp_ms = timestamp_ms.unwrap_or(-1);
+            let &NewRecord { key, value, headers, .. } = record;
             match open.builder.append(timestamp_ms, key, value, headers) {
                 Ok(()) => {
                     self.buffered_bytes += open.builder.length_bytes() - before;

@@ -13,15 +13,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use plimsoll_batch::Offset;
 use plimsoll_device::Instant;
 use plimsoll_wire::{
-    Assignor, CommitMode, Generation, GroupState, MemberId, PartitionIndex, TopicId, TopicPartition,
+    Assignor, CommitMode, Generation, GroupMode, GroupState, MemberId, PartitionIndex, TopicId,
+    TopicPartition,
 };
 
 use super::GroupName;
 use super::assignor::{Before, Candidate, Shares, Topics, assign};
 use super::committed::{Committed, Place};
 use super::member::Member;
+use super::share::{Share, SharePolicy};
 use crate::mail::Client;
 
 /// Numbers of members that were fenced, so that they are told why.
@@ -41,6 +44,8 @@ pub(crate) struct Group {
     fenced: VecDeque<MemberId>,
     /// What was committed of each partition.
     pub(crate) places: BTreeMap<TopicPartition, Place>,
+    /// In share mode: what is under way of each partition.
+    pub(crate) share: Option<Share>,
     /// Until then, members of the time before the server's start may come and claim what they hold.
     pub(crate) claims_until: Option<Instant>,
     /// A partition is free, and given when the commits of who held it are on disk.
@@ -48,7 +53,7 @@ pub(crate) struct Group {
 }
 
 /// A topic, as far as a group needs to know.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicShape {
     pub(crate) id: TopicId,
     pub(crate) partitions: u32,
@@ -69,6 +74,8 @@ pub(crate) struct Joining {
     pub(crate) assignor: Assignor,
     pub(crate) topics: BTreeSet<String>,
     pub(crate) owned: Vec<TopicPartition>,
+    /// How records are handed out one by one, if that is how it is to be.
+    pub(crate) share: Option<SharePolicy>,
 }
 
 /// Why a group does not do what it is asked.
@@ -78,6 +85,10 @@ pub(crate) enum GroupProblem {
     MemberFenced,
     /// The members have agreed on another assignor.
     OtherAssignor(Assignor),
+    /// The group is in this mode.
+    OtherMode(GroupMode),
+    /// The members have agreed on other settings of share mode.
+    OtherSettings,
     /// Only a group without members takes this.
     NotEmpty(usize),
 }
@@ -94,13 +105,16 @@ impl Group {
             instances: BTreeMap::new(),
             fenced: VecDeque::new(),
             places: BTreeMap::new(),
+            share: None,
             claims_until: None,
             awaits_commits: false,
         }
     }
 
     pub(crate) fn is_void(&self) -> bool {
-        self.members.is_empty() && self.places.values().all(Place::is_void)
+        self.members.is_empty()
+            && self.places.values().all(Place::is_void)
+            && self.share.as_ref().is_none_or(Share::is_void)
     }
 
     pub(crate) fn state(&self) -> GroupState {
@@ -139,9 +153,10 @@ impl Group {
             return Err(GroupProblem::MemberFenced);
         }
         let is_alone = self.members.keys().all(|id| *id == joining.former);
+        self.agree_on_mode(joining.share.as_ref(), is_alone)?;
         if is_alone {
             self.assignor = joining.assignor;
-        } else if self.assignor != joining.assignor {
+        } else if self.share.is_none() && self.assignor != joining.assignor {
             return Err(GroupProblem::OtherAssignor(self.assignor));
         }
         // Across starts of the server, too, a generation is never used again.
@@ -158,7 +173,9 @@ impl Group {
         let mut assigned = BTreeMap::new();
         if let Some(old) = self.members.get(&id) {
             assigned.clone_from(&old.assigned);
-        } else if let Some(old) = taken_over {
+        } else if let Some(old) = taken_over
+            && self.share.is_none()
+        {
             self.generation = Generation(self.generation.0 + 1);
             // The rest is given by `settle`.
             let kept = old.assigned.into_keys().filter(|it| !is_under_way(&self.places, it));
@@ -188,8 +205,32 @@ impl Group {
             leaving: old.map(|old| old.leaving).unwrap_or_default(),
         };
         self.members.insert(id, member);
-        self.claim(id, &owned);
+        if self.share.is_none() {
+            self.claim(id, &owned);
+        }
         Ok(id)
+    }
+
+    /// Whether the group hands out its records as a member wants it to.
+    fn agree_on_mode(
+        &mut self,
+        policy: Option<&SharePolicy>,
+        is_alone: bool,
+    ) -> Result<(), GroupProblem> {
+        let is_new = self.is_void();
+        match (&mut self.share, policy) {
+            (Some(share), Some(policy)) => share.agree(policy, is_alone),
+            (None, Some(policy)) if is_new => {
+                self.share.get_or_insert_default().agree(policy, is_alone)
+            }
+            (Some(_), None) if is_new => {
+                self.share = None;
+                Ok(())
+            }
+            (Some(_), None) => Err(GroupProblem::OtherMode(GroupMode::Share)),
+            (None, Some(_)) => Err(GroupProblem::OtherMode(GroupMode::Classic)),
+            (None, None) => Ok(()),
+        }
     }
 
     /// What a member holds from an earlier membership stays its own if nobody else has it.
@@ -241,6 +282,20 @@ impl Group {
         Ok(!gone.is_empty())
     }
 
+    /// A sign of life of a member that holds no partitions.
+    pub(crate) fn touch(
+        &mut self,
+        id: MemberId,
+        client: Client,
+        now: Instant,
+    ) -> Result<(), GroupProblem> {
+        let problem = self.missing(id);
+        let member = self.members.get_mut(&id).ok_or(problem)?;
+        member.heard_at = now;
+        member.client = client;
+        Ok(())
+    }
+
     /// Ends a member. Follow with `rebalance`.
     pub(crate) fn leave(&mut self, id: MemberId) -> Result<Member, GroupProblem> {
         let member = self.members.remove(&id).ok_or_else(|| self.missing(id))?;
@@ -257,6 +312,9 @@ impl Group {
         topic: impl Fn(&str) -> Option<TopicShape>,
         now: Instant,
     ) -> BTreeSet<MemberId> {
+        if self.share.is_some() {
+            return self.share_topics(topic);
+        }
         let mut topics = Topics::new();
         let mut candidates = Vec::with_capacity(self.members.len());
         for member in self.members.values() {
@@ -272,6 +330,27 @@ impl Group {
         let before = Before { targets: &self.targets, holders: &self.holders };
         self.targets = assign(self.assignor, &candidates, &topics, before);
         self.settle(now)
+    }
+
+    /// In share mode everybody has everything. Gives the members whose topics have come or gone.
+    fn share_topics(&mut self, topic: impl Fn(&str) -> Option<TopicShape>) -> BTreeSet<MemberId> {
+        let Some(share) = &mut self.share else { return BTreeSet::new() };
+        let wanted: BTreeSet<&String> =
+            self.members.values().flat_map(|member| &member.topics).collect();
+        let shapes = wanted.into_iter().filter_map(|name| Some((name.clone(), topic(name)?)));
+        let changed_topics = share.set_topics(shapes.collect());
+        let next = Generation(self.generation.0 + 1);
+        let mut changed = BTreeSet::new();
+        for member in self.members.values_mut() {
+            if !changed_topics.is_disjoint(&member.topics) {
+                member.told = next;
+                changed.insert(member.id);
+            }
+        }
+        if !changed.is_empty() {
+            self.generation = next;
+        }
+        changed
     }
 
     /// Commits are on disk, or never will be: gives what had to wait for that. As `settle`.
@@ -346,6 +425,9 @@ impl Group {
 
     /// A topic is gone, and with it what was committed of it. Gives how many offsets that were.
     pub(crate) fn forget_topic(&mut self, topic: TopicId) -> usize {
+        if let Some(share) = &mut self.share {
+            share.forget_topic(topic);
+        }
         let before = self.places.len();
         self.places.retain(|partition, place| partition.topic != topic || place.pending > 0);
         for (partition, place) in &mut self.places {
@@ -360,7 +442,10 @@ impl Group {
     pub(crate) fn assignment(
         &self,
         member: &Member,
-    ) -> BTreeMap<TopicId, Vec<(PartitionIndex, Option<plimsoll_batch::Offset>)>> {
+    ) -> BTreeMap<TopicId, Vec<(PartitionIndex, Option<Offset>)>> {
+        if let Some(share) = &self.share {
+            return share.assignment(member.topics.iter());
+        }
         let mut topics: BTreeMap<TopicId, Vec<_>> = BTreeMap::new();
         for partition in member.assigned.keys() {
             let place = self.places.get(partition);
@@ -374,6 +459,18 @@ impl Group {
     /// Whether a member wants the topic of this name.
     pub(crate) fn wants(&self, topic: &str) -> bool {
         self.members.values().any(|member| member.topics.contains(topic))
+    }
+
+    /// What is committed, durably; in share mode the offsets before which everything is done.
+    pub(crate) fn committed(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        let durable =
+            |(at, place): (&TopicPartition, &Place)| Some((*at, place.durable.as_ref()?.offset));
+        let starts = self.share.iter().flat_map(Share::starts);
+        self.places.iter().filter_map(durable).chain(starts)
+    }
+
+    pub(crate) fn mode(&self) -> GroupMode {
+        if self.share.is_some() { GroupMode::Share } else { GroupMode::Classic }
     }
 
     /// Its name, to be kept.
@@ -397,6 +494,13 @@ impl GroupProblem {
             }
             Self::OtherAssignor(assignor) => {
                 alloc::format!("the members of the group use the {} assignor", assignor.name())
+            }
+            Self::OtherMode(mode) => alloc::format!(
+                "the group is in {} mode; delete it to use it in another",
+                mode.name()
+            ),
+            Self::OtherSettings => {
+                "the members of the group have agreed on other settings of share mode".to_string()
             }
             Self::NotEmpty(members) => {
                 alloc::format!("the group has {members} members; stop them first")

@@ -20,7 +20,7 @@ pub(crate) struct Member {
     /// What it calls itself.
     pub(crate) name: String,
     /// The names of the topics that it wants.
-    pub(super) topics: BTreeSet<String>,
+    pub(crate) topics: BTreeSet<String>,
     /// Where it was heard last; changes are told there.
     pub(crate) client: Client,
     pub(super) session_timeout: Duration,

@@ -1,7 +1,8 @@
 //! The records of the offsets topic (`__offsets`).
 //!
 //! A record for each committed offset; the last one of a key counts, and one without a value
-//! removes it. Little-endian:
+//! removes it. Records of kinds 2 and 3 are those of groups in share mode (`share/record.rs`).
+//! Little-endian:
 //!
 //! | at | type | key |
 //! |---:|---|---|
@@ -30,11 +31,32 @@ use plimsoll_batch::Offset;
 use plimsoll_wire::{PartitionIndex, TopicId, TopicPartition};
 
 use super::committed::Committed;
+use super::share::ShareRecord;
 
 const VERSION: u8 = 1;
 const KIND_OFFSET: u8 = 1;
 
-/// What a record says.
+/// What any record of the topic says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RecordOfLog<'a> {
+    Committed(OffsetChange<'a>),
+    Share(ShareRecord<'a>),
+}
+
+impl<'a> RecordOfLog<'a> {
+    pub(crate) fn decode(
+        key: &'a [u8],
+        value: Option<&[u8]>,
+    ) -> Result<RecordOfLog<'a>, UnreadableOffset> {
+        if ShareRecord::is_key(key) {
+            ShareRecord::decode(key, value).map(RecordOfLog::Share)
+        } else {
+            OffsetChange::decode(key, value).map(RecordOfLog::Committed)
+        }
+    }
+}
+
+/// What a record of a committed offset says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OffsetChange<'a> {
     pub(crate) group: &'a str,

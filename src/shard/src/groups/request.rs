@@ -9,9 +9,11 @@ use alloc::vec::Vec;
 
 use plimsoll_batch::Offset;
 use plimsoll_wire::{
-    Assignor, CommitMode, CommitOffsets, Generation, JoinGroup, MemberId, Opcode, Request,
-    TopicPartition,
+    Assignor, CommitMode, CommitOffsets, Generation, JoinGroup, MemberId, Opcode, RangeToSettle,
+    Request, TopicPartition,
 };
+
+use super::share::SharePolicy;
 
 #[derive(Clone, Debug)]
 pub(crate) enum GroupRequest {
@@ -19,8 +21,10 @@ pub(crate) enum GroupRequest {
     Heartbeat { group: String, member: MemberId, generation: Generation },
     Leave { group: String, member: MemberId },
     Commit(CommitRequest),
-    Describe { group: String },
+    Describe { group: String, with_share: bool },
     Delete { group: String },
+    Acquire(ShareAcquireRequest),
+    Settle(ShareSettleRequest),
 }
 
 /// Who wants to be a member, as sent.
@@ -35,6 +39,7 @@ pub(crate) struct JoinRequest {
     pub(crate) assignor: Assignor,
     pub(crate) topics: Vec<String>,
     pub(crate) owned: Vec<TopicPartition>,
+    pub(crate) share: Option<SharePolicy>,
 }
 
 /// Offsets to commit, as sent.
@@ -45,6 +50,23 @@ pub(crate) struct CommitRequest {
     pub(crate) generation: Generation,
     pub(crate) mode: CommitMode,
     pub(crate) offsets: Vec<(TopicPartition, Option<Offset>, String)>,
+}
+
+/// Who wants records, as sent.
+#[derive(Clone, Debug)]
+pub(crate) struct ShareAcquireRequest {
+    pub(crate) group: String,
+    pub(crate) member: MemberId,
+    pub(crate) records_max: u32,
+    pub(crate) wait_ms: u32,
+}
+
+/// Verdicts, as sent.
+#[derive(Clone, Debug)]
+pub(crate) struct ShareSettleRequest {
+    pub(crate) group: String,
+    pub(crate) member: MemberId,
+    pub(crate) ranges: Vec<RangeToSettle>,
 }
 
 impl GroupRequest {
@@ -60,7 +82,20 @@ impl GroupRequest {
             Request::LeaveGroup(it) => {
                 Self::Leave { group: it.group.to_owned(), member: it.member }
             }
-            Request::DescribeGroup(it) => Self::Describe { group: it.group.to_owned() },
+            Request::DescribeGroup(it) => {
+                Self::Describe { group: it.group.to_owned(), with_share: it.with_share }
+            }
+            Request::ShareAcquire(it) => Self::Acquire(ShareAcquireRequest {
+                group: it.group.to_owned(),
+                member: it.member,
+                records_max: it.max_records,
+                wait_ms: it.wait_ms,
+            }),
+            Request::ShareSettle(it) => Self::Settle(ShareSettleRequest {
+                group: it.group.to_owned(),
+                member: it.member,
+                ranges: it.ranges.clone(),
+            }),
             Request::DeleteGroup(it) => Self::Delete { group: it.group.to_owned() },
             _ => return None,
         })
@@ -72,7 +107,9 @@ impl GroupRequest {
             | Self::Commit(CommitRequest { group, .. })
             | Self::Heartbeat { group, .. }
             | Self::Leave { group, .. }
-            | Self::Describe { group }
+            | Self::Describe { group, .. }
+            | Self::Acquire(ShareAcquireRequest { group, .. })
+            | Self::Settle(ShareSettleRequest { group, .. })
             | Self::Delete { group } => group,
         }
     }
@@ -85,6 +122,8 @@ impl GroupRequest {
             Self::Commit(_) => Opcode::CommitOffsets,
             Self::Describe { .. } => Opcode::DescribeGroup,
             Self::Delete { .. } => Opcode::DeleteGroup,
+            Self::Acquire(_) => Opcode::ShareAcquire,
+            Self::Settle(_) => Opcode::ShareSettle,
         }
     }
 }
@@ -101,6 +140,7 @@ impl JoinRequest {
             assignor: request.assignor,
             topics: request.topics.iter().map(ToString::to_string).collect(),
             owned: request.owned.clone(),
+            share: request.share.as_ref().map(SharePolicy::of),
         }
     }
 }

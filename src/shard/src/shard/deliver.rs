@@ -87,10 +87,12 @@ impl Shard {
     }
 
     /// Storage says when there is room. To ask again at once would go on for ever: room comes with
-    /// the completions of a later turn.
+    /// the completions of a later turn. A fetch whose time is up is refused: an answer without
+    /// batches would say that there are no records, and a member of a group in share mode would
+    /// settle them as gone.
     fn wait_for_room(&mut self, id: ReaderId) {
         if self.is_due(id) {
-            return self.answer_empty_fetch(id);
+            return self.fail_reader(id, &ReadError::NoRoom);
         }
         let Some(reader) = self.readers.at_mut(id.0) else { return };
         reader.place = Place::Room;

@@ -164,6 +164,7 @@ impl Shard {
                 self.post(from, Letter::EndsAre { check, ends });
             }
             Letter::EndsAre { check, ends } => self.take_ends(check, ends),
+            Letter::Marks(letter) => self.handle_marks(from, letter),
             Letter::Topics(topics) => self.open_topics(&topics),
             Letter::TopicOpened(topic) => {
                 let id = topic.id;

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use plimsoll_wire::{
-    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode,
+    CorrelationId, DESCRIBE_PARTITIONS_MAX, Describe, DescribeResponse, ErrorCode, GroupMode,
     ListGroupsResponse, ListedGroup, Opcode, PartitionDescription, PartitionIndex, Stat,
     StatsResponse,
 };
@@ -71,7 +71,7 @@ impl Shard {
         if self.gathers.len() >= GATHERS_MAX {
             let opcode = match what {
                 Gathered::Stats => Opcode::Stats,
-                Gathered::Groups => Opcode::ListGroups,
+                Gathered::Groups { .. } => Opcode::ListGroups,
                 Gathered::Partitions { .. } => Opcode::Describe,
             };
             let text = "too many answers of all shards are being put together";
@@ -99,20 +99,21 @@ impl Shard {
     pub(super) fn share_of(&self, what: Gathered) -> Share {
         match what {
             Gathered::Stats => Share::Stats(self.stats()),
-            Gathered::Groups => Share::Groups(self.own_groups()),
+            Gathered::Groups { with_mode } => Share::Groups(self.own_groups(with_mode)),
             Gathered::Partitions { topic, first, count } => {
                 Share::Partitions(self.describe_own(topic, first, count))
             }
         }
     }
 
-    fn own_groups(&self) -> Vec<GroupInShort> {
+    fn own_groups(&self, with_mode: bool) -> Vec<GroupInShort> {
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let in_short = |group: &Group| GroupInShort {
             group: group.name(),
             state: group.state(),
+            mode: if with_mode { group.mode() } else { GroupMode::Classic },
             members: narrow(group.members.len()),
-            offsets: narrow(group.places.values().filter(|it| it.durable.is_some()).count()),
+            offsets: narrow(group.committed().count()),
         };
         self.groups.iter().map(in_short).collect()
     }
@@ -167,8 +168,8 @@ impl Shard {
             Share::Groups(mut groups) => {
                 groups.sort_unstable_by(|one, other| one.group.cmp(&other.group));
                 let groups = groups.iter().map(|it| {
-                    let &GroupInShort { state, members, offsets, .. } = it;
-                    ListedGroup { group: &it.group, state, members, offsets }
+                    let &GroupInShort { state, mode, members, offsets, .. } = it;
+                    ListedGroup { group: &it.group, state, mode, members, offsets }
                 });
                 ListGroupsResponse { groups: groups.collect() }.encode(correlation, out);
             }

@@ -11,8 +11,8 @@ use core::time::Duration;
 use plimsoll_storage::PartitionId;
 use plimsoll_wire::{
     AssignedPartition, AssignedTopic, Assignment, CorrelationId, ErrorCode, GROUP_NAME_BYTES_MAX,
-    GROUP_TOPICS_MAX, Generation, GroupDescription, MemberDescription, MemberId, Membership,
-    OffsetDescription, Opcode, PartitionIndex, Request, SESSION_TIMEOUT_MS_MAX,
+    GROUP_TOPICS_MAX, Generation, GroupDescription, GroupMode, MemberDescription, MemberId,
+    Membership, OffsetDescription, Opcode, PartitionIndex, Request, SESSION_TIMEOUT_MS_MAX,
     SESSION_TIMEOUT_MS_MIN, ShardIndex, TopicId, TopicPartition, encode_empty_response,
 };
 
@@ -22,7 +22,7 @@ use super::decoding::Flow;
 use crate::catalog::Catalog;
 use crate::connection::{ConnectionId, Hold};
 use crate::groups::{
-    Group, GroupName, GroupProblem, GroupRequest, JoinRequest, Joining, Member, TopicShape,
+    Group, GroupName, GroupProblem, GroupRequest, JoinRequest, Joining, Member, Share, TopicShape,
     partition_of,
 };
 use crate::mail::{Client, Ended, Letter};
@@ -87,11 +87,17 @@ impl Shard {
                     self.serve_leave(client, correlation, &group, member)
                 }
                 GroupRequest::Commit(commit) => self.serve_commit(client, correlation, commit),
-                GroupRequest::Describe { group } => {
-                    self.serve_describe_group(client, correlation, &group)
+                GroupRequest::Describe { group, with_share } => {
+                    self.serve_describe_group(client, correlation, (&group, with_share))
                 }
                 GroupRequest::Delete { group } => {
                     self.serve_delete_group(client, correlation, &group)
+                }
+                GroupRequest::Acquire(acquire) => {
+                    self.serve_share_acquire(client, correlation, &acquire)
+                }
+                GroupRequest::Settle(settle) => {
+                    self.serve_share_settle(client, correlation, &settle)
                 }
             },
         };
@@ -107,6 +113,7 @@ impl Shard {
         join: JoinRequest,
     ) -> Result<(), Problem> {
         check_join(&join)?;
+        self.check_share_join(&join)?;
         let limits = &self.config.limits;
         let is_new = self.groups.group(&join.group).is_none();
         if is_new && self.groups.len() >= limits.groups_max {
@@ -130,6 +137,7 @@ impl Shard {
             assignor: join.assignor,
             topics: join.topics.into_iter().collect(),
             owned: join.owned,
+            share: join.share,
         };
         let now = self.now.monotonic;
         let group = self.groups.ensure(&join.group);
@@ -150,6 +158,7 @@ impl Shard {
         }
         self.tell_members(&name, &changed, Some(id));
         self.answer_member(client, correlation, (&name, id), Opcode::JoinGroup, true);
+        self.share_changed(&name, false);
         Ok(())
     }
 
@@ -198,6 +207,7 @@ impl Shard {
         group.leave(id)?;
         let changed = group.rebalance(|name| shape_of(&self.catalog, name), now);
         self.tell_members(name, &changed, None);
+        self.share_changed(name, false);
         self.groups.drop_if_void(name);
         Ok(())
     }
@@ -206,12 +216,14 @@ impl Shard {
         &mut self,
         client: Client,
         correlation: CorrelationId,
-        name: &str,
+        (name, with_share): (&str, bool),
     ) -> Result<(), Problem> {
         let not_found = || Problem::new(ErrorCode::GroupNotFound, "the group does not exist");
+        let now = self.now;
+        self.groups.with_share(name, |share| share.expire(now));
         let group = self.groups.group(name).ok_or_else(not_found)?;
         let mut out = Vec::new();
-        description_of(group, self.now.monotonic).encode(correlation, &mut out);
+        description_of(group, self.now.monotonic, with_share).encode(correlation, &mut out);
         if out.len() > self.config.limits.frame_bytes_max {
             let text = "the group is too large to be described in a frame";
             return Err(Problem::new(ErrorCode::Overloaded, text));
@@ -251,7 +263,9 @@ impl Shard {
             let Some(group) = self.groups.group_mut(&name) else { continue };
             let changed = group.rebalance(|name| shape_of(&self.catalog, name), now);
             self.tell_members(&name, &changed, None);
+            self.share_changed(&name, true);
         }
+        self.dead_letters_changed(topic);
     }
 
     /// Tells members their new assignment, unasked.
@@ -342,7 +356,11 @@ fn membership_of<'a>(
     }
 }
 
-fn description_of(group: &Group, now: plimsoll_device::Instant) -> GroupDescription<'_> {
+fn description_of(
+    group: &Group,
+    now: plimsoll_device::Instant,
+    with_share: bool,
+) -> GroupDescription<'_> {
     let member = |member: &'_ Member| {
         let idle = now.since(member.heard_at).as_millis();
         (u32::try_from(idle).unwrap_or(u32::MAX), member.assigned.keys().copied().collect())
@@ -361,12 +379,22 @@ fn description_of(group: &Group, now: plimsoll_device::Instant) -> GroupDescript
             metadata: &committed.metadata,
         })
     });
+    let starts = group.share.iter().flat_map(Share::starts);
+    let starts = starts.map(|(partition, offset)| OffsetDescription {
+        partition,
+        offset,
+        unix_ms: 0,
+        metadata: "",
+    });
+    let share = group.share.as_ref().filter(|_| with_share);
     GroupDescription {
         state: group.state(),
+        mode: if with_share { group.mode() } else { GroupMode::Classic },
         assignor: group.assignor,
         generation: group.generation,
         members: members.collect(),
-        offsets: offsets.collect(),
+        offsets: offsets.chain(starts).collect(),
+        share: share.map(Share::describe).unwrap_or_default(),
     }
 }
 
@@ -375,7 +403,9 @@ pub(super) fn of_group(problem: &GroupProblem) -> Problem {
     let (code, detail_a) = match *problem {
         GroupProblem::MemberUnknown => (ErrorCode::MemberUnknown, 0),
         GroupProblem::MemberFenced => (ErrorCode::MemberFenced, 0),
-        GroupProblem::OtherAssignor(_) => (ErrorCode::GroupMismatch, 0),
+        GroupProblem::OtherAssignor(_)
+        | GroupProblem::OtherMode(_)
+        | GroupProblem::OtherSettings => (ErrorCode::GroupMismatch, 0),
         GroupProblem::NotEmpty(members) => (ErrorCode::GroupNotEmpty, members as u64),
     };
     Problem { detail_a, ..Problem::new(code, problem.text()) }

@@ -12,14 +12,16 @@ use plimsoll_batch::{Batch, BatchBuilder, BatchLimits, Offset};
 use plimsoll_storage::{AppendError, Level, PartitionId, Slot};
 use plimsoll_wire::{
     COMMIT_METADATA_BYTES_MAX, CommitMode, CommitOffsetsResponse, CommittedOffset, CorrelationId,
-    ErrorCode, Handle, Opcode, ShardIndex, TopicPartition, encode_empty_response,
+    ErrorCode, Handle, Opcode, ShardIndex, ShareSettled, TopicPartition, encode_empty_response,
 };
 
 use super::Shard;
 use super::answers::Problem;
 use super::groups::{of_group, storage_id};
 use super::offset_log::{BATCH_BYTES_MAX, OffsetAnswer, OffsetAnswerKind, PendingOffsets};
-use crate::groups::{CommitRequest, Committed, GroupName, OffsetChange, Place, partition_of};
+use crate::groups::{
+    CommitRequest, Committed, Group, GroupName, OffsetChange, Place, Share, partition_of,
+};
 use crate::mail::{Client, Ended, Letter};
 
 /// Commits that wait for what other shards say.
@@ -105,9 +107,16 @@ impl Shard {
         commit: &CommitRequest,
         ends: &BTreeMap<PartitionId, Offset>,
     ) -> Result<(), Problem> {
+        self.check_committer(commit)?;
+        if self.groups.share(&commit.group).is_some() {
+            let check = |shard: &Self, partition, offset| {
+                shard.refusal(commit, partition, (offset, ""), ends).err()
+            };
+            let what = OffsetAnswerKind::Committed(self.reset_share(commit, check)?);
+            return self.log_changes(&commit.group, Vec::new(), (client, correlation, what));
+        }
         let mut results = Vec::with_capacity(commit.offsets.len());
         let mut changes = Vec::new();
-        self.check_committer(commit)?;
         for (partition, offset, metadata) in &commit.offsets {
             let error = self.refusal(commit, *partition, (*offset, metadata), ends).err();
             results.push(CommittedOffset { partition: *partition, error, committed: None });
@@ -184,8 +193,11 @@ impl Shard {
         Ok(())
     }
 
-    fn committed_offsets(&self) -> usize {
-        self.groups.iter().map(|group| group.places.len()).sum()
+    /// How many places groups have in partitions.
+    pub(super) fn committed_offsets(&self) -> usize {
+        let places =
+            |group: &Group| group.places.len() + group.share.as_ref().map_or(0, Share::partitions);
+        self.groups.iter().map(places).sum()
     }
 
     pub(super) fn serve_delete_group(
@@ -200,6 +212,7 @@ impl Shard {
         checked.map_err(|problem| of_group(&problem))?;
         let written = group.places.iter().filter(|(_, place)| place.written.is_some());
         let changes = written.map(|(partition, _)| (*partition, None)).collect();
+        self.groups.with_share(name, Share::end_all);
         self.log_changes(name, changes, (client, correlation, OffsetAnswerKind::Deleted))
     }
 
@@ -211,26 +224,36 @@ impl Shard {
         (client, correlation, what): (Client, CorrelationId, OffsetAnswerKind),
     ) -> Result<(), Problem> {
         let partition = partition_of(group).partition;
-        let closed = || Problem::new(ErrorCode::Overloaded, "the offsets are not open here");
-        let slot = self.offset_logs.get(&partition).ok_or_else(closed)?.slot;
         if let Some(failure) = self.storage.failure() {
             // Also where nothing is to be written: what was written before may never be on disk.
             return Err(Problem::new(ErrorCode::DiskFailed, failure.to_string()));
         }
         let name = self.groups.ensure(group).name();
-        let appended = self.append_changes((&name, partition), slot, changes);
+        let appended = self.append_changes((&name, partition), changes);
+        let appended = appended.and_then(|()| self.flush_share(&name));
         if let Err(problem) = appended {
             self.groups.drop_if_void(&name);
             return Err(problem);
         }
+        self.answer_when_durable(&name, (client, correlation, what))
+    }
+
+    /// Answers when everything that was appended for a group is on disk.
+    pub(super) fn answer_when_durable(
+        &mut self,
+        name: &GroupName,
+        (client, correlation, what): (Client, CorrelationId, OffsetAnswerKind),
+    ) -> Result<(), Problem> {
+        let partition = partition_of(name).partition;
+        let slot = self.offset_logs.get(&partition).ok_or_else(closed)?.slot;
         // What was written before counts as this commit's too: it may be what made it needless.
         let next = self.storage.watermarks(slot).memory;
         let last = self.offset_logs.get(&partition).and_then(|log| log.pending.back());
         let next = last.map_or(next, |last| last.next);
-        let answer = OffsetAnswer { client, correlation, group: name, what };
+        let group = GroupName::clone(name);
+        let answer = Some(OffsetAnswer { client, correlation, group, what });
         if let Some(log) = self.offset_logs.get_mut(&partition) {
-            let (changes, answer) = (Vec::new(), Some(answer));
-            log.pending.push_back(PendingOffsets { next, changes, answer });
+            log.pending.push_back(PendingOffsets { answer, ..PendingOffsets::at(next) });
         }
         self.offsets_advanced(slot);
         self.shorten_offset_log(partition);
@@ -240,7 +263,6 @@ impl Shard {
     pub(super) fn append_changes(
         &mut self,
         (name, partition): (&GroupName, u32),
-        slot: Slot,
         changes: Vec<Change>,
     ) -> Result<(), Problem> {
         let mut changes = changes.into_iter().peekable();
@@ -257,12 +279,7 @@ impl Shard {
                 appended.map_err(|_| overloaded())?;
                 taken.push((partition, change.committed));
             }
-            let mut bytes = Vec::new();
-            builder.finish_into(&mut bytes);
-            let limits = BatchLimits { batch_bytes_max: bytes.len() };
-            let batch = Batch::validate(&bytes, &limits).map_err(|_| overloaded())?;
-            let appended = self.storage.append(slot, &batch, Level::Disk, self.now);
-            let next = appended.map_err(|error| problem_of(&error))?.next;
+            let next = self.append_to_offset_log(partition, builder)?;
             if let Some(group) = self.groups.group_mut(name) {
                 for (partition, committed) in &taken {
                     let place = group.places.entry(*partition).or_default();
@@ -275,11 +292,27 @@ impl Shard {
                 .map(|(partition, committed)| (GroupName::clone(name), partition, committed));
             let changes = named.collect();
             if let Some(log) = self.offset_logs.get_mut(&partition) {
-                log.fresh_bytes += bytes.len() as u64;
-                log.pending.push_back(PendingOffsets { next, changes, answer: None });
+                log.pending.push_back(PendingOffsets { changes, ..PendingOffsets::at(next) });
             }
         }
         Ok(())
+    }
+
+    /// Appends a batch of records. Gives where the log goes on.
+    pub(super) fn append_to_offset_log(
+        &mut self,
+        partition: u32,
+        mut builder: BatchBuilder,
+    ) -> Result<Offset, Problem> {
+        let log = self.offset_logs.get_mut(&partition).ok_or_else(closed)?;
+        let mut bytes = Vec::new();
+        builder.finish_into(&mut bytes);
+        let limits = BatchLimits { batch_bytes_max: bytes.len() };
+        let batch = Batch::validate(&bytes, &limits).map_err(|_| overloaded())?;
+        let appended = self.storage.append(log.slot, &batch, Level::Disk, self.now);
+        let next = appended.map_err(|error| problem_of(&error))?.next;
+        log.fresh_bytes += bytes.len() as u64;
+        Ok(next)
     }
 
     /// Puts changes into effect that have reached the disk, and answers.
@@ -292,7 +325,7 @@ impl Shard {
             return;
         };
         let disk = self.storage.watermarks(slot).disk;
-        let mut names = BTreeSet::new();
+        let (mut names, mut opened) = (BTreeSet::new(), BTreeSet::new());
         while let Some(log) = self.offset_logs.get_mut(&partition)
             && let Some(settled) = log.pending.pop_front_if(|front| front.next <= disk)
         {
@@ -302,11 +335,17 @@ impl Shard {
                 }
                 names.insert(name);
             }
+            if let Some(name) = settled.share
+                && self.groups.with_share(&name, |share| share.note_durable(disk)) == Some(true)
+            {
+                opened.insert(name);
+            }
             if let Some(answer) = settled.answer {
                 self.answer_offsets(answer);
             }
         }
         names.iter().for_each(|name| self.give_awaited(name));
+        opened.iter().for_each(|name| self.serve_waiters(name));
         self.drop_old_offsets(partition, disk);
     }
 
@@ -318,12 +357,13 @@ impl Shard {
         self.tell_members(name, &changed, None);
     }
 
-    fn answer_offsets(&mut self, answer: OffsetAnswer) {
+    pub(super) fn answer_offsets(&mut self, answer: OffsetAnswer) {
         let OffsetAnswer { client, correlation, group: name, what } = answer;
-        let places = self.groups.group(&name).map(|group| &group.places);
+        let group = self.groups.group(&name);
         let committed = |partition: &TopicPartition| {
-            let place: Option<&Place> = places.and_then(|places| places.get(partition));
-            place.and_then(|place| place.durable.as_ref()).map(|it| it.offset)
+            let place: Option<&Place> = group.and_then(|group| group.places.get(partition));
+            let start = group.and_then(|group| group.share.as_ref()?.start_of(*partition));
+            place.and_then(|place| place.durable.as_ref()).map(|it| it.offset).or(start)
         };
         match what {
             OffsetAnswerKind::Committed(mut offsets) => {
@@ -334,6 +374,9 @@ impl Shard {
                     CommitOffsetsResponse { offsets }.encode(correlation, out);
                 });
             }
+            OffsetAnswerKind::Settled(errors) => self.answer(client, Ended::REQUEST, |out| {
+                ShareSettled { errors }.encode(correlation, out);
+            }),
             OffsetAnswerKind::Deleted => self.answer(client, Ended::REQUEST, |out| {
                 encode_empty_response(Opcode::DeleteGroup, correlation, out);
             }),
@@ -357,12 +400,17 @@ impl Shard {
             let opcode = match answer.what {
                 OffsetAnswerKind::Committed(_) => Opcode::CommitOffsets,
                 OffsetAnswerKind::Deleted => Opcode::DeleteGroup,
+                OffsetAnswerKind::Settled(_) => Opcode::ShareSettle,
             };
             let problem = Problem::new(ErrorCode::DiskFailed, alloc::string::String::from(text));
             let (client, correlation) = (answer.client, answer.correlation);
             self.answer_problem(client, Ended::REQUEST, opcode, correlation, problem);
         }
     }
+}
+
+fn closed() -> Problem {
+    Problem::new(ErrorCode::Overloaded, "the offsets are not open here")
 }
 
 fn overloaded() -> Problem {

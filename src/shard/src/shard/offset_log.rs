@@ -19,7 +19,7 @@ use plimsoll_wire::{CommittedOffset, CorrelationId, ErrorCode, MemberId, TopicPa
 use super::Shard;
 use super::answers::Problem;
 use super::notices::PendingRead;
-use crate::groups::{Committed, GroupName, OffsetChange, partition_of};
+use crate::groups::{Committed, GroupName, RecordOfLog, partition_of};
 use crate::mail::Client;
 use crate::report::Report;
 
@@ -61,6 +61,15 @@ pub(super) struct PendingOffsets {
     pub(super) next: Offset,
     pub(super) changes: Vec<(GroupName, TopicPartition, Option<Committed>)>,
     pub(super) answer: Option<OffsetAnswer>,
+    /// A group in share mode whose log this is.
+    pub(super) share: Option<GroupName>,
+}
+
+impl PendingOffsets {
+    /// Nothing yet, on disk when the log is up to there.
+    pub(super) fn at(next: Offset) -> Self {
+        Self { next, changes: Vec::new(), answer: None, share: None }
+    }
 }
 
 /// Who waits for changes to be on disk.
@@ -77,6 +86,8 @@ pub(super) enum OffsetAnswerKind {
     /// What became of each offset; those that were taken are looked up when they are on disk.
     Committed(Vec<CommittedOffset>),
     Deleted,
+    /// Whether each verdict counts.
+    Settled(Vec<Option<ErrorCode>>),
 }
 
 pub(super) type OffsetLogs = BTreeMap<u32, OffsetLog>;
@@ -89,6 +100,7 @@ impl Shard {
             batch_bytes_max: BATCH_BYTES_MAX + (64 << 10),
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         for partition in 0..OFFSETS_PARTITIONS {
             let id = PartitionId { topic: PartitionId::OFFSETS_TOPIC, partition };
@@ -183,18 +195,14 @@ impl Shard {
                 }
             };
             for record in records {
-                let change = record.map_err(|error| error.to_string()).and_then(|record| {
+                let read = record.map_err(|error| error.to_string()).and_then(|record| {
                     let key = record.key.unwrap_or_default();
-                    OffsetChange::decode(key, record.value)
+                    RecordOfLog::decode(key, record.value)
                         .map_err(|error| alloc::format!("record {}: {error}", record.offset))
                 });
-                match change {
-                    Ok(change) => {
-                        let place = self.groups.ensure(change.group);
-                        let place = place.places.entry(change.partition).or_default();
-                        place.written.clone_from(&change.committed);
-                        place.durable = change.committed;
-                    }
+                match read {
+                    Ok(RecordOfLog::Committed(change)) => self.groups.restore_place(change),
+                    Ok(RecordOfLog::Share(fact)) => self.groups.restore_share(&fact),
                     Err(text) => applied = Err(text),
                 }
             }
@@ -218,11 +226,20 @@ impl Shard {
                 group.places.retain(|partition, place| {
                     place.durable.is_some() && catalog.with_id(partition.topic.0).is_some()
                 });
+                if let Some(share) = &mut group.share {
+                    share.finish_restoring(|partition| {
+                        let topic = catalog.with_id(partition.topic.0);
+                        topic.is_some_and(|topic| partition.partition.0 < topic.partitions)
+                    });
+                }
+                // It was deleted, and made again in the other mode.
+                group.share.take_if(|share| share.is_void());
                 group.claims_until = Some(until);
             }
             self.groups.watch(name, MemberId::NONE, until);
             self.groups.drop_if_void(name);
         }
+        self.groups.count_under_way();
     }
 
     /// Writes everything that counts again when the log has become long, so that what is before it
@@ -233,9 +250,8 @@ impl Shard {
         if !is_long || log.shortening.is_some() || log.state != LogState::Read {
             return;
         }
-        let slot = log.slot;
         let first = log.pending.back().map(|last| last.next);
-        let first = first.unwrap_or(self.storage.watermarks(slot).memory);
+        let first = first.unwrap_or(self.storage.watermarks(log.slot).memory);
         let before_bytes = log.fresh_bytes;
         let names: Vec<GroupName> = self.groups.names().cloned().collect();
         let mut is_whole = true;
@@ -243,7 +259,8 @@ impl Shard {
             let Some(group) = self.groups.group(name) else { continue };
             let written = group.places.iter().filter(|(_, place)| place.written.is_some());
             let changes = written.map(|(at, place)| (*at, place.written.clone())).collect();
-            is_whole &= self.append_changes((name, partition), slot, changes).is_ok();
+            is_whole &= self.append_changes((name, partition), changes).is_ok();
+            is_whole &= self.rewrite_share(name);
         }
         let Some(log) = self.offset_logs.get_mut(&partition) else { return };
         let kept_bytes = log.fresh_bytes - before_bytes;

@@ -8,30 +8,43 @@
 use plimsoll_batch::{BatchHeader, Offset};
 use plimsoll_storage::{Cursor, Lent, Level, PartitionId, ReadError, ReadId, ReadOutcome, Slot};
 use plimsoll_wire::{
-    CorrelationId, ErrorCode, Handle, Offsets, OffsetsResponse, OffsetsWhat, Opcode,
+    CorrelationId, ErrorCode, Handle, Offsets, OffsetsResponse, OffsetsWhat, Opcode, ShardIndex,
 };
 
 use super::Shard;
 use super::answers::Problem;
 use super::notices::PendingRead;
+use crate::groups::GroupName;
 use crate::level::of_ack;
-use crate::mail::{Client, Ended};
+use crate::mail::{Client, Ended, Letter, MarksLetter};
 use crate::report::Report;
 
 /// How much is looked at for a time in one read.
 const SEEK_BYTES: usize = 256 << 10;
 
 /// Who wants to know where a time lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Seek {
-    client: Client,
-    correlation: CorrelationId,
-    handle: Handle,
+    asker: Asker,
     slot: Slot,
     /// The slot may be another partition's before the answer has come.
     partition: PartitionId,
     visible: Level,
     unix_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+enum Asker {
+    Client {
+        client: Client,
+        correlation: CorrelationId,
+        handle: Handle,
+    },
+    /// A group in share mode that begins there, and the shard that keeps it.
+    Group {
+        keeper: ShardIndex,
+        name: GroupName,
+    },
 }
 
 impl Shard {
@@ -57,14 +70,35 @@ impl Shard {
                     return;
                 };
                 let visible = of_ack(request.visible.level());
-                let seek = Seek { client, correlation, handle, slot, partition, visible, unix_ms };
-                match self.storage.locate_timestamp(slot, unix_ms) {
-                    Ok(read) => {
-                        self.reads.insert(read, PendingRead::Locate(seek));
-                    }
-                    Err(error) => self.end_seek(&seek, Err(error)),
-                }
+                let asker = Asker::Client { client, correlation, handle };
+                self.locate(Seek { asker, slot, partition, visible, unix_ms });
             }
+        }
+    }
+
+    /// A group in share mode begins with a time in a partition of this shard.
+    pub(super) fn seek_for_share(
+        &mut self,
+        keeper: ShardIndex,
+        partition: PartitionId,
+        name: GroupName,
+        unix_ms: i64,
+    ) {
+        let asker = Asker::Group { keeper, name };
+        match self.storage.slot(partition) {
+            Some(slot) => {
+                self.locate(Seek { asker, slot, partition, visible: Level::Disk, unix_ms });
+            }
+            None => self.answer_seek(&asker, partition, None),
+        }
+    }
+
+    fn locate(&mut self, seek: Seek) {
+        match self.storage.locate_timestamp(seek.slot, seek.unix_ms) {
+            Ok(read) => {
+                self.reads.insert(read, PendingRead::Locate(seek));
+            }
+            Err(error) => self.end_seek(&seek, Err(error)),
         }
     }
 
@@ -81,10 +115,7 @@ impl Shard {
     fn seek(&mut self, seek: &Seek, mut cursor: Cursor) {
         loop {
             if self.partition(seek.slot).is_none_or(|partition| partition.id != seek.partition) {
-                let problem = Problem::of_handle(ErrorCode::TopicNotFound, seek.handle);
-                let (client, correlation) = (seek.client, seek.correlation);
-                let opcode = Opcode::Offsets;
-                return self.answer_problem(client, Ended::REQUEST, opcode, correlation, problem);
+                return self.answer_seek(&seek.asker, seek.partition, None);
             }
             match self.storage.read(seek.slot, cursor, seek.visible, SEEK_BYTES) {
                 Ok(ReadOutcome::Ready(lent)) => match self.look_into(seek, lent) {
@@ -96,7 +127,7 @@ impl Shard {
                     return self.end_seek(seek, Ok(end));
                 }
                 Ok(ReadOutcome::Pending(read)) => {
-                    self.reads.insert(read, PendingRead::Seek(*seek));
+                    self.reads.insert(read, PendingRead::Seek(seek.clone()));
                     return;
                 }
                 // Deleted while it was looked for.
@@ -141,7 +172,36 @@ impl Shard {
         if let Err(ReadError::Damaged(damage)) = &offset {
             self.reports.push_back(Report::Damaged(damage.clone()));
         }
-        self.answer_offset(seek.client, seek.correlation, seek.handle, offset);
+        self.answer_seek(&seek.asker, seek.partition, Some(offset));
+    }
+
+    /// Tells whoever asked where the time lies; none if the partition is gone.
+    fn answer_seek(
+        &mut self,
+        asker: &Asker,
+        partition: PartitionId,
+        offset: Option<Result<Offset, ReadError>>,
+    ) {
+        match (asker, offset) {
+            (&Asker::Client { client, correlation, handle }, Some(offset)) => {
+                self.answer_offset(client, correlation, handle, offset);
+            }
+            (&Asker::Client { client, correlation, handle }, None) => {
+                let problem = Problem::of_handle(ErrorCode::TopicNotFound, handle);
+                let opcode = Opcode::Offsets;
+                self.answer_problem(client, Ended::REQUEST, opcode, correlation, problem);
+            }
+            (Asker::Group { keeper, name }, offset) => {
+                let (keeper, group) = (*keeper, GroupName::clone(name));
+                let start = offset.and_then(Result::ok);
+                if keeper == self.config.index {
+                    self.share_sought(partition, &group, start);
+                } else {
+                    let letter = MarksLetter::Sought { partition, group, start };
+                    self.post(keeper, Letter::Marks(letter));
+                }
+            }
+        }
     }
 
     pub(super) fn answer_offset(

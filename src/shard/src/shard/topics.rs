@@ -124,8 +124,9 @@ impl Shard {
             }
             self.partitions[place] = Some(partition);
         }
-        let name = topic.name.clone();
+        let (name, id) = (topic.name.clone(), topic.id);
         self.catalog.insert(topic);
+        self.tell_watchers_of(id);
         self.topic_changed(&name);
     }
 
@@ -165,6 +166,7 @@ impl Shard {
             self.storage.remove_partition(slot, self.now);
         }
         self.groups.forget_topic(TopicId(topic.id));
+        self.forget_marks(topic.id);
         self.topic_changed(&topic.name);
     }
 }

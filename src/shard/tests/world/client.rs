@@ -4,9 +4,9 @@ use plimsoll_batch::{BatchBuilder, Offset};
 use plimsoll_device::SocketId;
 use plimsoll_wire::{
     AckEntry, AckLevel, Bind, CommittedOffset, CorrelationId, CreateTopic, Decoded, Durability,
-    DurabilityWanted, ErrorCode, Fate, Fetch, Generation, GroupState, Handle, Hello, MemberId,
-    Membership, PartitionIndex, Response, ShardIndex, Subscribe, TopicId, TopicPartition, Visible,
-    Watermarks, decode_frame, encode_produce,
+    DurabilityWanted, ErrorCode, Fate, Fetch, Generation, GroupMode, GroupState, Handle, Hello,
+    MemberId, Membership, PartitionIndex, Response, ShardIndex, ShareAcquired, ShareDescription,
+    Subscribe, TopicId, TopicPartition, Visible, Watermarks, decode_frame, encode_produce,
 };
 
 use super::World;
@@ -14,23 +14,51 @@ use super::World;
 /// A response with its own memory.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    Hello { shard: u16 },
+    Hello {
+        shard: u16,
+    },
     Created(TopicId),
     Bound(Watermarks),
     Acks(Vec<AckEntry>),
-    Fetched { watermarks: Watermarks, batches: Vec<u8> },
+    Fetched {
+        watermarks: Watermarks,
+        batches: Vec<u8>,
+    },
     Subscribed(Watermarks),
-    Delivery { correlation: u32, watermarks: Watermarks, batches: Vec<u8>, frame_bytes: usize },
+    Delivery {
+        correlation: u32,
+        watermarks: Watermarks,
+        batches: Vec<u8>,
+        frame_bytes: usize,
+    },
     Offset(Offset),
     Described(Vec<(u32, u16)>),
     Metadata(Vec<(String, usize)>),
     Stats(Vec<(String, u64)>),
-    Identity { producer_id: u64, batches_max: u16 },
-    Error { code: ErrorCode, fate: Fate, handle: Option<Handle>, detail_a: u64, detail_b: u64 },
+    Identity {
+        producer_id: u64,
+        batches_max: u16,
+    },
+    Error {
+        code: ErrorCode,
+        fate: Fate,
+        handle: Option<Handle>,
+        detail_a: u64,
+        detail_b: u64,
+    },
     Member(Member),
     Committed(Vec<(TopicPartition, Option<ErrorCode>, Option<u64>)>),
-    Group { state: GroupState, members: usize, offsets: Vec<(TopicPartition, u64, String)> },
+    Group {
+        state: GroupState,
+        members: usize,
+        offsets: Vec<(TopicPartition, u64, String)>,
+    },
     Groups(Vec<(String, u32, u32)>),
+    Modes(Vec<(String, GroupMode, u32)>),
+    Acquired(ShareAcquired),
+    Settled(Vec<Option<ErrorCode>>),
+    /// A group in share mode.
+    Shared(Vec<ShareDescription>),
     Empty,
 }
 
@@ -99,6 +127,12 @@ fn answer(response: &Response<'_>, correlation: u32, frame_bytes: usize) -> Answ
             detail_a: error.detail_a,
             detail_b: error.detail_b,
         },
+        response => group_answer(response),
+    }
+}
+
+fn group_answer(response: &Response<'_>) -> Answer {
+    match response {
         Response::JoinGroup(membership) | Response::Heartbeat(membership) => {
             Answer::Member(member(membership))
         }
@@ -108,12 +142,23 @@ fn answer(response: &Response<'_>, correlation: u32, frame_bytes: usize) -> Answ
             let value = |it: &CommittedOffset| it.committed.map(Offset::value);
             Answer::Committed(offsets.map(|it| (it.partition, it.error, value(it))).collect())
         }
+        Response::ShareAcquired(acquired) => Answer::Acquired(acquired.clone()),
+        Response::ShareSettled(settled) => Answer::Settled(settled.errors.clone()),
+        Response::DescribeGroup(group) if group.mode == GroupMode::Share => {
+            Answer::Shared(group.share.clone())
+        }
         Response::DescribeGroup(group) => {
             let offsets = group.offsets.iter();
             let owned =
                 offsets.map(|it| (it.partition, it.offset.value(), it.metadata.to_string()));
             let (state, members) = (group.state, group.members.len());
             Answer::Group { state, members, offsets: owned.collect() }
+        }
+        Response::ListGroups(listed)
+            if listed.groups.iter().any(|it| it.mode == GroupMode::Share) =>
+        {
+            let groups = listed.groups.iter();
+            Answer::Modes(groups.map(|it| (it.group.to_string(), it.mode, it.offsets)).collect())
         }
         Response::ListGroups(listed) => {
             let groups = listed.groups.iter();
@@ -225,6 +270,7 @@ impl World {
             segment_bytes: 0,
             max_batch_bytes: 0,
             retention: plimsoll_wire::TopicRetention::UNLIMITED,
+            cleanup: plimsoll_wire::TopicCleanup::DEFAULT,
         };
         self.ask(socket, |out| request.encode(CorrelationId(2), out))
     }

@@ -21,6 +21,7 @@ pub fn join(group: &'static str) -> JoinGroup<'static> {
         assignor: Assignor::Sticky,
         topics: vec!["t"],
         owned: Vec::new(),
+        share: None,
     }
 }
 
@@ -74,7 +75,7 @@ pub fn beat(world: &mut World, socket: SocketId, member: &Member) -> Answer {
 }
 
 pub fn describe(world: &mut World, socket: SocketId) -> Answer {
-    let describe = DescribeGroup { group: "g" };
+    let describe = DescribeGroup { group: "g", with_share: false };
     world.ask(socket, |out| describe.encode(CorrelationId(6), out))
 }
 

@@ -15,6 +15,7 @@ use crate::identity::{
 };
 use crate::limits::{GROUP_PARTITIONS_MAX, GROUP_TOPICS_MAX};
 use crate::opcode::Opcode;
+use crate::request::{GroupMode, ShareSettings};
 
 /// Asks to be a member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct JoinGroup<'a> {
     pub topics: Vec<&'a str>,
     /// What it holds from an earlier membership: it keeps what nobody else has.
     pub owned: Vec<TopicPartition>,
+    /// The group hands each record to one member, in this way; `None` for a classic group.
+    pub share: Option<ShareSettings<'a>>,
 }
 
 impl<'a> JoinGroup<'a> {
@@ -49,7 +52,7 @@ impl<'a> JoinGroup<'a> {
         put_string(self.client, out);
         put_u32(self.session_timeout_ms, out);
         put_u32(self.rebalance_timeout_ms, out);
-        out.extend_from_slice(&[self.assignor as u8, 0, 0, 0]);
+        out.extend_from_slice(&[self.assignor as u8, self.mode() as u8, 0, 0]);
         put_count(self.topics.len(), out);
         for topic in &self.topics {
             put_string(topic, out);
@@ -58,7 +61,14 @@ impl<'a> JoinGroup<'a> {
         for partition in &self.owned {
             partition.put(out);
         }
+        if let Some(share) = &self.share {
+            share.put(out);
+        }
         finish(start, out);
+    }
+
+    const fn mode(&self) -> GroupMode {
+        if self.share.is_some() { GroupMode::Share } else { GroupMode::Classic }
     }
 
     pub(crate) fn take(body: &mut Body<'a>) -> Result<JoinGroup<'a>, FrameError> {
@@ -69,7 +79,8 @@ impl<'a> JoinGroup<'a> {
         let session_timeout_ms = body.u32("session_timeout_ms")?;
         let rebalance_timeout_ms = body.u32("rebalance_timeout_ms")?;
         let assignor = body.choice("assignor", Assignor::from_byte)?;
-        body.reserved::<3>()?;
+        let mode = body.choice("mode", GroupMode::from_byte)?;
+        body.reserved::<2>()?;
         Ok(JoinGroup {
             group,
             member,
@@ -80,6 +91,10 @@ impl<'a> JoinGroup<'a> {
             assignor,
             topics: body.list(GROUP_TOPICS_MAX, |body| body.string("topic"))?,
             owned: body.list(GROUP_PARTITIONS_MAX, TopicPartition::take)?,
+            share: match mode {
+                GroupMode::Classic => None,
+                GroupMode::Share => Some(ShareSettings::take(body)?),
+            },
         })
     }
 }

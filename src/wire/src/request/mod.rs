@@ -29,8 +29,12 @@ mod metadata;
 mod offsets;
 mod ping;
 mod produce;
+mod share_acquire;
+mod share_settings;
+mod share_settle;
 mod stats;
 mod subscribe;
+mod topic_cleanup;
 mod unbind;
 mod unsubscribe;
 
@@ -51,6 +55,7 @@ pub use delivery::Delivery;
 pub use describe::{Describe, DescribeResponse, PartitionDescription, PartitionState};
 pub use describe_group::{
     DescribeGroup, GroupDescription, GroupState, MemberDescription, OffsetDescription,
+    ShareDescription,
 };
 pub use fetch::{Fetch, Fetched};
 pub use heartbeat::Heartbeat;
@@ -63,8 +68,12 @@ pub use metadata::{MetadataRequest, MetadataResponse, TopicMetadata};
 pub use offsets::{Offsets, OffsetsResponse, OffsetsWhat};
 pub use ping::Ping;
 pub use produce::{Produce, encode_produce, encode_produce_head};
+pub use share_acquire::{AcquiredRange, DeadReason, ShareAcquire, ShareAcquired};
+pub use share_settings::{GroupMode, ShareBegin, ShareSettings};
+pub use share_settle::{RangeToSettle, ShareSettle, ShareSettled, Verdict};
 pub use stats::{Stat, Stats, StatsResponse};
 pub use subscribe::{Subscribe, Subscribed};
+pub use topic_cleanup::{CleanupPolicy, TopicCleanup};
 pub use unbind::Unbind;
 pub use unsubscribe::Unsubscribe;
 
@@ -97,11 +106,13 @@ pub enum Request<'a> {
     LeaveGroup(LeaveGroup<'a>),
     CommitOffsets(CommitOffsets<'a>),
     DescribeGroup(DescribeGroup<'a>),
-    ListGroups,
+    ListGroups(ListGroups),
     DeleteGroup(DeleteGroup<'a>),
     InitProducer,
     DeleteRecords(DeleteRecords<'a>),
     AlterTopic(AlterTopic<'a>),
+    ShareAcquire(ShareAcquire<'a>),
+    ShareSettle(ShareSettle<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -139,10 +150,12 @@ impl<'a> Request<'a> {
             Opcode::LeaveGroup => Request::LeaveGroup(LeaveGroup::take(&mut body)?),
             Opcode::CommitOffsets => Request::CommitOffsets(CommitOffsets::take(&mut body)?),
             Opcode::DescribeGroup => Request::DescribeGroup(DescribeGroup::take(&mut body)?),
-            Opcode::ListGroups => Request::ListGroups,
+            Opcode::ListGroups => Request::ListGroups(ListGroups::take(&mut body)?),
             Opcode::DeleteGroup => Request::DeleteGroup(DeleteGroup::take(&mut body)?),
             Opcode::DeleteRecords => Request::DeleteRecords(DeleteRecords::take(&mut body)?),
             Opcode::AlterTopic => Request::AlterTopic(AlterTopic::take(&mut body)?),
+            Opcode::ShareAcquire => Request::ShareAcquire(ShareAcquire::take(&mut body)?),
+            Opcode::ShareSettle => Request::ShareSettle(ShareSettle::take(&mut body)?),
             Opcode::Connection | Opcode::Acks | Opcode::Delivery | Opcode::Assignment => {
                 return Err(FrameError::WrongDirection { opcode });
             }

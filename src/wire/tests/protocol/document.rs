@@ -62,6 +62,10 @@ fn limits_and_levels_of_the_document_are_those_of_the_code() {
     contains(&format!("`u32` count (1 to {GROUP_TOPICS_MAX})"));
     contains(&format!("`u32` count (at most {COMMIT_OFFSETS_MAX}), then for each"));
     contains(&format!("metadata (at most {COMMIT_METADATA_BYTES_MAX} bytes)"));
+    contains(&format!("max_records (1 to {SHARE_RECORDS_MAX})"));
+    contains(&format!("wait_ms (at most {SHARE_WAIT_MS_MAX})"));
+    contains(&format!("`u32` count (at most {SHARE_RANGES_MAX}), then 40 bytes each"));
+    contains(&format!("lock_ms ({SHARE_LOCK_MS_MIN} to {SHARE_LOCK_MS_MAX}, 0: 30000)"));
     for level in AckLevel::ALL {
         contains(&format!("| {} | {} |", level as u8, level.name().replace('-', "_")));
     }

@@ -58,11 +58,11 @@ fn batch(value: &[u8], base_offset: u64) -> Vec<u8> {
 }
 
 impl Parts {
-    fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
 
-    fn u32(&self, index: usize) -> u32 {
+    pub(crate) fn u32(&self, index: usize) -> u32 {
         self.numbers[index] as u32
     }
 
@@ -96,19 +96,6 @@ impl Parts {
                 client: self.word(),
             }),
             Request::Ping,
-            self.metadata(false),
-            self.metadata(true),
-            self.create_topic(TopicRetention::UNLIMITED),
-            self.create_topic(self.retention()),
-            Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
-            Request::AlterTopic(AlterTopic {
-                name: self.word(),
-                retention_ms: Some(self.numbers[4]),
-                retention_bytes: Some(self.numbers[3]),
-                flush_interval_ms: Some(self.u32(1)),
-                segment_bytes: Some(self.numbers[2]),
-                default_durability: self.also,
-            }),
             Request::DeleteTopic(DeleteTopic { name: self.word() }),
             Request::DeleteRecords(DeleteRecords {
                 topic: self.word(),
@@ -146,16 +133,47 @@ impl Parts {
             Request::Stats,
             Request::InitProducer,
         ];
+        requests.extend(self.topic_requests());
         requests.extend(self.group_requests());
+        requests.extend(self.share_requests());
         requests
     }
 
-    fn metadata(&self, with_retention: bool) -> Request<'_> {
-        let topics = self.words.iter().map(String::as_str).collect();
-        Request::Metadata(MetadataRequest { topics, with_retention })
+    /// Of topics and their settings, with and without what was added later.
+    fn topic_requests(&self) -> Vec<Request<'_>> {
+        vec![
+            self.metadata(false, false),
+            self.metadata(true, false),
+            self.metadata(true, true),
+            self.create_topic(TopicRetention::UNLIMITED, TopicCleanup::DEFAULT),
+            self.create_topic(self.retention(), TopicCleanup::DEFAULT),
+            self.create_topic(TopicRetention::UNLIMITED, self.cleanup()),
+            Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
+            Request::AlterTopic(AlterTopic {
+                name: self.word(),
+                retention_ms: Some(self.numbers[4]),
+                retention_bytes: Some(self.numbers[3]),
+                flush_interval_ms: Some(self.u32(1)),
+                segment_bytes: Some(self.numbers[2]),
+                default_durability: self.also,
+                ..AlterTopic::default()
+            }),
+            Request::AlterTopic(AlterTopic {
+                name: self.word(),
+                cleanup: Some(CleanupPolicy::Compact),
+                compaction_lag_ms: Some(self.numbers[1]),
+                tombstone_retention_ms: Some(self.numbers[0]),
+                ..AlterTopic::default()
+            }),
+        ]
     }
 
-    fn create_topic(&self, retention: TopicRetention) -> Request<'_> {
+    fn metadata(&self, with_retention: bool, with_cleanup: bool) -> Request<'_> {
+        let topics = self.words.iter().map(String::as_str).collect();
+        Request::Metadata(MetadataRequest { topics, with_retention, with_cleanup })
+    }
+
+    fn create_topic(&self, retention: TopicRetention, cleanup: TopicCleanup) -> Request<'_> {
         Request::CreateTopic(CreateTopic {
             name: self.word(),
             partitions: self.u32(0),
@@ -164,7 +182,16 @@ impl Parts {
             segment_bytes: self.numbers[2],
             max_batch_bytes: self.u32(3),
             retention,
+            cleanup,
         })
+    }
+
+    fn cleanup(&self) -> TopicCleanup {
+        TopicCleanup {
+            policy: CleanupPolicy::CompactDelete,
+            compaction_lag_ms: self.numbers[4],
+            tombstone_retention_ms: self.numbers[3],
+        }
     }
 
     fn retention(&self) -> TopicRetention {
@@ -183,13 +210,15 @@ impl Parts {
             Request::LeaveGroup(LeaveGroup { group: self.word(), member: self.member() }),
             self.commit_offsets(CommitMode::Forward),
             self.commit_offsets(CommitMode::Exact),
-            Request::DescribeGroup(DescribeGroup { group: self.word() }),
-            Request::ListGroups,
+            Request::DescribeGroup(DescribeGroup { group: self.word(), with_share: false }),
+            Request::DescribeGroup(DescribeGroup { group: self.word(), with_share: true }),
+            Request::ListGroups(ListGroups { with_mode: false }),
+            Request::ListGroups(ListGroups { with_mode: true }),
             Request::DeleteGroup(DeleteGroup { group: self.word() }),
         ]
     }
 
-    fn member(&self) -> MemberId {
+    pub(crate) fn member(&self) -> MemberId {
         MemberId(self.numbers[0])
     }
 
@@ -197,7 +226,7 @@ impl Parts {
         Generation(self.numbers[3])
     }
 
-    fn partitions(&self) -> Vec<TopicPartition> {
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
         let of = |number: &u64| TopicPartition {
             topic: TopicId(*number as u32),
             partition: PartitionIndex((*number >> 32) as u32),
@@ -211,7 +240,7 @@ impl Parts {
         self.numbers.iter().map(some).take(5).chain([None]).collect()
     }
 
-    fn join_group(&self, assignor: Assignor) -> JoinGroup<'_> {
+    pub(crate) fn join_group(&self, assignor: Assignor) -> JoinGroup<'_> {
         JoinGroup {
             group: self.word(),
             member: self.member(),
@@ -222,6 +251,7 @@ impl Parts {
             assignor,
             topics: self.words.iter().map(String::as_str).collect(),
             owned: self.partitions(),
+            share: None,
         }
     }
 
@@ -293,6 +323,7 @@ impl Parts {
         let listed = |state| ListedGroup {
             group: self.word(),
             state,
+            mode: GroupMode::Share,
             members: self.u32(0),
             offsets: self.u32(1),
         };
@@ -307,10 +338,12 @@ impl Parts {
             }),
             Response::DescribeGroup(GroupDescription {
                 state: GroupState::Rebalancing,
+                mode: GroupMode::Classic,
                 assignor: Assignor::Range,
                 generation: self.generation(),
                 members: words().map(member).collect(),
                 offsets: pairs().map(described).collect(),
+                share: Vec::new(),
             }),
             Response::ListGroups(ListGroupsResponse { groups: states.map(listed).to_vec() }),
             Response::DeleteGroup,
@@ -324,18 +357,6 @@ impl Parts {
     /// One response of every kind, but for acks, which have an encoder of their own.
     pub(crate) fn responses(&self) -> Vec<Response<'_>> {
         let (handle, watermarks, batches) = (self.handle(), self.watermarks(), &self.batches[..]);
-        let shards = self.numbers.map(|number| ShardIndex(number as u16)).to_vec();
-        let topic = |name| TopicMetadata {
-            name,
-            id: TopicId(self.u32(0)),
-            default_durability: self.level,
-            flush_interval_ms: self.u32(1),
-            segment_bytes: self.numbers[2],
-            max_batch_bytes: self.u32(3),
-            retention: None,
-            shards: shards.clone(),
-        };
-        let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
         let partition = |state| PartitionDescription {
             partition: PartitionIndex(self.u32(0)),
             shard: ShardIndex(self.u16(1)),
@@ -359,8 +380,6 @@ impl Parts {
                 server: self.word(),
             }),
             Response::Ping,
-            Response::Metadata(MetadataResponse { topics: words().map(topic).collect() }),
-            Response::Metadata(MetadataResponse { topics: words().map(in_full).collect() }),
             Response::AlterTopic,
             Response::CreateTopic(CreateTopicResponse { id: TopicId(self.u32(3)) }),
             Response::DeleteTopic,
@@ -387,8 +406,35 @@ impl Parts {
             }),
             self.error_response(),
         ];
+        responses.extend(self.metadata_responses());
         responses.extend(self.group_responses());
+        responses.extend(self.share_responses());
         responses
+    }
+
+    /// Topics with and without what was added later.
+    fn metadata_responses(&self) -> Vec<Response<'_>> {
+        let shards = self.numbers.map(|number| ShardIndex(number as u16)).to_vec();
+        let topic = |name| TopicMetadata {
+            name,
+            id: TopicId(self.u32(0)),
+            default_durability: self.level,
+            flush_interval_ms: self.u32(1),
+            segment_bytes: self.numbers[2],
+            max_batch_bytes: self.u32(3),
+            retention: None,
+            cleanup: None,
+            shards: shards.clone(),
+        };
+        let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
+        let compacted = |name| TopicMetadata { cleanup: Some(self.cleanup()), ..in_full(name) };
+        let words = || self.words.iter().map(String::as_str);
+        let topics = [
+            words().map(topic).collect(),
+            words().map(in_full).collect(),
+            words().map(compacted).collect(),
+        ];
+        topics.map(|topics| Response::Metadata(MetadataResponse { topics })).into()
     }
 
     /// The frame of every request and response, acks included.
@@ -438,9 +484,11 @@ pub(crate) fn encode_request(request: &Request<'_>, correlation: CorrelationId) 
         Request::LeaveGroup(request) => request.encode(correlation, &mut out),
         Request::CommitOffsets(request) => request.encode(correlation, &mut out),
         Request::DescribeGroup(request) => request.encode(correlation, &mut out),
-        Request::ListGroups => ListGroups.encode(correlation, &mut out),
+        Request::ListGroups(request) => request.encode(correlation, &mut out),
         Request::DeleteGroup(request) => request.encode(correlation, &mut out),
         Request::InitProducer => InitProducer.encode(correlation, &mut out),
+        Request::ShareAcquire(request) => request.encode(correlation, &mut out),
+        Request::ShareSettle(request) => request.encode(correlation, &mut out),
     }
     out
 }
@@ -474,6 +522,8 @@ pub(crate) fn encode_response(response: &Response<'_>, correlation: CorrelationI
         Response::DescribeGroup(response) => response.encode(correlation, &mut out),
         Response::ListGroups(response) => response.encode(correlation, &mut out),
         Response::DeleteGroup => empty(Opcode::DeleteGroup),
+        Response::ShareAcquired(response) => response.encode(correlation, &mut out),
+        Response::ShareSettled(response) => response.encode(correlation, &mut out),
         Response::InitProducer(response) => response.encode(correlation, &mut out),
         Response::Error(response) => response.encode(correlation, &mut out),
     }

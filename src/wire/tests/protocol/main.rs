@@ -8,3 +8,5 @@ mod frames;
 mod hostile_bytes;
 #[cfg(test)]
 mod round_trip;
+#[cfg(test)]
+mod share_frames;

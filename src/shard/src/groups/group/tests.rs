@@ -34,6 +34,7 @@ impl Life {
             assignor: Assignor::Sticky,
             topics: BTreeSet::from(["t".to_string()]),
             owned: Vec::new(),
+            share: None,
         }
     }
 

@@ -1,0 +1,16 @@
+//! Groups in share mode from outside: each record to one member, and a verdict on each.
+//!
+//! What is proven here is what an application sees: what was accepted never comes again, all else
+//! does, whoever dies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+mod delayed;
+mod kills;
+mod member;
+mod verdicts;
+mod worker;
