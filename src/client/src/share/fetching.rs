@@ -6,7 +6,7 @@
 
 use super::held::{Key, Stage};
 use super::record::Lent;
-use super::{Asked, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
+use super::{Asked, Copies, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
 use crate::compression::decompress;
 use crate::consumer::RETRY_DELAY;
 use crate::deliver_after::deliver_after;
@@ -51,7 +51,8 @@ impl ShareConsumer {
     /// Fetches what comes first of what is wanted, if there is room for it.
     pub(super) fn fetch(&mut self, now: Instant) {
         let is_due = self.fetching.retry_at.is_none_or(|at| at <= now);
-        let buffered = self.ready_bytes + self.copies.as_ref().map_or(0, |it| it.waiting_bytes());
+        let copying = self.copies.as_ref().map_or(0, Copies::waiting_bytes);
+        let buffered = self.ready_bytes + copying;
         if self.fetching.is_asked || !is_due || buffered >= self.options.buffer_bytes_max {
             return;
         }
