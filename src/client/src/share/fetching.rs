@@ -4,10 +4,9 @@
 //! need not have a record. That it has none is told to the server like a verdict, or it would be
 //! handed out for ever.
 
-use super::dead_letter::Copies;
 use super::held::{Key, Stage};
 use super::record::Lent;
-use super::{Asked, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
+use super::{Asked, Copies, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
 use crate::compression::decompress;
 use crate::consumer::RETRY_DELAY;
 use crate::deliver_after::deliver_after;
