@@ -4,6 +4,7 @@
 //! need not have a record. That it has none is told to the server like a verdict, or it would be
 //! handed out for ever.
 
+use super::dead_letter::Copies;
 use super::held::{Key, Stage};
 use super::record::Lent;
 use super::{Asked, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
@@ -51,7 +52,7 @@ impl ShareConsumer {
     /// Fetches what comes first of what is wanted, if there is room for it.
     pub(super) fn fetch(&mut self, now: Instant) {
         let is_due = self.fetching.retry_at.is_none_or(|at| at <= now);
-        let buffered = self.ready_bytes + self.copies.as_ref().map_or(0, |it| it.waiting_bytes());
+        let buffered = self.ready_bytes + self.copies.as_ref().map_or(0, Copies::waiting_bytes);
         if self.fetching.is_asked || !is_due || buffered >= self.options.buffer_bytes_max {
             return;
         }
