@@ -7,6 +7,7 @@
 )]
 
 mod backup;
+mod compaction;
 mod consume_groups;
 mod load;
 mod offline;

@@ -33,6 +33,7 @@ fn join(connection: &mut Connection, group: &str) -> Member {
         assignor: Assignor::Sticky,
         topics: vec!["t"],
         owned: Vec::new(),
+        share: None,
     };
     let id = connection.say(|correlation, out| join.encode(correlation, out));
     loop {

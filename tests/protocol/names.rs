@@ -118,6 +118,7 @@ fn what_may_not_be_asked_is_refused_and_says_why() {
         segment_bytes: 0,
         max_batch_bytes: 0,
         retention: plimsoll_wire::TopicRetention::UNLIMITED,
+        cleanup: plimsoll_wire::TopicCleanup::DEFAULT,
     };
     refused(wire, ErrorCode::TopicExists, (0, 0), |id, out| topic.encode(id, out));
     for wrong in [

@@ -100,6 +100,7 @@ impl Log {
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         let ids = (0..partitions as u32).map(|partition| PartitionId { topic: 1, partition });
         let slots = ids.map(|id| storage.open_partition(id, settings)).collect();

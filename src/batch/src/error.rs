@@ -153,7 +153,7 @@ pub enum RecordError {
     },
     /// The offset deltas do not count up one by one.
     OffsetDelta {
-        /// The delta that this record must have.
+        /// The delta that this record must have, or the least that it may have.
         expected: u32,
         /// The delta that it has.
         found: i32,

@@ -43,7 +43,8 @@ pub struct BatchHeader {
     pub crc: u32,
     /// Codec, timestamp type and flags.
     pub attributes: i16,
-    /// Offset of the last record less the base offset.
+    /// Last offset of the batch less the base offset. In a batch that was compacted the record of
+    /// that offset, and any other, may be gone.
     pub last_offset_delta: u32,
     /// Timestamp to which the records' timestamps are relative.
     pub base_timestamp_ms: i64,
@@ -55,7 +56,7 @@ pub struct BatchHeader {
     pub producer_epoch: i16,
     /// Sequence of the first record at that producer, or -1.
     pub base_sequence: i32,
-    /// Number of records.
+    /// Number of records; less than there are offsets in a batch that was compacted.
     pub record_count: u32,
 }
 
@@ -66,8 +67,8 @@ impl BatchHeader {
     ///
     /// [`TooShort`](BatchError::TooShort), [`Magic`](BatchError::Magic),
     /// [`Length`](BatchError::Length), [`TooLarge`](BatchError::TooLarge) (beyond
-    /// [`BATCH_BYTES_MAX`]), [`Empty`](BatchError::Empty), [`Count`](BatchError::Count),
-    /// [`Offset`](BatchError::Offset).
+    /// [`BATCH_BYTES_MAX`]), [`Empty`](BatchError::Empty) (a record count of 0 although bytes
+    /// follow), [`Count`](BatchError::Count), [`Offset`](BatchError::Offset).
     pub fn decode(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(BatchError::TooShort { needed: HEADER_BYTES, available: bytes.len() });
@@ -80,7 +81,8 @@ impl BatchHeader {
         let length_bytes = whole_length_bytes(i32::from_be_bytes(field(bytes, 8)))?;
         let last_offset_delta = i32::from_be_bytes(field(bytes, 23));
         let record_count = i32::from_be_bytes(field(bytes, 57));
-        let last_offset_delta = matching_delta(record_count, last_offset_delta)?;
+        let is_bare = length_bytes == HEADER_BYTES;
+        let last_offset_delta = matching_delta(record_count, last_offset_delta, is_bare)?;
         let base_offset = i64::from_be_bytes(field(bytes, 0));
         Ok(BatchHeader {
             base_offset: assignable(base_offset, last_offset_delta)?,
@@ -94,7 +96,7 @@ impl BatchHeader {
             producer_id: i64::from_be_bytes(field(bytes, 43)),
             producer_epoch: i16::from_be_bytes(field(bytes, 51)),
             base_sequence: i32::from_be_bytes(field(bytes, 53)),
-            record_count: last_offset_delta + 1,
+            record_count: record_count.unsigned_abs(),
         })
     }
 
@@ -111,16 +113,22 @@ impl BatchHeader {
         self.record_count
     }
 
-    /// Offset of the last record.
+    /// Last offset of the batch.
     #[must_use]
     pub const fn last_offset(&self) -> Offset {
         self.base_offset.advance(self.last_offset_delta as u64)
     }
 
-    /// Offset after the last record: where the next batch starts.
+    /// Offset after the last one of the batch: where the next batch starts.
     #[must_use]
     pub const fn next_offset(&self) -> Offset {
         self.last_offset().advance(1)
+    }
+
+    /// Whether records have been compacted away: there are fewer than offsets.
+    #[must_use]
+    pub const fn is_compacted(&self) -> bool {
+        self.record_count <= self.last_offset_delta
     }
 
     /// Whether every record has `max_timestamp_ms`, set by a server, in place of its own.
@@ -196,15 +204,19 @@ fn whole_length_bytes(length: i32) -> Result<usize, BatchError> {
     Ok(length_bytes)
 }
 
-/// The last offset delta, once it is shown to be one less than a positive record count.
-fn matching_delta(record_count: i32, last_offset_delta: i32) -> Result<u32, BatchError> {
-    if record_count == 0 {
+/// The last offset delta, once it is shown that so many records have room up to it. There are fewer
+/// in a batch that was compacted, down to none in one that is nothing but its header.
+fn matching_delta(
+    record_count: i32,
+    last_offset_delta: i32,
+    is_bare: bool,
+) -> Result<u32, BatchError> {
+    if record_count == 0 && !is_bare {
         return Err(BatchError::Empty);
     }
-    match u32::try_from(last_offset_delta) {
-        Ok(delta) if i64::from(record_count) == i64::from(delta) + 1 => Ok(delta),
-        _ => Err(BatchError::Count { record_count, last_offset_delta }),
-    }
+    let has_room = |delta: &u32| (0..=i64::from(*delta) + 1).contains(&i64::from(record_count));
+    let delta = u32::try_from(last_offset_delta).ok().filter(has_room);
+    delta.ok_or(BatchError::Count { record_count, last_offset_delta })
 }
 
 /// The base offset, once it is shown that the offset after the batch exists as well.

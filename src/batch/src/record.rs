@@ -57,6 +57,8 @@ pub struct Records<'a> {
     cursor: Cursor<'a>,
     header: BatchHeader,
     decoded: u32,
+    /// The least offset delta that the next record may have.
+    delta_min: u32,
     ended: bool,
 }
 
@@ -65,11 +67,17 @@ impl<'a> Records<'a> {
     /// uncompressed batch, [`Batch::records`](crate::Batch::records) does this.
     #[must_use]
     pub const fn over(header: &BatchHeader, uncompressed: &'a [u8]) -> Records<'a> {
-        Records { cursor: Cursor::new(uncompressed), header: *header, decoded: 0, ended: false }
+        let cursor = Cursor::new(uncompressed);
+        Records { cursor, header: *header, decoded: 0, delta_min: 0, ended: false }
+    }
+
+    /// Bytes of the records given out so far.
+    pub(crate) const fn position(&self) -> usize {
+        self.cursor.position()
     }
 
     fn decode_next(&mut self) -> Result<Option<Record<'a>>, RecordError> {
-        let &mut Records { decoded, header: BatchHeader { record_count, .. }, .. } = self;
+        let &mut Self { decoded, header: BatchHeader { record_count, .. }, .. } = self;
         if (decoded == record_count) != self.cursor.is_at_end() {
             return Err(RecordError::Count { record_count, decoded });
         }
@@ -83,7 +91,7 @@ impl<'a> Records<'a> {
         Ok(Some(record))
     }
 
-    fn decode_body(&self, mut body: Cursor<'a>) -> Result<Record<'a>, RecordError> {
+    fn decode_body(&mut self, mut body: Cursor<'a>) -> Result<Record<'a>, RecordError> {
         let _attributes = body.take(1)?;
         let timestamp_ms = self.timestamp_ms(body.varint_i64()?)?;
         let offset = self.offset(body.varint_i32()?)?;
@@ -104,13 +112,17 @@ impl<'a> Records<'a> {
         timestamp_ms.ok_or(RecordError::Timestamp { delta_ms })
     }
 
-    /// The server counted offsets from the header alone, so the deltas must agree with that count.
-    fn offset(&self, delta: i32) -> Result<Offset, RecordError> {
-        let expected = self.decoded;
-        if u32::try_from(delta) != Ok(expected) {
-            return Err(RecordError::OffsetDelta { expected, found: delta });
-        }
-        let offset = self.header.base_offset.checked_add(u64::from(expected));
+    /// The server counted offsets from the header alone, so the deltas must agree with that count:
+    /// they go up, and leave room for the records that follow. Without gaps, each is the next.
+    fn offset(&mut self, delta: i32) -> Result<Offset, RecordError> {
+        let expected = self.delta_min;
+        let follow = self.header.record_count - self.decoded - 1;
+        let delta_max = self.header.last_offset_delta.saturating_sub(follow);
+        let sound = u32::try_from(delta).ok().filter(|it| (expected..=delta_max).contains(it));
+        let offset = sound.and_then(|delta| {
+            self.delta_min = delta + 1;
+            self.header.base_offset.checked_add(u64::from(delta))
+        });
         offset.ok_or(RecordError::OffsetDelta { expected, found: delta })
     }
 }

@@ -20,13 +20,23 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Checks that `bytes` are one batch, all of it, and nothing else.
+    /// Checks that `bytes` are one batch as a producer sends it, all of it, and nothing else: it
+    /// has a record for each of its offsets.
     ///
     /// # Errors
     ///
     /// Every [`BatchError`]. The CRC is checked last: an error of another kind may well come from
     /// damaged bytes.
     pub fn validate(bytes: &'a [u8], limits: &BatchLimits) -> Result<Batch<'a>, BatchError> {
+        let header = BatchHeader::decode(bytes)?;
+        if header.record_count == 0 {
+            return Err(BatchError::Empty);
+        }
+        if header.is_compacted() {
+            let record_count = header.record_count.cast_signed();
+            let last_offset_delta = header.last_offset_delta.cast_signed();
+            return Err(BatchError::Count { record_count, last_offset_delta });
+        }
         let batch = Batch::validate_first(bytes, limits)?;
         let length_bytes = batch.bytes.len();
         if length_bytes < bytes.len() {
@@ -35,7 +45,8 @@ impl<'a> Batch<'a> {
         Ok(batch)
     }
 
-    /// Checks the batch at the front of `bytes` and leaves what follows it alone.
+    /// Checks the batch at the front of `bytes` as it lies in a log, and leaves what follows it
+    /// alone. Compaction may have taken records out of it, or all.
     ///
     /// # Errors
     ///

@@ -100,11 +100,11 @@ struct Line<'a> {
 }
 
 fn write_json<'a>(line: &Line<'_>, headers: impl Iterator<Item = Header<'a>>, out: &mut Vec<u8>) {
-    let &Line { topic, partition, offset, timestamp_ms, deliveries, key, value, .. } = line;
+    let &Line { partition, offset, timestamp_ms, deliveries, key, value, .. } = line;
     out.push(b'{');
     if line.is_one_of_several {
         out.extend_from_slice(b"\"topic\":");
-        write_bytes(Some(topic.as_bytes()), out);
+        write_bytes(Some(line.topic.as_bytes()), out);
         out.push(b',');
     }
     // Writing to memory cannot fail.

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// them at once. A span counts from when the line was read.
     #[arg(long, value_name = "SPAN|@UNIX_MS", value_parser = parse_deliver_after)]
     deliver_after: Option<DeliverAfter>,
+    /// Each line is a key, and its record has no value: in a compacted topic it deletes the key.
+    #[arg(long, conflicts_with_all = ["key_separator", "partition"])]
+    tombstones: bool,
     /// A batch is sent when it has reached this size.
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = parse_size)]
     batch_bytes: u64,
@@ -173,14 +176,15 @@ impl Taken {
             produce_resume::check_place(self.lines)?;
         }
         let separator = args.key_separator.as_ref().map(String::as_bytes);
-        let (key, value) = split_key(line, separator);
-        let record = NewRecord {
-            partition: args.partition,
-            key,
-            value: Some(value),
-            deliver_after: args.deliver_after,
-            ..NewRecord::default()
+        let (key, value) = match args.tombstones {
+            true => (Some(line), None),
+            false => {
+                let (key, value) = split_key(line, separator);
+                (key, Some(value))
+            }
         };
+        let (partition, deliver_after) = (args.partition, args.deliver_after);
+        let record = NewRecord { partition, key, value, deliver_after, ..NewRecord::default() };
         producer.send_with(&record, |outcome| ACKS.note(outcome)).map_err(|error| {
             Failure::Failed(format!("line {} was not sent: {error}", self.lines))
         })?;
@@ -284,6 +288,7 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(parsed(&["--partition", "1", "--key-separator", "="]).is_err());
         assert!(parsed(&["--key-separator", ""]).is_err());
+        assert!(parsed(&["--tombstones", "--key-separator", "="]).is_err());
         let args = parsed(&["--durability", "none", "--also", "disk"]).unwrap();
         assert!(matches!(options(&args), Err(Failure::Usage(_))));
     }

@@ -3,8 +3,8 @@
 //! Text is for people and may change its spacing; `--json` is for scripts and keeps its names.
 
 use plimsoll_client_blocking::{
-    AckLevel, Client, NewTopic, Offset, OffsetsWhat, PartitionDescription, PartitionState, Topic,
-    TopicChanges, TopicRetention, Visible,
+    AckLevel, CleanupPolicy, Client, NewTopic, Offset, OffsetsWhat, PartitionDescription,
+    PartitionState, Topic, TopicChanges, TopicCleanup, TopicRetention, Visible,
 };
 use serde_json::{Value, json};
 
@@ -125,15 +125,32 @@ struct Create {
     /// How much of each partition stays at least, 10GiB say; without it all does.
     #[arg(long, value_name = "N|unlimited", value_parser = parse_kept_bytes)]
     retention_bytes: Option<u64>,
+    #[command(flatten)]
+    cleanup: Cleanup,
     /// A JSON object.
     #[arg(long)]
     json: bool,
 }
 
+/// How old records go.
+#[derive(Debug, clap::Args)]
+struct Cleanup {
+    /// `delete`: what the retention does not keep; `compact`: all but the latest record of each
+    /// key; `compact,delete`: both. A compacted topic takes no compressed batches.
+    #[arg(long, value_name = "POLICY", value_parser = parse_cleanup)]
+    cleanup: Option<CleanupPolicy>,
+    /// Records younger than this are not touched by compaction, 1m say; 0s: all are.
+    #[arg(long, value_name = "AGE", value_parser = parse_time_ms)]
+    compaction_lag: Option<u64>,
+    /// How long a deleted key's last record, one without a value, stays to be seen; 24h without it.
+    #[arg(long, value_name = "AGE", value_parser = parse_time_ms)]
+    tombstone_retention: Option<u64>,
+}
+
 #[derive(Debug, clap::Args)]
 #[group(id = "changes", multiple = true, required = true)]
 #[group(args = ["retention", "retention_bytes", "flush_interval_ms", "segment_bytes"])]
-#[group(args = ["durability"])]
+#[group(args = ["durability", "cleanup", "compaction_lag", "tombstone_retention"])]
 struct Alter {
     /// The topic.
     #[arg(value_name = "T")]
@@ -153,9 +170,29 @@ struct Alter {
     /// The level of an ack where a producer does not ask for one: memory, page-cache or disk.
     #[arg(long, value_name = "LEVEL")]
     durability: Option<AckLevel>,
+    #[command(flatten)]
+    cleanup: Cleanup,
     /// A JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_cleanup(text: &str) -> Result<CleanupPolicy, String> {
+    match text {
+        "delete" => Ok(CleanupPolicy::Delete),
+        "compact" => Ok(CleanupPolicy::Compact),
+        "compact,delete" | "delete,compact" => Ok(CleanupPolicy::CompactDelete),
+        _ => Err("expected `delete`, `compact` or `compact,delete`".to_owned()),
+    }
+}
+
+/// In milliseconds; 0 is at once.
+fn parse_time_ms(text: &str) -> Result<u64, String> {
+    match text {
+        "0" | "0s" => Ok(0),
+        "unlimited" => Err("expected an age such as 90s, 30m, 12h, 7d, or 0s".to_owned()),
+        _ => parse_age_ms(text),
+    }
 }
 
 /// In milliseconds; 0 is for ever.
@@ -218,6 +255,7 @@ fn create(client: &Client, create: &Create) -> Result<(), Failure> {
             age_ms: create.retention.unwrap_or(0),
             bytes: create.retention_bytes.unwrap_or(0),
         },
+        cleanup: create.cleanup.of_new_topic(),
     };
     client.create_topic(&wanted).map_err(Failure::new)?;
     let topic = client.topic(&create.topic).map_err(Failure::new)?;
@@ -225,6 +263,19 @@ fn create(client: &Client, create: &Create) -> Result<(), Failure> {
         let (name, partitions, durability) = (&topic.name, topic.partitions(), topic.durability);
         format!("created topic {name}, partitions {partitions}, durability {durability}\n")
     })
+}
+
+impl Cleanup {
+    fn of_new_topic(&self) -> TopicCleanup {
+        let default = TopicCleanup::DEFAULT;
+        TopicCleanup {
+            policy: self.cleanup.unwrap_or(default.policy),
+            compaction_lag_ms: self.compaction_lag.unwrap_or(default.compaction_lag_ms),
+            tombstone_retention_ms: self
+                .tombstone_retention
+                .unwrap_or(default.tombstone_retention_ms),
+        }
+    }
 }
 
 fn alter(client: &Client, alter: &Alter) -> Result<(), Failure> {
@@ -235,6 +286,9 @@ fn alter(client: &Client, alter: &Alter) -> Result<(), Failure> {
         flush_interval_ms: alter.flush_interval_ms,
         segment_bytes: alter.segment_bytes,
         default_durability: alter.durability,
+        cleanup: alter.cleanup.cleanup,
+        compaction_lag_ms: alter.cleanup.compaction_lag,
+        tombstone_retention_ms: alter.cleanup.tombstone_retention,
     };
     client.alter_topic(&changes).map_err(Failure::new)?;
     let topic = client.topic(&alter.topic).map_err(Failure::new)?;
@@ -261,12 +315,15 @@ fn delete_records(
 fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let topics = client.topics().map_err(Failure::new)?;
     print(json, &topics.iter().map(topic_json).collect(), || {
-        let names = ["TOPIC", "PARTITIONS", "DURABILITY", "RETENTION", "RETENTION-BYTES"];
+        let names =
+            ["TOPIC", "PARTITIONS", "DURABILITY", "CLEANUP", "RETENTION", "RETENTION-BYTES"];
         let mut table = vec![columns(&names)];
         for topic in &topics {
             let (partitions, durability) = (topic.partitions(), topic.durability);
             let (name, [age, bytes]) = (topic.name.clone(), retention_texts(topic));
-            table.push(vec![name, partitions.to_string(), durability.to_string(), age, bytes]);
+            let cleanup = topic.cleanup.policy.name().to_owned();
+            let (partitions, durability) = (partitions.to_string(), durability.to_string());
+            table.push(vec![name, partitions, durability, cleanup, age, bytes]);
         }
         aligned(&table)
     })
@@ -300,11 +357,23 @@ fn settings_line(topic: &Topic) -> String {
     let flush_interval_ms = topic.flush_interval.as_millis();
     let Topic { name, durability, segment_bytes, batch_bytes_max, .. } = topic;
     let [age, bytes] = retention_texts(topic);
+    let cleanup = cleanup_text(topic);
     format!(
         "topic {name}, durability {durability}, flush_interval_ms {flush_interval_ms}, \
          segment_bytes {segment_bytes}, max_batch_bytes {batch_bytes_max}, retention {age}, \
-         retention_bytes {bytes}\n"
+         retention_bytes {bytes}, cleanup {cleanup}\n"
     )
+}
+
+/// With the settings that matter to it.
+fn cleanup_text(topic: &Topic) -> String {
+    let TopicCleanup { policy, compaction_lag_ms, tombstone_retention_ms } = topic.cleanup;
+    let name = policy.name();
+    if !policy.compacts() {
+        return name.to_owned();
+    }
+    let (lag, kept) = (age_text(compaction_lag_ms), age_text(tombstone_retention_ms));
+    format!("{name}, compaction_lag {lag}, tombstone_retention {kept}")
 }
 
 /// Age and bytes, each as the flag of its name would take it.
@@ -312,16 +381,19 @@ fn retention_texts(topic: &Topic) -> [String; 2] {
     let TopicRetention { age_ms, bytes } = topic.retention;
     let age = match age_ms {
         0 => "unlimited".to_owned(),
-        _ => {
-            let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-            let unit = units.iter().find(|(_, unit_ms)| age_ms % unit_ms == 0);
-            unit.map_or_else(
-                || format!("{age_ms}ms"),
-                |(name, ms)| format!("{}{name}", age_ms / ms),
-            )
-        }
+        _ => age_text(age_ms),
     };
     [age, if bytes == 0 { "unlimited".to_owned() } else { bytes.to_string() }]
+}
+
+fn age_text(age_ms: u64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+    let unit = units.iter().find(|(_, unit_ms)| age_ms > 0 && age_ms.is_multiple_of(*unit_ms));
+    match (unit, age_ms) {
+        (Some((name, ms)), _) => format!("{}{name}", age_ms / ms),
+        (None, 0) => "0s".to_owned(),
+        (None, _) => format!("{age_ms}ms"),
+    }
 }
 
 fn topic_json(topic: &Topic) -> Value {
@@ -335,6 +407,9 @@ fn topic_json(topic: &Topic) -> Value {
         "max_batch_bytes": topic.batch_bytes_max,
         "retention_ms": limit(topic.retention.age_ms),
         "retention_bytes": limit(topic.retention.bytes),
+        "cleanup": topic.cleanup.policy.name(),
+        "compaction_lag_ms": topic.cleanup.compaction_lag_ms,
+        "tombstone_retention_ms": topic.cleanup.tombstone_retention_ms,
     })
 }
 

@@ -10,7 +10,7 @@ pub(crate) const TOPIC_RECORDS: TopicRecords =
     TopicRecords { read: topic_record, deleted: deleted_topic, create: found_again };
 
 const VERSION: u8 = 1;
-const VERSION_RETENTION: u8 = 2;
+const VERSION_CLEANUP: u8 = 3;
 const KIND_CREATED: u8 = 1;
 const KIND_DELETED: u8 = 2;
 const DURABILITY_DISK: u8 = 3;
@@ -31,7 +31,7 @@ fn topic_record(value: &[u8]) -> Option<TopicRecord> {
     let (topic, rest) = rest.split_first_chunk()?;
     let topic = u32::from_le_bytes(*topic);
     match (version, kind) {
-        (VERSION | VERSION_RETENTION, KIND_CREATED) => {
+        (VERSION..=VERSION_CLEANUP, KIND_CREATED) => {
             let partitions = u32::from_le_bytes(*rest.first_chunk()?);
             Some(TopicRecord::Created { topic, partitions })
         }

@@ -43,17 +43,17 @@ pub use consumer::Consumer;
 pub use group_consumer::GroupConsumer;
 pub use plimsoll_client::{
     Ack, AckLevel, AdminError, AppendError, AppendOutcome, AppendRejected, Assignor,
-    BorrowedRecord, CommitFault, CommitPolicy, CommitReport, CommittedOffset, Compression,
-    ConnectError, ConnectionFault, ConsumeError, ConsumerOptions, DELIVER_AFTER_HEADER,
-    DeadLetterHeader, DeliverAfter, DeliveredBatch, DeliveryError, Doubt, Durability,
-    DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo, GroupMember, GroupMode,
-    GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions, LossReason,
-    NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit, PartitionDescription,
-    PartitionIndex, PartitionName, PartitionState, ProducerIdentity, ProducerOptions, Record,
-    RecordError, Refusal, RequestError, Resume, SendError, ServerError, SettleFault, ShardIndex,
-    ShareBegin, ShareDescription, ShareError, ShareNotice, ShareOptions, SharedRecord, StartAt,
-    Topic, TopicChanges, TopicId, TopicPartition, TopicRetention, Totals as Summary, Unsettled,
-    Visible, Watermarks, partition_of_key,
+    BorrowedRecord, CleanupPolicy, CommitFault, CommitPolicy, CommitReport, CommittedOffset,
+    Compression, ConnectError, ConnectionFault, ConsumeError, ConsumerOptions,
+    DELIVER_AFTER_HEADER, DeadLetterHeader, DeliverAfter, DeliveredBatch, DeliveryError, Doubt,
+    Durability, DurabilityWanted, ErrorCode, Fate, GroupError, GroupEvent, GroupInfo, GroupMember,
+    GroupMode, GroupOffset, GroupOptions, GroupState, GroupSummary, Header, LinkOptions,
+    LossReason, NewRecord, NewTopic, Offset, OffsetsWhat, OnRemoved, PartitionCommit,
+    PartitionDescription, PartitionIndex, PartitionName, PartitionState, ProducerIdentity,
+    ProducerOptions, Record, RecordError, Refusal, RequestError, Resume, SendError, ServerError,
+    SettleFault, ShardIndex, ShareBegin, ShareDescription, ShareError, ShareNotice, ShareOptions,
+    SharedRecord, StartAt, Topic, TopicChanges, TopicCleanup, TopicId, TopicPartition,
+    TopicRetention, Totals as Summary, Unsettled, Visible, Watermarks, partition_of_key,
 };
 pub use producer::Producer;
 pub use receipt::Receipt;

@@ -16,8 +16,8 @@ use plimsoll_wire::{
     ErrorResponse, Generation, GroupDescription, GroupMode, GroupState, Handle, Hello,
     InitProducer, ListGroups, ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset,
     OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription,
-    PartitionIndex, Ping, Response, ShardIndex, ShareDescription, Stats, TopicMetadata,
-    TopicPartition, TopicRetention, Unbind, Visible,
+    PartitionIndex, Ping, Response, ShardIndex, ShareDescription, Stats, TopicCleanup,
+    TopicMetadata, TopicPartition, TopicRetention, Unbind, Visible,
 };
 
 /// Something to ask.
@@ -126,6 +126,8 @@ pub struct NewTopic<'a> {
     pub batch_bytes_max: u32,
     /// How long its records stay; by default for ever.
     pub retention: TopicRetention,
+    /// How old records go; by default only as the retention says.
+    pub cleanup: TopicCleanup,
 }
 
 /// What the server answered.
@@ -182,7 +184,11 @@ impl Admin {
         match request {
             AdminRequest::Ping => Ping.encode(correlation, out),
             AdminRequest::Metadata { topics } => {
-                let request = MetadataRequest { topics: topics.clone(), with_retention: true };
+                let request = MetadataRequest {
+                    topics: topics.clone(),
+                    with_retention: true,
+                    with_cleanup: true,
+                };
                 request.encode(correlation, out);
             }
             AdminRequest::CreateTopic(topic) => CreateTopic {
@@ -193,6 +199,7 @@ impl Admin {
                 segment_bytes: topic.segment_bytes,
                 max_batch_bytes: topic.batch_bytes_max,
                 retention: topic.retention,
+                cleanup: topic.cleanup,
             }
             .encode(correlation, out),
             AdminRequest::AlterTopic(changes) => changes.encode(correlation, out),
@@ -309,6 +316,7 @@ fn owned(topic: TopicMetadata<'_>) -> Topic {
         segment_bytes: topic.segment_bytes,
         batch_bytes_max: topic.max_batch_bytes,
         retention: topic.retention.unwrap_or_default(),
+        cleanup: topic.cleanup.unwrap_or_default(),
         shards: topic.shards,
     }
 }

@@ -76,10 +76,10 @@ pub use partitioner::{murmur2, partition_of_key};
 pub use plimsoll_batch::{Header, Record as BorrowedRecord, RecordError};
 pub use plimsoll_wire::AlterTopic as TopicChanges;
 pub use plimsoll_wire::{
-    AckLevel, Assignor, CommittedOffset, Durability, DurabilityWanted, ErrorCode, Fate, GroupMode,
-    GroupState, Offset, OffsetsWhat, PartitionDescription, PartitionIndex, PartitionState,
-    ShardIndex, ShareBegin, ShareDescription, TopicId, TopicPartition, TopicRetention, Visible,
-    Watermarks,
+    AckLevel, Assignor, CleanupPolicy, CommittedOffset, Durability, DurabilityWanted, ErrorCode,
+    Fate, GroupMode, GroupState, Offset, OffsetsWhat, PartitionDescription, PartitionIndex,
+    PartitionState, ShardIndex, ShareBegin, ShareDescription, TopicCleanup, TopicId,
+    TopicPartition, TopicRetention, Visible, Watermarks,
 };
 pub use producer::{
     AppendRejected, Appended, BatchEvent, BatchId, NewRecord, Producer, ProducerIdentity,

@@ -6,7 +6,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use plimsoll_wire::{AckLevel, ShardIndex, TopicRetention};
+use plimsoll_wire::{AckLevel, ShardIndex, TopicCleanup, TopicRetention};
 
 /// A topic, as `metadata` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Topic {
     pub batch_bytes_max: u32,
     /// How long its records stay.
     pub retention: TopicRetention,
+    /// How old records go.
+    pub cleanup: TopicCleanup,
     /// The shard of each partition.
     pub shards: Vec<ShardIndex>,
 }

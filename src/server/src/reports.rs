@@ -36,6 +36,11 @@ impl ReportLog {
             Report::DiskFull => {
                 tracing::error!(shard, "the disk is full: appends are refused until there is room");
             }
+            Report::CompactionStopped(text) => tracing::error!(
+                shard,
+                "a partition is not compacted until its settings change or the server starts \
+                 again: {text}"
+            ),
             Report::ClockLeapt { by_ms } => tracing::warn!(
                 shard,
                 by_s = by_ms / 1000,

@@ -405,12 +405,13 @@ fn log_memory_bound(arena_bytes: usize, shards: u16) {
     let arenas = arena_bytes * usize::from(shards);
     let receive = limits.receive_bytes_max * usize::from(shards);
     let forward = limits.forward_bytes_max * usize::from(shards);
+    let keys = plimsoll_storage::COMPACTION_KEY_BYTES_MAX * usize::from(shards);
     tracing::info!(
         "memory: arenas {arenas} bytes (tmpfs), receive buffers up to {receive}, forwarded \
-         batches up to {forward}, each connection up to {} waiting to be sent; bound without \
-         connections: {} bytes",
+         batches up to {forward}, keys of topics that are compacted up to {keys}, each \
+         connection up to {} waiting to be sent; bound without connections: {} bytes",
         limits.send_backlog_bytes_max,
-        arenas + receive + forward,
+        arenas + receive + forward + keys,
     );
 }
 

@@ -10,8 +10,10 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use plimsoll_device::BLOCK_BYTES;
-use plimsoll_storage::{PartitionConfig, PartitionId, Retention};
-use plimsoll_wire::{AckLevel, AlterTopic, CreateTopic, TopicName, TopicRetention};
+use plimsoll_storage::{Compaction, PartitionConfig, PartitionId, Retention};
+use plimsoll_wire::{
+    AckLevel, AlterTopic, CleanupPolicy, CreateTopic, TopicCleanup, TopicName, TopicRetention,
+};
 
 use crate::config::TopicSettings;
 
@@ -31,14 +33,20 @@ impl Topic {
 
     pub(crate) fn partition_config(&self) -> PartitionConfig {
         let TopicRetention { age_ms, bytes } = self.settings.retention;
+        let TopicCleanup { policy, compaction_lag_ms, tombstone_retention_ms } =
+            self.settings.cleanup;
         PartitionConfig {
             segment_bytes: self.settings.segment_bytes,
             batch_bytes_max: self.settings.batch_bytes_max as usize,
             flush_interval: Duration::from_millis(u64::from(self.settings.flush_interval_ms)),
             retention: Retention {
-                age: (age_ms > 0).then(|| Duration::from_millis(age_ms)),
-                bytes: (bytes > 0).then_some(bytes),
+                age: (age_ms > 0 && policy.deletes()).then(|| Duration::from_millis(age_ms)),
+                bytes: (bytes > 0 && policy.deletes()).then_some(bytes),
             },
+            compaction: policy.compacts().then(|| Compaction {
+                lag: Duration::from_millis(compaction_lag_ms),
+                tombstone_retention: Duration::from_millis(tombstone_retention_ms),
+            }),
         }
     }
 }
@@ -59,6 +67,9 @@ pub(crate) struct SettingChanges {
     flush_interval_ms: Option<u32>,
     segment_bytes: Option<u64>,
     default_durability: Option<AckLevel>,
+    cleanup: Option<CleanupPolicy>,
+    compaction_lag_ms: Option<u64>,
+    tombstone_retention_ms: Option<u64>,
 }
 
 impl SettingChanges {
@@ -69,12 +80,16 @@ impl SettingChanges {
             flush_interval_ms: request.flush_interval_ms,
             segment_bytes: request.segment_bytes,
             default_durability: request.default_durability,
+            cleanup: request.cleanup,
+            compaction_lag_ms: request.compaction_lag_ms,
+            tombstone_retention_ms: request.tombstone_retention_ms,
         }
     }
 
     /// The settings with the changes made, or what is wrong with them.
     pub(crate) fn made_to(&self, settings: &TopicSettings) -> Result<TopicSettings, &'static str> {
         let TopicRetention { age_ms, bytes } = settings.retention;
+        let TopicCleanup { policy, compaction_lag_ms, tombstone_retention_ms } = settings.cleanup;
         let changed = TopicSettings {
             default_durability: self.default_durability.unwrap_or(settings.default_durability),
             flush_interval_ms: self.flush_interval_ms.unwrap_or(settings.flush_interval_ms),
@@ -82,6 +97,13 @@ impl SettingChanges {
             retention: TopicRetention {
                 age_ms: self.retention_ms.unwrap_or(age_ms),
                 bytes: self.retention_bytes.unwrap_or(bytes),
+            },
+            cleanup: TopicCleanup {
+                policy: self.cleanup.unwrap_or(policy),
+                compaction_lag_ms: self.compaction_lag_ms.unwrap_or(compaction_lag_ms),
+                tombstone_retention_ms: self
+                    .tombstone_retention_ms
+                    .unwrap_or(tombstone_retention_ms),
             },
             ..*settings
         };
@@ -157,6 +179,7 @@ pub(crate) fn settings_of(
         segment_bytes: whole_blocks(wanted_bytes),
         batch_bytes_max: or(request.max_batch_bytes, defaults.batch_bytes_max),
         retention: request.retention,
+        cleanup: request.cleanup,
     };
     if (BATCH_BYTES_MIN..=batch_bytes_max).contains(&settings.batch_bytes_max) {
         settings.checked()
@@ -175,6 +198,10 @@ impl TopicSettings {
             Err("segment_bytes is from 1 MiB to 64 GiB")
         } else if age_ms > 0 && !(RETENTION_MS_MIN..=RETENTION_MS_MAX).contains(&age_ms) {
             Err("retention_ms is 0, for ever, or from one second to 1000 years")
+        } else if self.cleanup.compaction_lag_ms > RETENTION_MS_MAX
+            || self.cleanup.tombstone_retention_ms > RETENTION_MS_MAX
+        {
+            Err("compaction_lag_ms and tombstone_retention_ms are up to 1000 years")
         } else {
             Ok(self)
         }
@@ -198,6 +225,7 @@ mod tests {
             segment_bytes: 0,
             max_batch_bytes: 0,
             retention: TopicRetention::UNLIMITED,
+            cleanup: TopicCleanup::DEFAULT,
         }
     }
 

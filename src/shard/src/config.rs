@@ -8,7 +8,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use plimsoll_wire::{
-    AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex, TopicRetention,
+    AckLevel, FRAME_BYTES_MAX, HANDLES_MAX, IN_FLIGHT_MAX, ShardIndex, TopicCleanup, TopicRetention,
 };
 
 /// Who a shard is, and what it may use.
@@ -110,6 +110,8 @@ pub struct TopicSettings {
     pub batch_bytes_max: u32,
     /// How long its records stay.
     pub retention: TopicRetention,
+    /// How old records go.
+    pub cleanup: TopicCleanup,
 }
 
 impl Default for TopicSettings {
@@ -120,6 +122,7 @@ impl Default for TopicSettings {
             segment_bytes: 256 << 20,
             batch_bytes_max: 1 << 20,
             retention: TopicRetention::UNLIMITED,
+            cleanup: TopicCleanup::DEFAULT,
         }
     }
 }

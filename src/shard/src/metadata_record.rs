@@ -6,21 +6,23 @@
 //!
 //! | at | type | topic created (kind 1) or altered (kind 3) | topic deleted (kind 2) |
 //! |---:|---|---|---|
-//! | 0 | u8 | layout version: 1 or 2 | layout version: 1 |
+//! | 0 | u8 | layout version: 1, 2 or 3 | layout version: 1 |
 //! | 1 | u8 | kind | kind |
 //! | 2 | u8 | default durability, 1 to 3 | 0 |
-//! | 3 | u8 | 0 | 0 |
+//! | 3 | u8 | cleanup, 1 to 3, in version 3; else 0 | 0 |
 //! | 4 | u32 | topic id, from 1, one more each time | topic id |
 //! | 8 | u32 | partitions; 0 in kind 3 | - |
 //! | 12 | u32 | flush_interval_ms | - |
 //! | 16 | u64 | segment_bytes | - |
 //! | 24 | u32 | batch_bytes_max | - |
-//! | 28 | u64 | retention_ms, 0 for ever; version 2 only | - |
-//! | 36 | u64 | retention_bytes, 0 for all; version 2 only | - |
-//! | 28 or 44 | | name, UTF-8, to the end; none in kind 3 | - |
+//! | 28 | u64 | retention_ms, 0 for ever; from version 2 on | - |
+//! | 36 | u64 | retention_bytes, 0 for all; from version 2 on | - |
+//! | 44 | u64 | compaction_lag_ms; from version 3 on | - |
+//! | 52 | u64 | tombstone_retention_ms; from version 3 on | - |
+//! | 28, 44 or 60 | | name, UTF-8, to the end; none in kind 3 | - |
 //!
-//! Version 1 is written where nothing of version 2 is needed, so that older builds read it. Kind 3
-//! is of version 2 always, and has all settings of the topic from then on.
+//! The least version is written that has what is needed, so that older builds read it. Kind 3 is of
+//! version 2 at least, and has all settings of the topic from then on.
 //!
 //! What a newcomer gets wrong: deleted topics stay in the log, because the highest id in it is what
 //! keeps an id from being given out twice.
@@ -29,13 +31,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use plimsoll_wire::{AckLevel, TopicRetention};
+use plimsoll_wire::{AckLevel, CleanupPolicy, TopicCleanup, TopicRetention};
 
 use crate::catalog::Topic;
 use crate::config::TopicSettings;
 
 const VERSION: u8 = 1;
 const VERSION_RETENTION: u8 = 2;
+const VERSION_CLEANUP: u8 = 3;
 const KIND_CREATED: u8 = 1;
 const KIND_DELETED: u8 = 2;
 const KIND_ALTERED: u8 = 3;
@@ -61,7 +64,7 @@ impl fmt::Display for UnreadableChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => {
-                write!(f, "layout version {version}, this build knows 1 and 2")
+                write!(f, "layout version {version}, this build knows 1 to 3")
             }
             Self::Kind(kind) => write!(f, "unknown kind {kind}"),
             Self::Malformed => f.write_str("fields are missing or out of bounds"),
@@ -78,12 +81,14 @@ impl Change {
                     TopicRetention::UNLIMITED => VERSION,
                     _ => VERSION_RETENTION,
                 };
+                let version = version.max(least_version(&topic.settings));
                 let whose = (topic.id, topic.partitions);
                 put_settings((version, KIND_CREATED), whose, &topic.settings, &mut out);
                 out.extend_from_slice(topic.name.as_bytes());
             }
             Self::Altered { id, settings } => {
-                put_settings((VERSION_RETENTION, KIND_ALTERED), (*id, 0), settings, &mut out);
+                let version = VERSION_RETENTION.max(least_version(settings));
+                put_settings((version, KIND_ALTERED), (*id, 0), settings, &mut out);
             }
             Self::Deleted { id } => {
                 out.extend_from_slice(&[VERSION, KIND_DELETED, 0, 0]);
@@ -94,17 +99,18 @@ impl Change {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, UnreadableChange> {
-        let Some((&[version, kind, durability, _], rest)) = bytes.split_first_chunk() else {
+        let Some((&[version, kind, durability, cleanup], rest)) = bytes.split_first_chunk() else {
             return Err(UnreadableChange::Malformed);
         };
-        if version != VERSION && version != VERSION_RETENTION {
+        let whose = (durability, cleanup);
+        if !(VERSION..=VERSION_CLEANUP).contains(&version) {
             return Err(UnreadableChange::Version(version));
         }
         let change = match (version, kind) {
-            (_, KIND_CREATED) => created(version, durability, rest).map(Self::Created),
+            (_, KIND_CREATED) => created(version, whose, rest).map(Self::Created),
             (VERSION, KIND_DELETED) => u32_at(rest, 0).map(|id| Self::Deleted { id }),
-            (VERSION_RETENTION, KIND_ALTERED) => u32_at(rest, 0).and_then(|id| {
-                let (settings, name) = settings(version, durability, rest)?;
+            (VERSION_RETENTION.., KIND_ALTERED) => u32_at(rest, 0).and_then(|id| {
+                let (settings, name) = settings(version, whose, rest)?;
                 name.is_empty().then_some(Self::Altered { id, settings })
             }),
             _ => return Err(UnreadableChange::Kind(kind)),
@@ -119,20 +125,31 @@ fn put_settings(
     settings: &TopicSettings,
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(&[version, kind, settings.default_durability as u8, 0]);
+    let TopicCleanup { policy, compaction_lag_ms, tombstone_retention_ms } = settings.cleanup;
+    let cleanup = if version >= VERSION_CLEANUP { policy as u8 } else { 0 };
+    out.extend_from_slice(&[version, kind, settings.default_durability as u8, cleanup]);
     out.extend_from_slice(&id.to_le_bytes());
     out.extend_from_slice(&partitions.to_le_bytes());
     out.extend_from_slice(&settings.flush_interval_ms.to_le_bytes());
     out.extend_from_slice(&settings.segment_bytes.to_le_bytes());
     out.extend_from_slice(&settings.batch_bytes_max.to_le_bytes());
-    if version == VERSION_RETENTION {
+    if version >= VERSION_RETENTION {
         out.extend_from_slice(&settings.retention.age_ms.to_le_bytes());
         out.extend_from_slice(&settings.retention.bytes.to_le_bytes());
     }
+    if version >= VERSION_CLEANUP {
+        out.extend_from_slice(&compaction_lag_ms.to_le_bytes());
+        out.extend_from_slice(&tombstone_retention_ms.to_le_bytes());
+    }
 }
 
-fn created(version: u8, durability: u8, rest: &[u8]) -> Option<Topic> {
-    let (settings, name) = settings(version, durability, rest)?;
+/// The first version that can say how old records go.
+fn least_version(settings: &TopicSettings) -> u8 {
+    if settings.cleanup == TopicCleanup::DEFAULT { VERSION } else { VERSION_CLEANUP }
+}
+
+fn created(version: u8, whose: (u8, u8), rest: &[u8]) -> Option<Topic> {
+    let (settings, name) = settings(version, whose, rest)?;
     Some(Topic {
         id: u32_at(rest, 0)?,
         partitions: u32_at(rest, 4)?,
@@ -142,7 +159,11 @@ fn created(version: u8, durability: u8, rest: &[u8]) -> Option<Topic> {
 }
 
 /// The settings, and what comes behind them.
-fn settings(version: u8, durability: u8, rest: &[u8]) -> Option<(TopicSettings, &[u8])> {
+fn settings(
+    version: u8,
+    (durability, cleanup): (u8, u8),
+    rest: &[u8],
+) -> Option<(TopicSettings, &[u8])> {
     let default_durability = AckLevel::ALL.into_iter().find(|level| *level as u8 == durability)?;
     let (retention, name) = match version {
         VERSION => (TopicRetention::UNLIMITED, rest.get(24..)?),
@@ -151,12 +172,22 @@ fn settings(version: u8, durability: u8, rest: &[u8]) -> Option<(TopicSettings, 
             (retention, rest.get(40..)?)
         }
     };
+    let (cleanup, name) = match version {
+        VERSION_CLEANUP => {
+            let policy = CleanupPolicy::from_byte(cleanup)?;
+            let (compaction_lag_ms, tombstone_retention_ms) = (u64_at(name, 0)?, u64_at(name, 8)?);
+            let cleanup = TopicCleanup { policy, compaction_lag_ms, tombstone_retention_ms };
+            (cleanup, name.get(16..)?)
+        }
+        _ => (TopicCleanup::DEFAULT, name),
+    };
     let settings = TopicSettings {
         default_durability,
         flush_interval_ms: u32_at(rest, 8)?,
         segment_bytes: u64_at(rest, 12)?,
         batch_bytes_max: u32_at(rest, 20)?,
         retention,
+        cleanup,
     };
     Some((settings, name))
 }
@@ -192,10 +223,16 @@ mod tests {
     fn a_change_is_read_back_as_it_was_written() {
         let retention = TopicRetention { age_ms: 1 << 40, bytes: 7 };
         let settings = TopicSettings { retention, ..TopicSettings::default() };
+        let policy = CleanupPolicy::CompactDelete;
+        let cleanup =
+            TopicCleanup { policy, compaction_lag_ms: 1 << 33, tombstone_retention_ms: 0 };
+        let compacted = TopicSettings { cleanup, ..settings };
         for change in [
             Change::Created(topic()),
             Change::Created(Topic { settings, ..topic() }),
             Change::Altered { id: 7, settings },
+            Change::Created(Topic { settings: compacted, ..topic() }),
+            Change::Altered { id: 7, settings: compacted },
             Change::Altered { id: 7, settings: TopicSettings::default() },
             Change::Deleted { id: 3 },
         ] {
@@ -224,6 +261,7 @@ mod tests {
             segment_bytes: 2 << 20,
             batch_bytes_max: 512 << 10,
             retention: TopicRetention::UNLIMITED,
+            cleanup: TopicCleanup::DEFAULT,
         };
         let topic = Topic { id: 9, name: "old".to_string(), partitions: 3, settings };
         assert_eq!(Change::decode(&bytes), Ok(Change::Created(topic)));
@@ -241,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_newer_layout_is_named_and_not_guessed_at() {
-        assert_eq!(Change::decode(&[3, 1, 0, 0]), Err(UnreadableChange::Version(3)));
+        assert_eq!(Change::decode(&[4, 1, 0, 0]), Err(UnreadableChange::Version(4)));
         assert_eq!(Change::decode(&[1, 9, 0, 0]), Err(UnreadableChange::Kind(9)));
     }
 

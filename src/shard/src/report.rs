@@ -21,6 +21,8 @@ pub enum Report {
     Failed(Failure),
     /// Stored bytes do not match their check. They are not delivered.
     Damaged(Damage),
+    /// A partition is not compacted any more, because what is in it cannot be read.
+    CompactionStopped(String),
     /// The wall clock leapt: nothing goes by its age because of that before an hour has passed.
     ClockLeapt {
         /// Ahead, or back if it is negative.

@@ -25,6 +25,7 @@ fn create(world: &mut World, socket: SocketId, partitions: u32, retention: Topic
         segment_bytes: 1 << 20,
         max_batch_bytes: 0,
         retention,
+        cleanup: plimsoll_wire::TopicCleanup::DEFAULT,
     };
     let created = world.ask(socket, |out| topic.encode(CorrelationId(2), out));
     assert!(matches!(created, Answer::Created(_)), "{created:?}");
@@ -36,7 +37,7 @@ fn alter(world: &mut World, socket: SocketId, changes: AlterTopic<'_>) -> Answer
 
 /// What metadata says of the topic: its retention, if that is asked for, and its segments' size.
 fn settings(world: &mut World, socket: SocketId, with_retention: bool) -> Settings {
-    let request = MetadataRequest { topics: vec!["t"], with_retention };
+    let request = MetadataRequest { topics: vec!["t"], with_retention, with_cleanup: false };
     world.send(socket, &encoded(|out| request.encode(CorrelationId(8), out)));
     let bytes = world.take(socket);
     let Ok(Decoded::Frame(frame)) = decode_frame(&bytes, 1 << 20) else { panic!("one frame") };

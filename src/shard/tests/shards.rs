@@ -171,6 +171,7 @@ fn create_frame(name: &str, correlation: u32) -> Vec<u8> {
         segment_bytes: 0,
         max_batch_bytes: 0,
         retention: plimsoll_wire::TopicRetention::UNLIMITED,
+        cleanup: plimsoll_wire::TopicCleanup::DEFAULT,
     };
     encoded(|out| create.encode(CorrelationId(correlation), out))
 }

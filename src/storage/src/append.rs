@@ -4,10 +4,11 @@
 //! newcomer gets wrong: an append may be published and still not be shown, because the offset lease
 //! that lets it be shown is not durable yet.
 
-use plimsoll_batch::{Batch, BatchError, Offset, assign};
+use plimsoll_batch::{Batch, BatchError, Codec, Offset, assign};
 use plimsoll_device::Now;
 
 use crate::arena_layout::SpanHeader;
+use crate::compacted::Compacted;
 use crate::entry::Sealed;
 use crate::error::AppendError;
 use crate::identity::Slot;
@@ -68,11 +69,13 @@ impl Storage {
         let epoch = u32::try_from(self.epoch).unwrap_or(u32::MAX - 1);
         let sent = (batch.bytes(), batch.header().crc);
         self.memory.append(span, sent, (base, next), |bytes| assign(bytes, base, epoch));
-        let begins = self.partition(slot).published.position == 0;
+        let position = self.partition(slot).published.position;
+        let begins = position == 0;
         self.published(slot, batch, next);
         let header = plimsoll_batch::BatchHeader { base_offset: base, ..*batch.header() };
         self.note_producer(slot, &header);
         self.retain_after_append(slot, begins);
+        self.compact_after_append(slot, position);
         self.schedule(slot, level, length as u64, now);
         Ok(Appended { base, next, is_duplicate: false })
     }
@@ -93,6 +96,10 @@ impl Storage {
         if length_bytes > batch_bytes_max {
             let error = BatchError::TooLarge { length_bytes, batch_bytes_max };
             return Err(AppendError::Batch(error));
+        }
+        let codec = batch.codec();
+        if partition.config.compaction.is_some() && codec != Codec::None {
+            return Err(AppendError::Compressed { codec });
         }
         // Blocks of its own are of no use while the journal waits for a checkpoint, which on a full
         // disk does not end.
@@ -127,7 +134,8 @@ impl Storage {
         let partition = self.partition_mut(slot);
         let written = core::mem::take(&mut partition.active_written).last;
         let length_bytes = partition.published.position;
-        let sealed = Sealed { base: partition.active, length_bytes, written };
+        let (base, compacted) = (partition.active, Compacted::default());
+        let sealed = Sealed { base, length_bytes, written, compacted };
         partition.sealed.push(sealed);
         partition.sealed_bytes += sealed.length_bytes;
         partition.active = partition.published.offset;

@@ -19,7 +19,6 @@ use crate::frame::FrameHeader;
 use crate::identity::PartitionId;
 use crate::journal::journal_path;
 use crate::manifest::DataDirId;
-use crate::partition::segment_path;
 use crate::recovered::RecoveredPartition;
 use crate::repair_partition::segments_of;
 use crate::verify::{DataFiles, Finding, Verification};
@@ -163,7 +162,7 @@ impl BackupContent {
                 let run = partition.runs.iter().find(|run| run.segment == base);
                 let length_bytes = run.map_or(block_ceil(length), |run| run.stored);
                 if length_bytes > 0 {
-                    let path = segment_path(*id, base);
+                    let path = partition.name_of(base).path(*id);
                     files.push(BackupFile { partition: *id, path, length_bytes });
                 }
             }

@@ -63,7 +63,8 @@ impl Storage {
     /// Whether a snapshot of the partition is possible, and small enough.
     pub(crate) fn ready_for_snapshot(&self, slot: Slot) -> bool {
         let partition = self.partition(slot);
-        if partition.spilling || partition.snapshot_planned || partition.closing {
+        let is_moving = partition.spilling || partition.compaction.is_switching;
+        if is_moving || partition.snapshot_planned || partition.closing {
             return false;
         }
         let logged = self.logged_part(slot);
@@ -212,6 +213,7 @@ mod tests {
         batch_bytes_max: 1 << 20,
         flush_interval: Duration::from_millis(100),
         retention: Retention::UNLIMITED,
+        compaction: None,
     };
 
     /// A machine that does everything at once, until nothing more is asked for.

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use plimsoll_batch::Offset;
 use plimsoll_device::{DiskAction, FileId, IoError};
 
+use crate::compacted::CompactedEntry;
 use crate::flight::{Purpose, WritePart};
 use crate::frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
 use crate::frame_draft::FrameDraft;
@@ -56,6 +57,8 @@ pub(crate) enum Effect {
     Snapshot { slot: Slot },
     /// Nothing below `start` can be read, and no segment before `first` counts.
     Start { slot: Slot, start: Offset, first: Offset },
+    /// A segment takes the place of others.
+    Compacted { slot: Slot, entry: CompactedEntry },
 }
 
 impl Effect {
@@ -65,6 +68,7 @@ impl Effect {
             | Self::Point { slot, .. }
             | Self::Lease { slot, .. }
             | Self::Start { slot, .. }
+            | Self::Compacted { slot, .. }
             | Self::Snapshot { slot } => *slot,
         }
     }
@@ -111,6 +115,7 @@ impl Storage {
         !self.urgent.is_empty()
             || !self.leases_wanted.is_empty()
             || !self.trims.is_empty()
+            || self.has_compacted()
             || !self.leases_void.is_empty()
             || self.marker_wanted
             || !self.snapshots_wanted.is_empty()
@@ -127,6 +132,7 @@ impl Storage {
         self.plan_leases(draft);
         self.plan_urgent(draft);
         self.plan_trims(draft);
+        self.plan_compacted(draft);
         draft.marker = self.marker_wanted && self.journal.fits(FRAME_BYTES_MAX as u64, 0);
         let all_planned = self.urgent.is_empty() && self.stored.is_empty() && draft.is_empty();
         let settled = self.spills == 0 && self.commits.is_empty();
@@ -310,12 +316,16 @@ impl Storage {
                 if let Some(stored) = stored {
                     state.stored_durable = state.stored_durable.max(stored);
                 }
+                let segment = state.segment;
                 self.memory.settle(span);
                 self.memory.unpin(span);
                 if !self.partition(slot).closing {
                     self.drop_finished_files(slot);
                     self.consider_spill(slot);
                     self.consider_trim(slot);
+                    if segment != self.partition(slot).active {
+                        self.consider_compaction(slot);
+                    }
                 }
             }
             Effect::Point { slot, point } => {
@@ -328,6 +338,7 @@ impl Storage {
                 self.consider_trim(slot);
             }
             Effect::Start { slot, start, first } => self.start_moved(slot, start, first),
+            Effect::Compacted { slot, entry } => self.compacted(slot, &entry),
             Effect::Lease { slot, lease } => {
                 let partition = self.partition_mut(slot);
                 partition.lease = lease;

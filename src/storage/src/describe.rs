@@ -57,6 +57,12 @@ pub struct StorageCounters {
     pub removed_segments: u64,
     /// Bytes of batches in them.
     pub removed_bytes: u64,
+    /// Passes of compaction that came to their end.
+    pub compactions: u64,
+    /// Bytes that they wrote.
+    pub compacted_bytes: u64,
+    /// Bytes of batches that went with them.
+    pub compacted_away_bytes: u64,
     /// Files of such segments that were kept for new ones.
     pub recycled_segments: u64,
     /// New segments that took such a file.

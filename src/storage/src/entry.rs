@@ -6,6 +6,7 @@
 use plimsoll_batch::Offset;
 use plimsoll_device::BLOCK_BYTES;
 
+use crate::compacted::{COMPACTED_BYTES, COMPACTED_ENTRY_BYTES, Compacted, CompactedEntry};
 use crate::encoding::{Reader, Writer};
 use crate::identity::PartitionId;
 use crate::producers::ProducersIn;
@@ -28,7 +29,7 @@ const WRITTEN_BYTES: usize = 4;
 pub(crate) const PRODUCERS_BYTES: usize = 24;
 
 /// No segment grows this far; sums of positions below it cannot overflow.
-const POSITION_MAX: u64 = 1 << 60;
+pub(crate) const POSITION_MAX: u64 = 1 << 60;
 /// One extent is at most one span: a batch of the largest size, and the block that it shares.
 const EXTENT_BYTES_MAX: u32 = (plimsoll_batch::BATCH_BYTES_MAX + (1 << 20)) as u32;
 
@@ -37,6 +38,12 @@ const KIND_SNAPSHOT: u8 = 2;
 const KIND_LEASE: u8 = 3;
 const KIND_PRODUCERS: u8 = 4;
 const KIND_START: u8 = 0x20;
+const KIND_COMPACTED: u8 = 0x21;
+
+/// A snapshot says when data was written.
+const SNAPSHOT_WRITTEN: u8 = 1;
+/// A snapshot says what was compacted.
+const SNAPSHOT_COMPACTED: u8 = 2;
 
 /// A segment that takes no more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub struct Sealed {
     pub length_bytes: u64,
     /// When the last of it was written.
     pub written: Written,
+    /// What compaction has made of it.
+    pub compacted: Compacted,
 }
 
 /// Bytes of a segment that were written straight to it.
@@ -110,6 +119,8 @@ pub struct SnapshotEntry<'a> {
     /// When the data of each sealed segment was written, then of the active one the first and the
     /// last, as u32 each; empty if the build that wrote it did not say.
     written: &'a [u8],
+    /// What was compacted of each sealed segment, as `COMPACTED_BYTES` each; empty if nothing was.
+    compacted: &'a [u8],
     /// The data from `stored` to `end`.
     pub tail: &'a [u8],
 }
@@ -121,7 +132,10 @@ impl<'a> SnapshotEntry<'a> {
         self.sealed.chunks_exact(SEALED_BYTES).enumerate().filter_map(move |(at, bytes)| {
             let mut reader = Reader::new(bytes);
             let (base, length_bytes) = (Offset::new(reader.u64()?), reader.u64()?);
-            Some(Sealed { base, length_bytes, written: snapshot.written_at(at) })
+            let compacted = snapshot.compacted.get(COMPACTED_BYTES * at..);
+            let compacted = compacted.and_then(|bytes| Compacted::read(&mut Reader::new(bytes)));
+            let (written, compacted) = (snapshot.written_at(at), compacted.unwrap_or_default());
+            Some(Sealed { base, length_bytes, written, compacted })
         })
     }
 
@@ -151,6 +165,8 @@ pub enum Entry<'a> {
     Producers(ProducersEntry<'a>),
     /// See [`StartEntry`].
     Start(StartEntry),
+    /// See [`CompactedEntry`].
+    Compacted(CompactedEntry),
 }
 
 /// Idempotent producers of a partition as they are after the entry before it, which is a snapshot
@@ -233,6 +249,7 @@ fn decode(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
             let (start, first_segment) = (offset(body.u64()?)?, offset(body.u64()?)?);
             Entry::Start(StartEntry { partition, start, first_segment })
         }
+        KIND_COMPACTED => Entry::Compacted(CompactedEntry::read(partition, &mut body)?),
         _ => return None,
     };
     Some((entry, length))
@@ -290,13 +307,16 @@ fn decode_snapshot<'a>(
     let tail_bytes = body.u32()? as usize;
     let sealed = body.bytes(sealed_count.checked_mul(SEALED_BYTES)?)?;
     let tail = body.bytes(tail_bytes)?;
-    let written = match flags & 1 {
-        0 => &[],
-        _ => {
-            body.bytes(tail_bytes.next_multiple_of(8) - tail_bytes)?;
-            body.bytes((sealed_count.checked_add(2)?).checked_mul(WRITTEN_BYTES)?)?
-        }
+    let mut list = |flag, bytes: Option<usize>, padding_bytes| match flags & flag {
+        0 => Some(&[][..]),
+        _ => body.bytes(padding_bytes).and_then(|_| body.bytes(bytes?)),
     };
+    let padding_bytes = tail_bytes.next_multiple_of(8) - tail_bytes;
+    let written_bytes = sealed_count.checked_add(2)?.checked_mul(WRITTEN_BYTES)?;
+    let written = list(SNAPSHOT_WRITTEN, Some(written_bytes), padding_bytes)?;
+    let padding_bytes = written_bytes.next_multiple_of(8) - written_bytes;
+    let compacted_bytes = sealed_count.checked_mul(COMPACTED_BYTES);
+    let compacted = list(SNAPSHOT_COMPACTED, compacted_bytes, padding_bytes)?;
     let lengths = sealed.chunks_exact(SEALED_BYTES).map(|bytes| Reader::new(&bytes[8..]).u64());
     if !lengths.into_iter().all(|length| length.is_some_and(|length| length <= POSITION_MAX)) {
         return None;
@@ -315,6 +335,7 @@ fn decode_snapshot<'a>(
         stored,
         sealed,
         written,
+        compacted,
         tail,
     }))
 }
@@ -341,7 +362,18 @@ pub(crate) fn append_bytes(inline_bytes: usize) -> usize {
 }
 
 /// Bytes that a snapshot entry takes.
-pub(crate) fn snapshot_bytes(sealed: usize, tail_bytes: usize) -> usize {
+pub(crate) fn snapshot_bytes(sealed: &[Sealed], tail_bytes: usize) -> usize {
+    snapshot_compacted_at(sealed.len(), tail_bytes) + compacted_bytes(sealed)
+}
+
+/// Bytes of what a snapshot says of what was compacted, padded to 8.
+fn compacted_bytes(sealed: &[Sealed]) -> usize {
+    let any = sealed.iter().any(|it| it.compacted != Compacted::default());
+    if any { (sealed.len() * COMPACTED_BYTES).next_multiple_of(8) } else { 0 }
+}
+
+/// Where in a snapshot entry it stands what was compacted.
+fn snapshot_compacted_at(sealed: usize, tail_bytes: usize) -> usize {
     let written_bytes = (sealed + 2) * WRITTEN_BYTES;
     snapshot_written_at(sealed, tail_bytes) + written_bytes.next_multiple_of(8)
 }
@@ -380,10 +412,15 @@ pub(crate) struct SnapshotFields {
 pub(crate) fn encode_snapshot(fields: &SnapshotFields, sealed: &[Sealed], out: &mut [u8]) {
     let tail_bytes = narrow((fields.end.saturating_sub(fields.stored)) as usize);
     let written_at = snapshot_written_at(sealed.len(), tail_bytes as usize);
+    let compacted_at = snapshot_compacted_at(sealed.len(), tail_bytes as usize);
+    let length = snapshot_bytes(sealed, tail_bytes as usize);
+    let (out, compacted) = out.split_at_mut(compacted_at);
     let (out, written) = out.split_at_mut(written_at);
+    let is_compacted = length > compacted_at;
     let mut writer = Writer::new(out);
-    writer.u8(KIND_SNAPSHOT).u8(1).u16(0);
-    writer.u32(narrow(snapshot_bytes(sealed.len(), tail_bytes as usize)));
+    let flags = SNAPSHOT_WRITTEN | if is_compacted { SNAPSHOT_COMPACTED } else { 0 };
+    writer.u8(KIND_SNAPSHOT).u8(flags).u16(0);
+    writer.u32(narrow(length));
     writer.u32(fields.partition.topic).u32(fields.partition.partition);
     writer.u64(fields.start.value()).u64(fields.next_offset.value());
     writer.u64(fields.lease.value()).u64(fields.active.value());
@@ -398,6 +435,18 @@ pub(crate) fn encode_snapshot(fields: &SnapshotFields, sealed: &[Sealed], out: &
         writer.u32(segment.written.0);
     }
     writer.u32(fields.written.first.0).u32(fields.written.last.0);
+    if is_compacted {
+        compacted[..length - compacted_at].fill(0);
+        let mut writer = Writer::new(compacted);
+        sealed.iter().for_each(|segment| segment.compacted.write(&mut writer));
+    }
+}
+
+/// An entry of what was compacted.
+pub(crate) fn encode_compacted(entry: &CompactedEntry, writer: &mut Writer<'_>) {
+    writer.u8(KIND_COMPACTED).u8(0).u16(0).u32(narrow(COMPACTED_ENTRY_BYTES));
+    writer.u32(entry.partition.topic).u32(entry.partition.partition);
+    entry.write(writer);
 }
 
 /// A start entry: first offset that can be read, and first segment that counts.
@@ -453,7 +502,9 @@ mod tests {
             written: Written(77),
             inline: &inline,
         };
-        let sealed = [Sealed { base: Offset::new(5), length_bytes: 8205, written: Written(70) }];
+        let compacted = Compacted { generation: 3, cleaned: Written(75), tombstones: 2 };
+        let sealed =
+            [Sealed { base: Offset::new(5), length_bytes: 8205, written: Written(70), compacted }];
         let fields = SnapshotFields {
             partition: PARTITION,
             start: Offset::new(5),
@@ -464,7 +515,7 @@ mod tests {
             end: 3,
             stored: 0,
         };
-        let mut body = vec![0; append_bytes(13) + LEASE_BYTES + snapshot_bytes(1, 3)];
+        let mut body = vec![0; append_bytes(13) + LEASE_BYTES + snapshot_bytes(&sealed, 3)];
         encode_append(&append, 13, &mut body);
         body[APPEND_BYTES..APPEND_BYTES + 13].copy_from_slice(&inline);
         encode_lease(PARTITION, Offset::new(99), &mut body[append_bytes(13)..]);
@@ -495,9 +546,9 @@ mod tests {
             end: 3,
             stored: 0,
         };
-        let sealed =
-            [Sealed { base: Offset::new(5), length_bytes: 8205, written: Written::UNKNOWN }];
-        let mut body = vec![0; snapshot_bytes(1, 3)];
+        let (base, written, compacted) = (Offset::new(5), Written::UNKNOWN, Compacted::default());
+        let sealed = [Sealed { base, length_bytes: 8205, written, compacted }];
+        let mut body = vec![0; snapshot_bytes(&sealed, 3)];
         encode_snapshot(&fields, &sealed, &mut body);
         body.truncate(snapshot_written_at(1, 3));
         body[1] = 0;

@@ -7,7 +7,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use plimsoll_batch::{BatchError, Offset};
+use plimsoll_batch::{BatchError, Codec, Offset};
 use plimsoll_device::IoError;
 
 use crate::identity::PartitionId;
@@ -93,6 +93,11 @@ pub enum AppendError {
     },
     /// Nothing is known, or nothing any more, of its producer, and it is not its first batch.
     ProducerUnknown,
+    /// The partition is compacted by key, and keys cannot be seen in a compressed batch.
+    Compressed {
+        /// Its codec.
+        codec: Codec,
+    },
 }
 
 impl fmt::Display for AppendError {
@@ -113,6 +118,12 @@ impl fmt::Display for AppendError {
             Self::ProducerUnknown => {
                 f.write_str("the producer is not known here, or was forgotten; begin anew")
             }
+            Self::Compressed { codec } => write!(
+                f,
+                "the topic is compacted by key and takes no compressed batches, and this one is \
+                 {}: send without compression",
+                codec.name()
+            ),
         }
     }
 }

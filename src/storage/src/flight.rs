@@ -49,6 +49,8 @@ pub(crate) enum Purpose {
     Remove(u64),
     /// A step of removing files of segments that no longer count.
     Sweep,
+    /// A step of compaction.
+    Compact,
     /// The removal of a recycled file.
     RemoveRecycled,
 }

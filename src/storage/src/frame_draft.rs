@@ -381,7 +381,7 @@ impl Storage {
         let gone = partition.sealed.partition_point(|it| it.base < partition.first_planned);
         let sealed = partition.sealed[gone.min(before)..before].to_vec();
         let (stored, tail_bytes) = (logged.stored, end.saturating_sub(logged.stored) as usize);
-        let length = snapshot_bytes(sealed.len(), tail_bytes);
+        let length = snapshot_bytes(&sealed, tail_bytes);
         let (producers, list) = self.snapshot_producers(slot);
         if length + PRODUCERS_BYTES + list.len() > draft.room() {
             return false;

@@ -257,6 +257,7 @@ impl Storage {
         }
         self.want_spill(slot);
         self.consider_trim(slot);
+        self.consider_compaction(slot);
         if self.disk_full.is_some() {
             self.full_slots.remove(&slot);
             self.retry_full_disk();

@@ -62,6 +62,18 @@ pub struct PartitionConfig {
     pub flush_interval: Duration,
     /// How long data stays.
     pub retention: Retention,
+    /// Whether of each key only the latest record stays, and when the others go.
+    pub compaction: Option<Compaction>,
+}
+
+/// How a partition is compacted by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Data that was written later than so long ago is not touched.
+    pub lag: Duration,
+    /// A record without a value deletes its key. It stays for so long after everything that the
+    /// key had before is gone: who reads from the front meanwhile sees the deletion.
+    pub tombstone_retention: Duration,
 }
 
 /// What may go by itself, in whole segments and from the front.

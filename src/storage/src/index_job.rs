@@ -2,6 +2,8 @@
 //! they are missing or damaged. An index that cannot be written or read stops nobody.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use plimsoll_batch::{BatchHeader, HEADER_BYTES, Offset};
 use plimsoll_device::{BLOCK_BYTES, Buffer, DiskAction, DiskResult, FileId, Memory, OpenMode};
@@ -11,7 +13,6 @@ use crate::entry::Sealed;
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
 use crate::index::SparseIndex;
-use crate::partition::index_path;
 use crate::read_job::follows;
 use crate::storage::Storage;
 
@@ -41,6 +42,13 @@ impl IndexCache {
         Some(index)
     }
 
+    /// The segments in the range are not what they were.
+    pub(crate) fn forget(&mut self, id: PartitionId, segments: Range<Offset>) {
+        let known = self.by_segment.range((id, segments.start)..(id, segments.end));
+        let known: Vec<(PartitionId, Offset)> = known.map(|(key, _)| *key).collect();
+        known.iter().for_each(|key| drop(self.by_segment.remove(key)));
+    }
+
     fn insert(&mut self, id: PartitionId, segment: Offset, index: SparseIndex) {
         if self.by_segment.len() >= CACHED_MAX {
             let oldest = self.by_segment.iter().min_by_key(|(_, (used, _))| *used);
@@ -58,6 +66,8 @@ pub(crate) struct IndexJob {
     slot: Slot,
     id: PartitionId,
     segment: Offset,
+    /// Which of the segment's files it is about.
+    generation: Option<u32>,
     step: Step,
     /// The read that waits for it.
     read: Option<u64>,
@@ -107,14 +117,15 @@ impl Storage {
         index: &SparseIndex,
         read: Option<u64>,
     ) {
+        let generation = self.partition(slot).generation(segment);
         let encoded = index.encode(self.data_dir, id, segment);
         let mut content = Buffer::zeroed(encoded.len());
         content[..encoded.len()].copy_from_slice(&encoded);
-        let file = self.hold_file(&index_path(id, segment), OpenMode::CreateEmpty);
+        let file = self.hold_file(&self.partition(slot).index_path(segment), OpenMode::CreateEmpty);
         let length_bytes = content.len() as u64;
         let step = Step::Create { file, content };
         let job = self.job();
-        self.index_jobs.insert(job, IndexJob { slot, id, segment, step, read });
+        self.index_jobs.insert(job, IndexJob { slot, id, segment, generation, step, read });
         self.partition_mut(slot).jobs += 1;
         let action = DiskAction::Allocate { file, length_bytes };
         self.submit_on(file, Purpose::Index(job), action);
@@ -123,17 +134,19 @@ impl Storage {
     /// Gets the index of a segment for a read: from its file, else from the segment.
     pub(crate) fn load_index(&mut self, slot: Slot, segment: Offset, read: u64) {
         let partition = self.partition(slot);
-        let id = partition.id;
+        let (id, generation) = (partition.id, partition.generation(segment));
         let job = self.job();
         self.partition_mut(slot).jobs += 1;
         if segment == self.partition(slot).active {
             let step = self.scan(slot, segment);
-            self.index_jobs.insert(job, IndexJob { slot, id, segment, step, read: Some(read) });
+            self.index_jobs
+                .insert(job, IndexJob { slot, id, segment, generation, step, read: Some(read) });
             return self.scan_on(job);
         }
-        let file = self.hold_file(&index_path(id, segment), OpenMode::Existing);
+        let file = self.hold_file(&self.partition(slot).index_path(segment), OpenMode::Existing);
         let step = Step::ReadFile(file);
-        self.index_jobs.insert(job, IndexJob { slot, id, segment, step, read: Some(read) });
+        self.index_jobs
+            .insert(job, IndexJob { slot, id, segment, generation, step, read: Some(read) });
         let target = Memory::Buffer(Buffer::zeroed(FILE_BYTES_MAX));
         let action = DiskAction::Read { file, position_bytes: 0, target };
         self.submit_on(file, Purpose::Index(job), action);
@@ -290,9 +303,12 @@ impl Storage {
     fn index_loaded(&mut self, number: u64, index: SparseIndex) {
         let Some(job) = self.index_jobs.get(&number) else { return };
         let (slot, id, segment, read) = (job.slot, job.id, job.segment, job.read);
+        let generation = job.generation;
         let partition = self.partition_mut(slot);
         let active = segment == partition.active;
-        if active {
+        if generation != partition.generation(segment) {
+            // Compacted meanwhile, or gone: the index is of a file that does not count any more.
+        } else if active {
             if index.through() > partition.index.through() {
                 partition.index = index;
             }

@@ -18,6 +18,7 @@ use crate::anchor::{ANCHOR_BYTES, Anchor};
 use crate::arena_layout::{
     ArenaHeader, ArenaHeaderError, ArenaLayout, SPAN_HEADER_BYTES, SpanHeader,
 };
+use crate::compacted::{Compacted, CompactedEntry};
 use crate::encoding::Reader;
 use crate::entry::{
     AppendEntry, Entries, Entry, ProducersEntry, Sealed, SnapshotEntry, StartEntry,
@@ -27,8 +28,8 @@ use crate::identity::PartitionId;
 use crate::index::SparseIndex;
 use crate::journal::Mark;
 use crate::manifest::{DataDirId, FORMAT_VERSION, Manifest};
+use crate::partition::SegmentName;
 use crate::producers::ProducersIn;
-use crate::sweep::segment_of;
 use crate::verify::DataFiles;
 use crate::verify_journal::{JournalPlace, mark_after, read_next_frame};
 
@@ -232,6 +233,10 @@ fn show_frame<W: Write>(
                     "  start partition={partition} start={start} first_segment={first_segment}"
                 )?;
             }
+            Ok(Entry::Compacted(CompactedEntry { partition, segment, until })) => {
+                write!(out, "  compacted partition={partition} until={until} ")?;
+                show_sealed(&segment, out)?;
+            }
             Err(_) => writeln!(out, "  unreadable entry: nothing after it is read")?,
         }
     }
@@ -268,10 +273,20 @@ fn show_snapshot<W: Write>(entry: &SnapshotEntry<'_>, out: &mut W) -> fmt::Resul
          segment={active} end={end} stored={stored} inline={tail}"
     )?;
     for sealed in entry.sealed() {
-        let Sealed { base, length_bytes, written } = sealed;
-        writeln!(out, "    sealed segment={base} bytes={length_bytes} written={written}")?;
+        write!(out, "    sealed ")?;
+        show_sealed(&sealed, out)?;
     }
     Ok(())
+}
+
+fn show_sealed<W: Write>(sealed: &Sealed, out: &mut W) -> fmt::Result {
+    let Sealed { base, length_bytes, written, compacted } = sealed;
+    write!(out, "segment={base} bytes={length_bytes} written={written}")?;
+    if *compacted != Compacted::default() {
+        let Compacted { generation, cleaned, tombstones } = compacted;
+        write!(out, " generation={generation} clean_since={cleaned} tombstones={tombstones}")?;
+    }
+    writeln!(out)
 }
 
 /// Shows the batches between two positions of a file, and where they stop.
@@ -285,7 +300,7 @@ fn show_batches<F: DataFiles, W: Write>(
     let mut position = start;
     let mut bytes = Vec::new();
     let name = path.rsplit('/').next().unwrap_or(path);
-    let base = segment_of(name).unwrap_or(Offset::ZERO);
+    let base = SegmentName::of_file(name).map_or(Offset::ZERO, |name| name.segment);
     while position < end {
         let left = usize::try_from(end - position).unwrap_or(usize::MAX);
         bytes.resize(HEADER_BYTES.min(left), 0);

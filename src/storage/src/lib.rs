@@ -20,6 +20,8 @@ mod arena_layout;
 mod backup;
 mod checkpoint;
 mod commit;
+mod compacted;
+mod compaction;
 mod describe;
 mod encoding;
 mod entry;
@@ -83,6 +85,7 @@ pub use append::Appended;
 pub use arena_image::{ArenaImage, ArenaVerdict, adopt_arenas, judge_arena};
 pub use arena_layout::{ARENA_VERSION, ArenaHeader, ArenaHeaderError};
 pub use backup::{BackupContent, BackupFile, BackupJournal};
+pub use compacted::{Compacted, CompactedEntry};
 pub use describe::{PartitionDescription, PartitionState, StorageCounters};
 pub use entry::{
     AppendEntry, Entries, Entry, EntryError, Extent, ProducersEntry, Sealed, SnapshotEntry,
@@ -90,20 +93,20 @@ pub use entry::{
 };
 pub use error::{AppendError, Damage, Failure, ReadError};
 pub use frame::{FRAME_HEADER_BYTES, FrameHeader, Sequence};
-pub use identity::{OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Retention, Slot};
+pub use identity::{Compaction, OFFSETS_PARTITIONS, PartitionConfig, PartitionId, Retention, Slot};
 pub use index::{IndexEntry, SparseIndex};
 pub use inspect::{FileKind, InspectError, inspect};
 pub use journal::{JOURNALS_DIRECTORY, Journal, Mark, journal_path};
 pub use level::{Level, Watermarks};
 pub use limits::{
-    ARENA_BYTES_MIN, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX, PRODUCERS_MAX, RECYCLED_SEGMENTS,
-    RECYCLED_SEGMENTS_MAX, journal_bytes_min,
+    ARENA_BYTES_MIN, COMPACTION_KEY_BYTES_MAX, FRAME_BYTES_MAX, PRODUCER_BATCHES_MAX,
+    PRODUCERS_MAX, RECYCLED_SEGMENTS, RECYCLED_SEGMENTS_MAX, journal_bytes_min,
 };
 pub use manifest::{DataDirId, FORMAT_VERSION, Manifest, ManifestError};
 pub use notice::Notice;
 pub use partition::{
-    RECYCLED_DIRECTORY, TOPICS_DIRECTORY, index_path, partition_directory, segment_path,
-    topic_directory,
+    RECYCLED_DIRECTORY, SegmentName, TOPICS_DIRECTORY, index_path, partition_directory,
+    segment_path, topic_directory,
 };
 pub use producers::ProducerTable;
 pub use read::{Cursor, Lent, ReadId, ReadOutcome};

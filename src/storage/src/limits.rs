@@ -47,8 +47,9 @@ pub(crate) const LEASE_OFFSETS: u64 = 1 << 20;
 /// A lease is renewed when fewer than this many of its offsets are left.
 pub(crate) const LEASE_OFFSETS_LOW: u64 = LEASE_OFFSETS / 2;
 
-/// Sealed segments of a partition, at most; beyond it the last segment grows.
-pub(crate) const SEGMENTS_MAX: usize = 32 << 10;
+/// Sealed segments of a partition, at most; beyond it the last segment grows. A frame has room for
+/// what a snapshot says of so many.
+pub(crate) const SEGMENTS_MAX: usize = 24 << 10;
 
 /// Segments are given blocks in steps: at first this much, doubled each time, up to
 /// [`ALLOCATE_BYTES_MAX`].
@@ -78,6 +79,31 @@ pub(crate) const LEAP_BELIEVED_AFTER: Duration = Duration::from_secs(3600);
 
 /// A start so long after the newest write is a leap.
 pub(crate) const START_GAP_MS: i64 = 24 * 3600 * 1000;
+
+/// What compaction reads and writes in one operation, but for single batches that are larger.
+pub(crate) const COMPACTION_STEP_BYTES: usize = 256 << 10;
+
+/// What the compaction of a shard reads and writes in a second, at most.
+pub(crate) const COMPACTION_BYTES_A_SECOND: u64 = 64 << 20;
+
+/// After so much of it compaction pauses, to keep to that.
+pub(crate) const COMPACTION_BURST_BYTES: u64 = 1 << 20;
+
+/// Memory for the keys that one pass of compaction compares with: of more keys, a pass takes the
+/// first.
+pub const COMPACTION_KEY_BYTES_MAX: usize = 16 << 20;
+
+/// What a key costs beside its bytes.
+pub(crate) const COMPACTION_KEY_COST_BYTES: usize = 64;
+
+/// A pass begins when of so many parts of a partition one was not compacted yet.
+pub(crate) const COMPACTION_DIRTY_PARTS: u64 = 2;
+
+/// A segment that takes data is sealed for compaction from this size on.
+pub(crate) const COMPACTION_SEAL_BYTES: u64 = 1 << 20;
+
+/// When a pass that found no room on the disk is tried again.
+pub(crate) const COMPACTION_RETRY: Duration = Duration::from_secs(60);
 
 /// Batches of a producer that a partition remembers: those that may be sent again.
 pub const PRODUCER_BATCHES_MAX: usize = 5;

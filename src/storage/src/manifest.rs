@@ -9,7 +9,7 @@ use crate::encoding::{Reader, Writer, crc};
 use crate::shard_counts::{SHARD_COUNTS_BYTES, ShardCounts};
 
 /// The format that this version of Plimsoll writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"PLIMSOLL";
 const LENGTH: usize = 48;
@@ -141,8 +141,8 @@ mod tests {
         manifest().encode(&mut block);
         block[30] ^= 1;
         assert_eq!(Manifest::decode(&block), Err(ManifestError::Damaged));
-        block[8] = 3;
-        assert_eq!(Manifest::decode(&block), Err(ManifestError::NewerFormat { version: 3 }));
+        block[8] = 4;
+        assert_eq!(Manifest::decode(&block), Err(ManifestError::NewerFormat { version: 4 }));
         block[0] = 0;
         assert_eq!(Manifest::decode(&block), Err(ManifestError::Magic));
         assert_eq!(Manifest::decode(&[]), Err(ManifestError::Magic));

@@ -31,6 +31,9 @@ pub enum Notice {
         /// As it is against what was believed before.
         by_ms: i64,
     },
+    /// A segment that was to be compacted is damaged or cannot be read. The partition is not
+    /// compacted any more, until its settings change or the server starts again.
+    CompactionStopped(Slot, ReadError),
     /// Memory became free: whoever got `NoRoom` may try again.
     Room,
     /// There is room on the disk again, after `DiskFull`.

@@ -134,10 +134,12 @@ mod tests {
             batch_bytes_max: 1 << 20,
             flush_interval: core::time::Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         let slot = storage.open_partition(ID, settings);
         let base = Offset::ZERO;
-        let gone = Sealed { base, length_bytes: 1 << 20, written: Written::UNKNOWN };
+        let (written, compacted) = (Written::UNKNOWN, crate::Compacted::default());
+        let gone = Sealed { base, length_bytes: 1 << 20, written, compacted };
         storage.promise_files(slot, &[gone], Offset::new(9));
         storage
     }

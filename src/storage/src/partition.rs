@@ -8,10 +8,12 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use plimsoll_batch::Offset;
 use plimsoll_device::Instant;
 
+use crate::compaction::CompactionState;
 use crate::entry::Sealed;
 use crate::error::Damage;
 use crate::frame::Sequence;
@@ -112,6 +114,7 @@ pub(crate) struct Partition {
     /// Size of the last span, in bytes: the next one is larger if it filled quickly.
     pub(crate) span_bytes: usize,
     pub(crate) damage: Option<Damage>,
+    pub(crate) compaction: CompactionState,
     /// Being removed: no new work begins.
     pub(crate) closing: bool,
 }
@@ -156,6 +159,7 @@ impl Partition {
             advanced: false,
             span_bytes: 0,
             damage: None,
+            compaction: CompactionState::default(),
             closing: false,
         }
     }
@@ -187,7 +191,25 @@ impl Partition {
 
     /// Path of a segment.
     pub(crate) fn segment_path(&self, segment: Offset) -> String {
-        segment_path(self.id, segment)
+        self.name_of(segment).path(self.id)
+    }
+
+    /// Path of its index.
+    pub(crate) fn index_path(&self, segment: Offset) -> String {
+        self.name_of(segment).index_path(self.id)
+    }
+
+    fn name_of(&self, segment: Offset) -> SegmentName {
+        SegmentName { segment, generation: self.generation(segment).unwrap_or(0) }
+    }
+
+    /// Which of the segment's files counts; `None` if it is no segment of the partition.
+    pub(crate) fn generation(&self, segment: Offset) -> Option<u32> {
+        if segment == self.active {
+            return Some(0);
+        }
+        let at = self.sealed.binary_search_by_key(&segment, |sealed| sealed.base).ok()?;
+        Some(self.sealed[at].compacted.generation)
     }
 
     /// Length of the data of `segment` as published.
@@ -262,12 +284,83 @@ pub const TOPICS_DIRECTORY: &str = "topics";
 /// Directory of files that wait for their next segment, relative to the data directory.
 pub const RECYCLED_DIRECTORY: &str = "recycled";
 
-/// Path of a segment, relative to the data directory.
+/// Path of a segment as it was written, relative to the data directory.
 pub fn segment_path(id: PartitionId, segment: Offset) -> String {
-    format!("{}/{:020}.segment", partition_directory(id), segment.value())
+    SegmentName { segment, generation: 0 }.path(id)
 }
 
-/// Path of a sealed segment's index, relative to the data directory.
+/// Path of its index, relative to the data directory.
 pub fn index_path(id: PartitionId, segment: Offset) -> String {
-    format!("{}/{:020}.index", partition_directory(id), segment.value())
+    SegmentName { segment, generation: 0 }.index_path(id)
+}
+
+/// What the files of a segment are called: by its base, and by how often it was compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName {
+    /// Its base offset.
+    pub segment: Offset,
+    /// 0 for the file that it was written to.
+    pub generation: u32,
+}
+
+impl SegmentName {
+    /// Path of the segment's file, relative to the data directory.
+    pub fn path(self, id: PartitionId) -> String {
+        format!("{}/{self}.segment", partition_directory(id))
+    }
+
+    /// Path of its index, relative to the data directory.
+    pub fn index_path(self, id: PartitionId) -> String {
+        format!("{}/{self}.index", partition_directory(id))
+    }
+
+    /// Of a file in a partition's directory; `None` for what is no segment's.
+    pub fn of_file(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".segment").or_else(|| name.strip_suffix(".index"))?;
+        let (base, generation) = match stem.split_once('-') {
+            None => (stem, 0),
+            Some((base, generation)) => (base, generation.parse().ok().filter(|it| *it > 0)?),
+        };
+        let base: u64 = (base.len() == 20).then(|| base.parse().ok()).flatten()?;
+        let known = base <= Offset::MAX.value();
+        let name_of = Self { segment: Offset::new(base), generation };
+        // One name for one segment: no signs, no zeros in front.
+        (known && stem.len() == format!("{name_of}").len()).then_some(name_of)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.generation {
+            0 => write!(f, "{:020}", self.segment.value()),
+            generation => write!(f, "{:020}-{generation}", self.segment.value()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_segments_are_known_by_their_names_and_nothing_else_is() {
+        for (segment, generation) in [(42, 0), (42, 7), (0, 4_000_000_000)] {
+            let name = SegmentName { segment: Offset::new(segment), generation };
+            for file in [format!("{name}.segment"), format!("{name}.index")] {
+                assert_eq!(SegmentName::of_file(&file), Some(name));
+            }
+        }
+        for other in [
+            "42.segment",
+            "notes.txt",
+            "00000000000000000042.segment.old",
+            ".segment",
+            "00000000000000000042-0.segment",
+            "00000000000000000042-07.segment",
+            "00000000000000000042-+7.segment",
+            "00000000000000000042-.segment",
+        ] {
+            assert_eq!(SegmentName::of_file(other), None, "{other}");
+        }
+    }
 }

@@ -24,6 +24,8 @@ pub struct Cursor {
     pub(crate) offset: Offset,
     pub(crate) segment: Offset,
     pub(crate) position_bytes: u64,
+    /// Which of the segment's files that is in.
+    pub(crate) generation: u32,
     /// What the last read had to read to give anything: so much is read again at once.
     pub(crate) read_bytes: u32,
 }
@@ -31,7 +33,8 @@ pub struct Cursor {
 impl Cursor {
     /// A reader that wants `offset` next.
     pub fn at(offset: Offset) -> Self {
-        Self { offset, segment: Offset::ZERO, position_bytes: u64::MAX, read_bytes: 0 }
+        let (segment, position_bytes) = (Offset::ZERO, u64::MAX);
+        Self { offset, segment, position_bytes, generation: 0, read_bytes: 0 }
     }
 
     /// The offset that is wanted next.
@@ -129,6 +132,8 @@ impl Storage {
             offset: next_offset,
             segment: span.segment,
             position_bytes: span.position + u64::from(to),
+            // Memory holds nothing of what was compacted.
+            generation: 0,
             read_bytes: cursor.read_bytes,
         };
         let range = self.memory.range(id, from, to);

@@ -59,6 +59,8 @@ struct Reading {
     run: SpanId,
     file: FileId,
     segment: Offset,
+    /// Which of the segment's files is read.
+    generation: u32,
     /// Position in the segment of the run's first byte; whole blocks.
     start: u64,
     /// Position of the batch that is wanted, or of one before it.
@@ -136,6 +138,15 @@ impl Storage {
             self.memory.unpin(run);
             return self.read_out_of_range(number, slot, cursor.offset);
         }
+        if self.partition(slot).generation(segment) != Some(reading.generation) {
+            // Compacted meanwhile: the place is one in a file that does not count any more.
+            self.memory.unpin(run);
+            if let Some(job) = self.reads.get_mut(&number) {
+                job.want = Want::Batches { cursor: Cursor::at(cursor.offset), level };
+                (job.indexed, job.from_front) = (false, false);
+            }
+            return self.continue_read(number);
+        }
         let first = narrow(reading.position - start);
         let part = (first, reading.length);
         let checked = match (reading.error, reading.short) {
@@ -186,7 +197,9 @@ impl Storage {
             // Batches that are larger than a usual read come in a row, as a rule.
             let lent = to - from + 2 * BLOCK_BYTES as u32;
             let read_bytes = if lent >= narrow(bytes_max as u64) { lent } else { 0 };
-            let next = Cursor { offset: next_offset, segment, position_bytes, read_bytes };
+            let generation = self.partition(slot).generation(segment).unwrap_or(0);
+            let next =
+                Cursor { offset: next_offset, segment, position_bytes, generation, read_bytes };
             return self.end_read(number, Ok(Lent { range, next, pin: run.0 }));
         }
         self.memory.unpin(run);

@@ -8,10 +8,12 @@ use alloc::vec::Vec;
 
 use plimsoll_batch::Offset;
 
+use crate::compacted::{Compacted, CompactedEntry};
 use crate::encoding::block_ceil;
 use crate::entry::{AppendEntry, ProducersEntry, Sealed, SnapshotEntry, StartEntry};
 use crate::error::Damage;
 use crate::frame::Sequence;
+use crate::partition::SegmentName;
 use crate::producers::ProducerTable;
 use crate::written::WrittenSpan;
 
@@ -251,6 +253,30 @@ impl RecoveredPartition {
         Ok(())
     }
 
+    /// Applies that a segment took the place of one or of several.
+    pub(crate) fn compacted(
+        &mut self,
+        entry: &CompactedEntry,
+        place: Place,
+    ) -> Result<(), &'static str> {
+        self.touch(place);
+        if self.headless {
+            return Ok(());
+        }
+        let place = entry.segment.base..entry.until;
+        if self.runs.iter().any(|run| place.contains(&run.segment)) {
+            return Err("a segment is compacted that is not in its file");
+        }
+        entry.replace(&mut self.sealed, self.active).map(|_| ())
+    }
+
+    /// What the files of a segment are called.
+    pub fn name_of(&self, segment: Offset) -> SegmentName {
+        let at = self.sealed.binary_search_by_key(&segment, |sealed| sealed.base);
+        let generation = at.map_or(0, |at| self.sealed[at].compacted.generation);
+        SegmentName { segment, generation }
+    }
+
     /// A frame that is lost may have said that data has moved to its segment. An extent behind it
     /// says how far: what follows is moved in order.
     pub(crate) fn skip_moved(&mut self, entry: &AppendEntry<'_>) {
@@ -278,7 +304,8 @@ impl RecoveredPartition {
 
     fn seal(&mut self) {
         let written = core::mem::take(&mut self.active_written).last;
-        self.sealed.push(Sealed { base: self.active, length_bytes: self.end(), written });
+        let (base, length_bytes, compacted) = (self.active, self.end(), Compacted::default());
+        self.sealed.push(Sealed { base, length_bytes, written, compacted });
     }
 
     /// A segment that is filled up takes no more data, although no frame names the next one yet.
@@ -408,7 +435,12 @@ mod tests {
         partition.append(&rolled, PLACE).unwrap();
         assert_eq!(
             partition.sealed,
-            [Sealed { base: Offset::ZERO, length_bytes: 10, written: Written(7) }]
+            [Sealed {
+                base: Offset::ZERO,
+                length_bytes: 10,
+                written: Written(7),
+                compacted: Compacted::default()
+            }]
         );
         assert_eq!(partition.runs.len(), 2);
         let stored = AppendEntry {

@@ -14,11 +14,12 @@ use alloc::vec::Vec;
 use plimsoll_batch::Offset;
 use plimsoll_device::DiskAction;
 
+use crate::compacted::Compacted;
 use crate::entry::Sealed;
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
 use crate::limits::RECYCLED_SEGMENTS_MAX;
-use crate::partition::{RECYCLED_DIRECTORY, partition_directory};
+use crate::partition::{RECYCLED_DIRECTORY, SegmentName, partition_directory};
 use crate::storage::Storage;
 use crate::written::Written;
 
@@ -103,9 +104,12 @@ impl Storage {
         for (sealed, end) in gone.iter().zip(ends) {
             let partition = self.partition(slot);
             let full_bytes = partition.config.segment_bytes;
-            let path = partition.segment_path(sealed.base);
+            let generation = sealed.compacted.generation;
+            let path = SegmentName { segment: sealed.base, generation }.path(partition.id);
             let is_full = sealed.length_bytes >= full_bytes.div_ceil(2);
-            if is_full && self.disk_full.is_none() && self.recycled.has_room() {
+            // The file of a compacted one has no blocks beyond its data.
+            let is_whole = is_full && sealed.compacted.generation == 0;
+            if is_whole && self.disk_full.is_none() && self.recycled.has_room() {
                 let holds = Holds { end, bytes: sealed.length_bytes.max(full_bytes) };
                 self.recycled.promised.insert(path, holds);
             }
@@ -116,7 +120,8 @@ impl Storage {
     pub(crate) fn promise_all_files(&mut self, slot: Slot) {
         let partition = self.partition(slot);
         let (base, length_bytes) = (partition.active, partition.published.position);
-        let active = Sealed { base, length_bytes, written: Written::UNKNOWN };
+        let (written, compacted) = (Written::UNKNOWN, Compacted::default());
+        let active = Sealed { base, length_bytes, written, compacted };
         let all: Vec<Sealed> = partition.sealed.iter().copied().chain([active]).collect();
         self.promise_files(slot, &all, self.end_of(slot));
     }

@@ -39,6 +39,7 @@ impl Storage {
     /// not reached their level never will: the caller answers them.
     pub fn remove_partition(&mut self, slot: Slot, _now: Now) {
         self.forget_age(slot);
+        self.forget_compaction(slot);
         let partition = self.partition_mut(slot);
         partition.closing = true;
         partition.urgent = false;

@@ -14,7 +14,7 @@ use plimsoll_batch::Offset;
 use plimsoll_device::BLOCK_BYTES;
 
 use crate::anchor::{ANCHOR_BYTES, Anchor};
-use crate::entry::{AppendEntry, Entries, Entry, StartEntry};
+use crate::entry::{AppendEntry, Entries, Entry};
 use crate::frame::{FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::Mark;
@@ -336,7 +336,13 @@ impl<F: DataFiles> Reading<'_, F> {
                 let partition = partitions.entry(entry.partition);
                 partition
                     .or_insert_with(|| SalvagedPartition::begin(place, may_lack))
-                    .move_start(entry, place);
+                    .apply(place, |state| state.move_start(entry, place));
+            }
+            Entry::Compacted(entry) => {
+                let partition = partitions.entry(entry.partition);
+                partition
+                    .or_insert_with(|| SalvagedPartition::begin(place, may_lack))
+                    .apply(place, |state| state.compacted(entry, place));
             }
             Entry::Append(entry) => {
                 let partition = partitions.entry(entry.partition);
@@ -364,15 +370,20 @@ impl SalvagedPartition {
         self.lease_unknown = false;
     }
 
-    /// Records that were deleted must not come back: what can be known of the start is kept.
-    fn move_start(&mut self, entry: &StartEntry, place: Place) {
+    /// A start or what was compacted. Records that were deleted must not come back: what can be
+    /// known of the start is kept.
+    fn apply(
+        &mut self,
+        place: Place,
+        entry: impl FnOnce(&mut RecoveredPartition) -> Result<(), &'static str>,
+    ) {
         self.state.headless |= self.state.is_lease_only();
         if self.broken.is_some() {
             self.state.epoch = place.epoch;
             return;
         }
         let before = self.may_lack.then(|| self.state.clone());
-        match (self.state.move_start(entry, place), before) {
+        match (entry(&mut self.state), before) {
             (Ok(()), _) => {}
             (Err(what), Some(before)) => {
                 self.state = RecoveredPartition { epoch: place.epoch, ..before };

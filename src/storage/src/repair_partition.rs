@@ -12,10 +12,11 @@ use core::ops::Range;
 use plimsoll_batch::{Batch, BatchHeader, BatchLimits, Offset};
 use plimsoll_device::{BLOCK_BYTES, IoError};
 
+use crate::compacted::Compacted;
 use crate::encoding::{block_ceil, block_floor};
 use crate::entry::Sealed;
 use crate::identity::PartitionId;
-use crate::partition::{partition_directory, segment_path};
+use crate::partition::{SegmentName, partition_directory, segment_path};
 use crate::producers::ProducerTable;
 use crate::recovered::{Place, RecoveredPartition, Run};
 use crate::verify::DataFiles;
@@ -59,8 +60,9 @@ pub(crate) fn walk<F: DataFiles>(
         let run = partition.runs.iter().find(|run| run.segment == base);
         let stored = run.map_or(length, |run| run.stored.min(length));
         let tail = run.map_or(&[][..], |run| &run.bytes);
-        let path = segment_path(id, base);
-        let data = SegmentData { id, base, path, length, stored, tail };
+        let name = partition.name_of(base);
+        let (path, generation) = (name.path(id), name.generation);
+        let data = SegmentData { id, base, generation, path, length, stored, tail };
         let here = |range: &&Rotten| range.0 == base;
         let rotten: Vec<Range<u64>> =
             rotten.iter().filter(here).map(|(_, range)| range.clone()).collect();
@@ -128,6 +130,10 @@ pub(crate) fn cut<F: DataFiles>(
     partition: &mut RecoveredPartition,
     at: Point,
 ) -> Result<(), IoError> {
+    if partition.name_of(at.segment).generation > 0 {
+        cut_compacted(partition, at);
+        return Ok(());
+    }
     let found = partition.runs.iter().find(|run| run.segment == at.segment).cloned();
     let file_end = found.as_ref().map_or(u64::MAX, |run| run.stored);
     let run = match found {
@@ -159,6 +165,25 @@ pub(crate) fn cut<F: DataFiles>(
     Ok(())
 }
 
+/// Of a segment that was compacted the front stays, sealed; an empty one takes data behind it.
+fn cut_compacted(partition: &mut RecoveredPartition, at: Point) {
+    let is_kept = |sealed: &Sealed| match at.position {
+        0 => sealed.base < at.segment,
+        _ => sealed.base <= at.segment,
+    };
+    partition.sealed.retain(is_kept);
+    if let Some(last) = partition.sealed.last_mut().filter(|last| last.base == at.segment) {
+        last.length_bytes = at.position;
+    }
+    let active = if at.position == 0 { at.segment } else { at.offset };
+    partition.active = active;
+    partition.active_written = WrittenSpan::default();
+    partition.runs.retain(|run| run.segment < at.segment);
+    partition.runs.push_back(Run { segment: active, stored: 0, bytes: Vec::new(), end: 0 });
+    partition.next_offset = at.offset;
+    partition.producers.cut(at.offset);
+}
+
 /// What a partition's files hold, where no journal says what counts of them: batch after batch for
 /// as long as one follows on the other.
 pub(crate) fn rebuild<F: DataFiles>(
@@ -167,26 +192,28 @@ pub(crate) fn rebuild<F: DataFiles>(
     epoch_max: u64,
     place: Place,
 ) -> Result<RecoveredPartition, IoError> {
-    let names = files.list(&partition_directory(id)).unwrap_or_default();
-    let bases = names.iter().filter_map(|name| name.strip_suffix(".segment")?.parse().ok());
-    let mut bases: Vec<Offset> = bases.map(Offset::new).collect();
-    bases.sort_unstable();
-    let start = bases.first().copied().unwrap_or(Offset::ZERO);
+    let files_of = segment_files(files, id);
+    let start = files_of.first().map_or(Offset::ZERO, |first| first.segment);
     let mut walk = Walk { expected: start, epoch: 1 };
     let mut sealed: Vec<Sealed> = Vec::new();
     let mut producers = ProducerTable::default();
     let mut seen = |_, batch: &Batch<'_>| producers.apply(batch.header(), 0);
-    for base in bases.into_iter().filter(|base| *base <= Offset::MAX) {
+    for SegmentName { segment: base, generation } in files_of {
         if base < walk.expected {
-            break;
+            // What a compacted one stands for was not removed yet.
+            match sealed.last().is_some_and(|last| last.compacted.generation > 0) {
+                true => continue,
+                false => break,
+            }
         }
-        let path = segment_path(id, base);
+        let path = SegmentName { segment: base, generation }.path(id);
         let length = files.length_bytes(&path)?;
-        let data = SegmentData { id, base, path, length, stored: length, tail: &[] };
+        let data = SegmentData { id, base, generation, path, length, stored: length, tail: &[] };
         let end = walk_segment(files, &data, &mut walk, (epoch_max, &[]), &mut seen);
         let length_bytes = end.err().map_or(length, |(position, _)| position);
         if length_bytes > 0 || sealed.is_empty() {
-            sealed.push(Sealed { base, length_bytes, written: Written::UNKNOWN });
+            let compacted = Compacted { generation, ..Compacted::default() };
+            sealed.push(Sealed { base, length_bytes, written: Written::UNKNOWN, compacted });
         }
         if length_bytes == 0 || !is_padded(files, &data, length_bytes) {
             break;
@@ -194,7 +221,13 @@ pub(crate) fn rebuild<F: DataFiles>(
     }
     let mut partition = RecoveredPartition::begin(start, place);
     partition.producers = producers;
-    if let Some(active) = sealed.pop() {
+    let takes_data = |last: &Sealed| last.compacted.generation == 0;
+    if sealed.last().is_some_and(|last| !takes_data(last)) {
+        partition.active = walk.expected;
+        partition.next_offset = walk.expected;
+        let run = Run { segment: walk.expected, stored: 0, bytes: Vec::new(), end: 0 };
+        (partition.sealed, partition.runs) = (sealed, [run].into());
+    } else if let Some(active) = sealed.pop() {
         partition.sealed = sealed;
         partition.active = active.base;
         let stored = block_floor(active.length_bytes);
@@ -206,6 +239,18 @@ pub(crate) fn rebuild<F: DataFiles>(
         partition.next_offset = walk.expected.max(active.base);
     }
     Ok(partition)
+}
+
+/// The files of segments, one for each base. Of several the one of the least generation: as long as
+/// it is there, so is everything that the others were made of.
+fn segment_files<F: DataFiles>(files: &mut F, id: PartitionId) -> Vec<SegmentName> {
+    let names = files.list(&partition_directory(id)).unwrap_or_default();
+    let segments = names.iter().filter(|name| name.ends_with(".segment"));
+    let mut known: Vec<SegmentName> =
+        segments.filter_map(|name| SegmentName::of_file(name)).collect();
+    known.sort_unstable();
+    known.dedup_by_key(|name| name.segment);
+    known
 }
 
 /// Whether zeros follow to the end of the block, as behind a sealed segment's data.

@@ -13,12 +13,13 @@ use alloc::vec::Vec;
 use plimsoll_batch::{BatchBuilder, Offset, assign};
 use plimsoll_device::BLOCK_BYTES;
 
+use crate::encoding::block_ceil;
 use crate::frame::Sequence;
 use crate::identity::PartitionId;
 use crate::journal::journal_path;
 use crate::limits::journal_bytes_min;
 use crate::manifest::Manifest;
-use crate::partition::{index_path, segment_path};
+use crate::partition::SegmentName;
 use crate::recovered::{Place, RecoveredPartition};
 use crate::repair::{Cut, REPAIR_DIRECTORY, RepairConfig, RepairError, RepairLine, UNFINISHED};
 use crate::repair_journal::beyond_all;
@@ -168,7 +169,7 @@ impl Plan {
         let length_bytes = self.set_aside(files, id, state, at);
         report(RepairLine::Cut(Cut {
             partition: id,
-            path: segment_path(id, at.segment),
+            path: state.name_of(at.segment).path(id),
             position_bytes: at.position,
             length_bytes,
             first: at.offset,
@@ -177,9 +178,29 @@ impl Plan {
             why,
         }));
         if partition.cut.is_some() {
+            self.end_compacted(id, state, at);
             cut(files, id, state, at)?;
         }
         Ok(())
+    }
+
+    /// A segment that was compacted takes no data again: it stays sealed, and is filled up with
+    /// zeros behind what is left of it.
+    fn end_compacted(&mut self, id: PartitionId, state: &RecoveredPartition, at: Point) {
+        let name = state.name_of(at.segment);
+        let path = name.path(id);
+        if name.generation == 0 {
+            return;
+        }
+        if at.position == 0 {
+            self.gone.insert(path);
+            return;
+        }
+        let filled = block_ceil(at.position) - at.position;
+        if filled > 0 {
+            let bytes = vec![0; usize::try_from(filled).unwrap_or(0)];
+            self.writes.push(RepairStep::WriteAt { path, position_bytes: at.position, bytes });
+        }
     }
 
     /// Keeps what is behind a place, and gives how many bytes of data that is.
@@ -193,7 +214,7 @@ impl Plan {
         let mut cut_bytes = 0;
         let mut known = BTreeSet::new();
         for (base, length) in segments_of(state) {
-            let path = segment_path(id, base);
+            let path = state.name_of(base).path(id);
             known.insert(path.clone());
             if base < at.segment {
                 continue;
@@ -206,7 +227,7 @@ impl Plan {
                 run.bytes.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default()
             });
             let what = format!("partition={id}");
-            self.gone.insert(index_path(id, base));
+            self.gone.insert(state.name_of(base).index_path(id));
             if base > at.segment {
                 self.keep_whole(&path, &what);
                 self.gone.insert(path.clone());
@@ -222,13 +243,14 @@ impl Plan {
         // Files behind it that only lost frames can have named.
         let directory = crate::partition::partition_directory(id);
         for name in files.list(&directory).unwrap_or_default() {
-            let base = name.strip_suffix(".segment").and_then(|base| base.parse().ok());
-            let Some(base) = base.map(Offset::new) else { continue };
+            let is_segment = name.ends_with(".segment");
+            let file = SegmentName::of_file(&name).filter(|_| is_segment);
+            let Some(file) = file else { continue };
             let path = format!("{directory}/{name}");
-            if base > at.segment && !known.contains(&path) {
+            if file.segment > at.segment && !known.contains(&path) {
                 cut_bytes += files.length_bytes(&path).unwrap_or(0);
                 self.keep_whole(&path, &format!("partition={id}"));
-                self.gone.extend([path, index_path(id, base)]);
+                self.gone.extend([path, file.index_path(id)]);
             }
         }
         cut_bytes

@@ -20,7 +20,7 @@ use crate::frame::{FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
 use crate::manifest::{DataDirId, Manifest};
-use crate::partition::{TOPICS_DIRECTORY, index_path, segment_path, topic_directory};
+use crate::partition::{TOPICS_DIRECTORY, topic_directory};
 use crate::recovered::{Place, RecoveredPartition};
 use crate::repair::{RepairError, TopicRecord, TopicRecords};
 use crate::repair_journal::{Gap, SalvagedPartition, beyond_all, salvage, scan};
@@ -370,9 +370,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
         }
         if let Some((at, _)) = &found.cut {
             let behind = segments_of(&found.state).into_iter().filter(|it| it.0 >= at.segment);
-            let indexes: Vec<String> = behind.map(|(base, _)| index_path(id, base)).collect();
+            let names = behind.map(|(base, _)| found.state.name_of(base));
+            let indexes: Vec<String> = names.map(|name| name.index_path(id)).collect();
             found.indexes.retain(|index| !indexes.contains(index));
-            let kept = segment_path(id, at.segment);
+            let kept = found.state.name_of(at.segment).path(id);
             found.paddings.retain(|(path, ..)| *path < kept);
         }
     }
@@ -388,7 +389,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
             let end = sealed.length_bytes;
             let length = usize::try_from(block_ceil(end) - end).unwrap_or(BLOCK_BYTES);
             let is_stored = !partition.runs.iter().any(|run| run.segment == sealed.base);
-            let (path, mut bytes) = (segment_path(id, sealed.base), vec![0; length]);
+            let path = partition.name_of(sealed.base).path(id);
+            let mut bytes = vec![0; length];
             let read = self.verification.files.read(&path, end, &mut bytes);
             let is_zero = read == Ok(length) && bytes.iter().all(|byte| *byte == 0);
             let is_there = self.verification.files.length_bytes(&path).is_ok_and(|it| it >= end);

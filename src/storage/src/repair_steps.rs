@@ -148,7 +148,7 @@ impl Logged {
     }
 
     fn entry(&self) -> Vec<u8> {
-        let mut entry = vec![0; snapshot_bytes(self.sealed.len(), self.tail.len())];
+        let mut entry = vec![0; snapshot_bytes(&self.sealed, self.tail.len())];
         encode_snapshot(&self.fields, &self.sealed, &mut entry);
         let at = SNAPSHOT_BYTES + self.sealed.len() * SEALED_BYTES;
         entry[at..at + self.tail.len()].copy_from_slice(&self.tail);

@@ -314,6 +314,13 @@ impl Replay {
                 partition.headless |= partition.is_lease_only();
                 partition.move_start(entry, place)
             }
+            Entry::Compacted(entry) => {
+                let partition = self.partitions.entry(entry.partition);
+                let partition =
+                    partition.or_insert_with(|| RecoveredPartition::begin(Offset::ZERO, place));
+                partition.headless |= partition.is_lease_only();
+                partition.compacted(entry, place)
+            }
         }
     }
 

@@ -39,6 +39,8 @@ impl Storage {
         self.partition_mut(slot).config = config;
         self.retain_by_size(slot);
         self.retain_by_age(slot);
+        self.forget_compaction(slot);
+        self.compact_anew(slot);
     }
 
     /// After a start: what has to go by settings that are new, or what an earlier life had no time
@@ -49,6 +51,7 @@ impl Storage {
             self.retain_by_size(slot);
             self.retain_by_age(slot);
             self.consider_trim(slot);
+            self.compact_anew(slot);
         }
     }
 
@@ -233,7 +236,7 @@ impl Partition {
     }
 
     /// Data of which nobody knows when it was written is as young as can be.
-    fn count_unknown_from(&mut self, written: Written) {
+    pub(crate) fn count_unknown_from(&mut self, written: Written) {
         let begin = |unknown: &mut Written| {
             if *unknown == Written::UNKNOWN {
                 *unknown = written;

@@ -435,6 +435,7 @@ mod tests {
             batch_bytes_max: 1 << 20,
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         let slots = ids.map(|id| storage.open_partition(id, settings));
         storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });

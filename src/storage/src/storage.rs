@@ -16,6 +16,7 @@ use plimsoll_device::{
 
 use crate::arena_layout::ArenaHeader;
 use crate::commit::Commit;
+use crate::compaction::Compactor;
 use crate::describe::StorageCounters;
 use crate::error::{Damage, Failure};
 use crate::files::Files;
@@ -126,6 +127,7 @@ pub struct Storage {
     /// Partitions whose files go when the frame is durable.
     pub(crate) removals_waiting: VecDeque<(Sequence, PartitionId)>,
     pub(crate) sweeps: Sweeps,
+    pub(crate) compaction: Compactor,
     pub(crate) recycled: RecycledFiles,
     /// A frame is wanted although there may be nothing to put into it.
     pub(crate) marker_wanted: bool,
@@ -200,8 +202,7 @@ impl Storage {
     /// # Panics
     /// When the arena is smaller than [`ARENA_BYTES_MIN`](crate::ARENA_BYTES_MIN).
     pub fn new(config: StorageConfig, arena: Arena) -> Self {
-        let header = arena_header(&config, arena.length_bytes() as u64);
-        let mut memory = SpanMemory::new(arena, &header);
+        let mut memory = span_memory(&config, arena);
         let (frame_runs, anchor_run, read_run) = take_runs(&mut memory);
         Self {
             data_dir: config.data_dir,
@@ -260,6 +261,7 @@ impl Storage {
             removals: BTreeMap::new(),
             removals_waiting: VecDeque::new(),
             sweeps: Sweeps::default(),
+            compaction: Compactor::default(),
             marker_wanted: false,
             next_job: 0,
             failure: None,
@@ -339,6 +341,7 @@ impl Storage {
             (Purpose::Index(job), result) => self.handle_index(job, result),
             (Purpose::Remove(job), result) => self.handle_remove(job, result),
             (Purpose::Sweep, result) => self.handle_sweep(result),
+            (Purpose::Compact, result) => self.handle_compaction(result),
             (Purpose::RemoveRecycled, _) => self.handle_recycled_removed(),
             (purpose, result) => panic!("{result:?} does not answer {purpose:?}"),
         }
@@ -348,6 +351,7 @@ impl Storage {
     pub fn handle_timeout(&mut self, now: Now) {
         self.look_at_clocks(now);
         self.retain_due();
+        self.compact_due();
         while let Some(&(due, slot)) = self.due.first()
             && due <= now.monotonic
         {
@@ -365,7 +369,7 @@ impl Storage {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
         let age = self.aging.due.first().map(|(due, _)| *due);
-        [due, age, self.disk_full].into_iter().flatten().min()
+        [due, age, self.disk_full, self.compaction.timeout()].into_iter().flatten().min()
     }
 
     /// The next operation for the machine.
@@ -373,6 +377,7 @@ impl Storage {
         if self.ops.is_empty() {
             self.feed();
             self.handle_refused();
+            self.run_compaction();
             self.start_spills();
             self.start_commits();
             // A checkpoint may have to move data before it can go on, and memory that is given
@@ -472,6 +477,11 @@ fn take_runs(memory: &mut SpanMemory) -> (Vec<SpanId>, SpanId, SpanId) {
     };
     let frames = (0..COMMITS_MAX).map(|_| run(FRAME_BYTES_MAX)).collect();
     (frames, run(BLOCK_BYTES), run(read_bytes))
+}
+
+fn span_memory(config: &StorageConfig, arena: Arena) -> SpanMemory {
+    let header = arena_header(config, arena.length_bytes() as u64);
+    SpanMemory::new(arena, &header)
 }
 
 fn arena_header(config: &StorageConfig, length_bytes: u64) -> ArenaHeader {

@@ -1,9 +1,10 @@
 //! Parting with the files of segments that no longer count.
 //!
-//! One partition at a time, in the background, and never before the frame that says so is durable.
-//! A removal that is cut off leaves files that nobody reads; the next start lists the directories
-//! of partitions whose start has moved, and takes them up again. What a newcomer gets wrong: the
-//! names in the directory decide, not what this process remembers of it.
+//! Those before the first segment, those in whose place a compacted one is, and new ones that never
+//! came to count. One partition at a time, in the background, and never before the frame that says
+//! so is durable. A removal that is cut off leaves files that nobody reads; the next start lists
+//! the directories of partitions that may have some, and takes them up again. What a newcomer gets
+//! wrong: the names in the directory decide, not what this process remembers of it.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -13,9 +14,9 @@ use plimsoll_batch::Offset;
 use plimsoll_device::{DiskAction, DiskResult};
 
 use crate::flight::Purpose;
-use crate::identity::PartitionId;
+use crate::identity::{PartitionId, Slot};
 use crate::parting::Parting;
-use crate::partition::partition_directory;
+use crate::partition::{SegmentName, partition_directory};
 use crate::storage::Storage;
 
 /// Which partitions may have files before their first segment, and the one that is at it.
@@ -41,10 +42,19 @@ impl Storage {
         self.start_sweep();
     }
 
+    /// Whether files of the partition may be about to go.
+    pub(crate) fn sweeps_concern(&self, id: PartitionId) -> bool {
+        let current = self.sweeps.current.as_ref().map(|sweep| sweep.id);
+        current == Some(id) || self.sweeps.waiting.contains(&id)
+    }
+
     /// After a start: what an earlier life had no time to remove.
     pub(crate) fn sweep_all(&mut self) {
         let moved = self.by_id.iter().filter(|(_, slot)| {
-            self.partition(**slot).start > Offset::ZERO && self.partition(**slot).damage.is_none()
+            let partition = self.partition(**slot);
+            let is_compacted = partition.config.compaction.is_some()
+                || partition.sealed.iter().any(|it| it.compacted.generation > 0);
+            (partition.start > Offset::ZERO || is_compacted) && partition.damage.is_none()
         });
         self.sweeps.waiting = moved.map(|(id, _)| *id).collect();
         self.start_sweep();
@@ -64,7 +74,7 @@ impl Storage {
         let Some(mut sweep) = self.sweeps.current.take() else { return };
         let action = match (&mut sweep.parting, result) {
             (None, DiskResult::Listed(Ok(names))) => {
-                let mut parting = self.files_before(sweep.id, names);
+                let mut parting = self.files_that_go(sweep.id, names);
                 let action = self.part(&mut parting, None);
                 sweep.parting = Some(parting);
                 action
@@ -72,37 +82,37 @@ impl Storage {
             (None, _) => None,
             (Some(parting), result) => self.part(parting, Some(&result)),
         };
-        let Some(action) = action else { return self.start_sweep() };
+        let Some(action) = action else {
+            if let Some(slot) = self.by_id.get(&sweep.id).copied() {
+                self.partition_mut(slot).compaction.is_swept = true;
+            }
+            return self.start_sweep();
+        };
         self.sweeps.current = Some(sweep);
         self.submit(Purpose::Sweep, action);
     }
 
-    /// Those of the names that belong to segments before the partition's first one.
-    fn files_before(&self, id: PartitionId, names: Vec<String>) -> Parting {
+    /// Those of the names that belong to no segment that counts. Compaction begins no new file
+    /// before they have gone.
+    fn files_that_go(&self, id: PartitionId, mut names: Vec<String>) -> Parting {
         let slot = self.by_id.get(&id).copied();
-        let first = slot.map_or(Offset::ZERO, |slot| self.partition(slot).first_segment());
-        let is_before = |name: &String| segment_of(name).is_some_and(|base| base < first);
-        Parting::new(partition_directory(id), names.into_iter().filter(is_before).collect())
+        names.retain(|name| slot.is_some_and(|slot| !self.counts(slot, name)));
+        // A repair that has no journal counts on it: the first of several goes first.
+        names.sort_unstable();
+        Parting::new(partition_directory(id), names.into())
     }
-}
 
-/// The segment that a file of a partition belongs to, by its name.
-pub(crate) fn segment_of(name: &str) -> Option<Offset> {
-    let base = name.strip_suffix(".segment").or_else(|| name.strip_suffix(".index"))?;
-    let base: u64 = (base.len() == 20).then(|| base.parse().ok()).flatten()?;
-    (base <= Offset::MAX.value()).then(|| Offset::new(base))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_of_segments_are_ever_swept() {
-        assert_eq!(segment_of("00000000000000000042.segment"), Some(Offset::new(42)));
-        assert_eq!(segment_of("00000000000000000042.index"), Some(Offset::new(42)));
-        for other in ["42.segment", "notes.txt", "00000000000000000042.segment.old", ".segment"] {
-            assert_eq!(segment_of(other), None, "{other}");
+    /// Whether a file is of a segment that counts, or may come to; or of none at all.
+    fn counts(&self, slot: Slot, name: &str) -> bool {
+        let Some(SegmentName { segment, generation }) = SegmentName::of_file(name) else {
+            return true;
+        };
+        let partition = self.partition(slot);
+        if segment < partition.first_segment() {
+            return false;
         }
+        let is_new = segment >= partition.active;
+        let is_known = partition.generation(segment) == Some(generation);
+        is_new || is_known || self.is_being_compacted(slot, segment, generation)
     }
 }

@@ -114,7 +114,7 @@ impl Storage {
     /// The start and the first segment that counts, as they can be logged now; if either moves.
     fn next_start(&self, slot: Slot) -> Option<(Offset, Offset)> {
         let partition = self.partition(slot);
-        if partition.closing || partition.relog {
+        if partition.closing || partition.relog || partition.compaction.is_switching {
             return None;
         }
         // An entry must not name offsets that no frame before it has.

@@ -20,9 +20,7 @@ use crate::error::Damage;
 use crate::identity::PartitionId;
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
 use crate::manifest::{DataDirId, Manifest, ManifestError};
-use crate::partition::{
-    RECYCLED_DIRECTORY, TOPICS_DIRECTORY, index_path, partition_directory, segment_path,
-};
+use crate::partition::{RECYCLED_DIRECTORY, TOPICS_DIRECTORY, partition_directory};
 use crate::recovered::RecoveredPartition;
 use crate::repair::REPAIR_DIRECTORY;
 use crate::verify_journal::VerifiedJournal;
@@ -311,8 +309,9 @@ impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
         }
         let sealed = partition.sealed.iter().map(|sealed| sealed.base);
         let segments = sealed.chain([partition.active]);
+        let names = segments.map(|base| partition.name_of(base));
         let known: BTreeSet<String> =
-            segments.flat_map(|base| [segment_path(id, base), index_path(id, base)]).collect();
+            names.flat_map(|name| [name.path(id), name.index_path(id)]).collect();
         for name in self.names(&directory) {
             let path = format!("{directory}/{name}");
             if !known.contains(&path) {

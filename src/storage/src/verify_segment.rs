@@ -16,7 +16,7 @@ use plimsoll_device::{BLOCK_BYTES, IoError, IoErrorKind};
 use crate::identity::PartitionId;
 use crate::index::{IndexEntry, SparseIndex};
 use crate::journal::journal_path;
-use crate::partition::{index_path, segment_path};
+use crate::partition::{SegmentName, segment_path};
 use crate::recovered::RecoveredPartition;
 use crate::verify::{DataFiles, Finding, Verification};
 
@@ -28,11 +28,19 @@ const INDEX_BYTES_MAX: usize = 16 << 10;
 pub(crate) struct SegmentData<'a> {
     pub(crate) id: PartitionId,
     pub(crate) base: Offset,
+    pub(crate) generation: u32,
     pub(crate) path: String,
     pub(crate) length: u64,
     /// Up to here in the file.
     pub(crate) stored: u64,
     pub(crate) tail: &'a [u8],
+}
+
+impl SegmentData<'_> {
+    fn index_path(&self) -> String {
+        let (segment, generation) = (self.base, self.generation);
+        SegmentName { segment, generation }.index_path(self.id)
+    }
 }
 
 /// Where the walk through a partition stands.
@@ -58,10 +66,12 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         let mut is_sound = true;
         for (base, length) in segments {
             let run = partition.runs.iter().find(|run| run.segment == base);
+            let name = partition.name_of(base);
             let data = SegmentData {
                 id,
                 base,
-                path: segment_path(id, base),
+                generation: name.generation,
+                path: name.path(id),
                 length,
                 stored: run.map_or(length, |run| run.stored.min(length)),
                 tail: run.map_or(&[], |run| &run.bytes),
@@ -98,7 +108,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         let is_sound = self.summary.damages == before;
         if is_sound && (misplaced || places.next().is_some()) {
             let what = "derived index: names places where no batch begins".to_string();
-            self.damage(index_path(data.id, data.base), 0, Some(data.id), what);
+            self.damage(data.index_path(), 0, Some(data.id), what);
         }
         is_sound
     }
@@ -208,7 +218,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
     /// The index file of a sealed segment, if there is one. Damage in it is reported; it is only
     /// derived.
     fn read_index(&mut self, data: &SegmentData<'_>) -> Option<SparseIndex> {
-        let path = index_path(data.id, data.base);
+        let path = data.index_path();
         let mut bytes = vec![0; INDEX_BYTES_MAX];
         let length = match self.files.read(&path, 0, &mut bytes) {
             Ok(length) => length,

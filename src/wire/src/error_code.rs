@@ -37,6 +37,7 @@ pub enum ErrorCode {
     OutOfSequence,
     ProducerFenced,
     ProducerUnknown,
+    BatchCompressed,
     DiskFull,
     DiskFailed,
     DataDamaged,
@@ -60,7 +61,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Every code with its number, its name in `PROTOCOL.md`, and whether the server closes the
     /// connection after it.
-    const TABLE: [(ErrorCode, u16, &'static str, bool); 45] = [
+    const TABLE: [(ErrorCode, u16, &'static str, bool); 46] = [
         (ErrorCode::ProtocolVersion, 1, "PROTOCOL_VERSION", true),
         (ErrorCode::MalformedFrame, 2, "MALFORMED_FRAME", true),
         (ErrorCode::Checksum, 3, "CHECKSUM", true),
@@ -90,6 +91,7 @@ impl ErrorCode {
         (ErrorCode::OutOfSequence, 39, "OUT_OF_SEQUENCE", false),
         (ErrorCode::ProducerFenced, 40, "PRODUCER_FENCED", false),
         (ErrorCode::ProducerUnknown, 41, "PRODUCER_UNKNOWN", false),
+        (ErrorCode::BatchCompressed, 42, "BATCH_COMPRESSED", false),
         (ErrorCode::DiskFull, 48, "DISK_FULL", false),
         (ErrorCode::DiskFailed, 49, "DISK_FAILED", false),
         (ErrorCode::DataDamaged, 50, "DATA_DAMAGED", false),

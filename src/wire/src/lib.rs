@@ -42,17 +42,18 @@ pub use opcode::Opcode;
 pub use plimsoll_batch::Offset;
 pub use request::{
     AckEntries, AckEntry, Acks, AcksEncoder, AcquiredRange, AlterTopic, AssignedPartition,
-    AssignedTopic, Assignment, Assignor, BatchesKind, Bind, BindResponse, CommitMode,
-    CommitOffsets, CommitOffsetsResponse, CommittedOffset, CreateTopic, CreateTopicResponse,
-    Credit, DeadReason, DeleteGroup, DeleteRecords, DeleteRecordsResponse, DeleteTopic, Delivery,
-    Describe, DescribeGroup, DescribeResponse, Fetch, Fetched, GroupDescription, GroupMode,
-    GroupState, Heartbeat, Hello, HelloResponse, InitProducer, InitProducerResponse, JoinGroup,
-    LeaveGroup, ListGroups, ListGroupsResponse, ListedGroup, MemberDescription, Membership,
-    MetadataRequest, MetadataResponse, OffsetDescription, OffsetToCommit, Offsets, OffsetsResponse,
-    OffsetsWhat, PartitionDescription, PartitionState, Ping, Produce, RangeToSettle, Request,
-    ShareAcquire, ShareAcquired, ShareBegin, ShareDescription, ShareSettings, ShareSettle,
-    ShareSettled, Stat, Stats, StatsResponse, Subscribe, Subscribed, TopicMetadata, TopicRetention,
-    Unbind, Unsubscribe, Verdict, encode_batches_head, encode_produce, encode_produce_head,
+    AssignedTopic, Assignment, Assignor, BatchesKind, Bind, BindResponse, CleanupPolicy,
+    CommitMode, CommitOffsets, CommitOffsetsResponse, CommittedOffset, CreateTopic,
+    CreateTopicResponse, Credit, DeadReason, DeleteGroup, DeleteRecords, DeleteRecordsResponse,
+    DeleteTopic, Delivery, Describe, DescribeGroup, DescribeResponse, Fetch, Fetched,
+    GroupDescription, GroupMode, GroupState, Heartbeat, Hello, HelloResponse, InitProducer,
+    InitProducerResponse, JoinGroup, LeaveGroup, ListGroups, ListGroupsResponse, ListedGroup,
+    MemberDescription, Membership, MetadataRequest, MetadataResponse, OffsetDescription,
+    OffsetToCommit, Offsets, OffsetsResponse, OffsetsWhat, PartitionDescription, PartitionState,
+    Ping, Produce, RangeToSettle, Request, ShareAcquire, ShareAcquired, ShareBegin,
+    ShareDescription, ShareSettings, ShareSettle, ShareSettled, Stat, Stats, StatsResponse,
+    Subscribe, Subscribed, TopicCleanup, TopicMetadata, TopicRetention, Unbind, Unsubscribe,
+    Verdict, encode_batches_head, encode_produce, encode_produce_head,
 };
 pub use response::{ErrorResponse, Response, encode_empty_response};
 pub use topic_name::{InvalidTopicName, TopicName, topic_name_is_valid};

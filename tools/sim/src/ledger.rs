@@ -397,11 +397,11 @@ impl Ledger {
         let of_place = of_place.filter(|it| it.place == place && it.fate != Fate::Refused);
         let records: Vec<Kept> = of_place
             .map(|it| Kept {
-                // What a power loss may have taken holds nothing back.
-                offset: it.offset.filter(|_| it.required),
+                offset: it.offset,
                 length: it.length,
                 begun: it.begun,
                 written_ms: it.written_ms,
+                is_there: it.required,
             })
             .collect();
         self.starts.note_what_may_go(place, &records);

@@ -30,6 +30,8 @@ pub(crate) struct Kept {
     pub(crate) begun: Instant,
     /// It was not written before this, by any clock.
     pub(crate) written_ms: i64,
+    /// It is there, unless it has gone: what power took keeps nothing from going.
+    pub(crate) is_there: bool,
 }
 
 /// The books of all starts.
@@ -171,6 +173,9 @@ fn too_large_before(bytes: u64, records: &[Kept]) -> Offset {
 pub(crate) struct ClockBook {
     /// What the wall clock says beyond the monotonic one, where that is believed.
     trusted_ms: i64,
+    /// A start has found data of the future, of up to then: until the next, a wall clock that is
+    /// not beyond it may be believed at once.
+    found_ms: Option<i64>,
     /// Where it leapt to, and when.
     leap: Option<(i64, i64)>,
     /// Data may have aged by this: what was begun before `doubts_since`, and what was later.
@@ -192,6 +197,8 @@ impl ClockBook {
     pub(crate) fn begin(&mut self, now: Now) {
         let monotonic_ms = millis(now.monotonic);
         let offset_ms = now.unix_ms - monotonic_ms;
+        let found_ms = self.latest_ms - monotonic_ms;
+        self.found_ms = (found_ms - offset_ms > LEAP_MS).then_some(found_ms);
         let is_doubtful = self.latest_ms > 0 && now.unix_ms - self.latest_ms > START_GAP_MS;
         if is_doubtful {
             // What is there is as old as it was; what comes is written by the new time.
@@ -210,8 +217,11 @@ impl ClockBook {
         let monotonic_ms = millis(now.monotonic);
         let offset_ms = now.unix_ms - monotonic_ms;
         let is_near = |other: i64| (offset_ms - other).abs() <= LEAP_MS;
+        let is_found = self.found_ms.is_some_and(|found_ms| offset_ms <= found_ms + LEAP_MS);
         match self.leap {
-            _ if is_near(self.trusted_ms) => (self.trusted_ms, self.leap) = (offset_ms, None),
+            _ if is_found || is_near(self.trusted_ms) => {
+                (self.trusted_ms, self.leap) = (offset_ms, None);
+            }
             Some((to_ms, at_ms)) if is_near(to_ms) => {
                 if monotonic_ms - at_ms >= BELIEVED_AFTER_MS {
                     (self.trusted_ms, self.leap) = (offset_ms, None);
@@ -241,7 +251,7 @@ impl ClockBook {
         let is_young = |record: &&Kept| {
             let is_later = self.doubts_since.is_none_or(|since| record.begun >= since);
             let aged_by_ms = if is_later { self.since_ms } else { self.before_ms };
-            record.written_ms.saturating_add(age_ms) > aged_by_ms
+            record.is_there && record.written_ms.saturating_add(age_ms) > aged_by_ms
         };
         let young = records.iter().filter(is_young).filter_map(|record| record.offset);
         let first = young.filter(|offset| *offset >= from).min();

@@ -242,6 +242,7 @@ impl Connection {
             segment_bytes: 1 << 30,
             max_batch_bytes: 4 << 20,
             retention: None,
+            cleanup: None,
             shards: (0..partitions).map(|partition| ShardIndex(partition as u16 % 2)).collect(),
         };
         MetadataResponse { topics: vec![topic] }.encode(correlation, &mut self.out);

@@ -26,6 +26,7 @@ pub(crate) fn topic(partitions: usize) -> Topic {
         flush_interval: Duration::from_millis(100),
         segment_bytes: 1 << 30,
         retention: Default::default(),
+        cleanup: Default::default(),
         batch_bytes_max: 1 << 20,
         shards: vec![ShardIndex(0); partitions],
     }

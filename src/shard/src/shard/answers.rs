@@ -72,6 +72,7 @@ impl Problem {
                 (ErrorCode::ProducerFenced, u64::from(epoch.cast_unsigned()), 0)
             }
             AppendError::ProducerUnknown => (ErrorCode::ProducerUnknown, 0, 0),
+            AppendError::Compressed { codec } => (ErrorCode::BatchCompressed, codec as u64, 0),
             _ => (ErrorCode::Overloaded, 0, 0),
         };
         let problem = Self::new(code, format!("{error}"));

@@ -156,8 +156,8 @@ impl Shard {
             return Flow::Next;
         }
         let shards = self.config.shards;
-        let with_retention = request.with_retention;
-        let metadata = |topic| metadata_of(topic, shards, with_retention);
+        let with = (request.with_retention, request.with_cleanup);
+        let metadata = |topic| metadata_of(topic, shards, with);
         let topics = topics.iter().map(|topic| metadata(topic)).collect();
         self.answer(client, Ended::NOTHING, |out| {
             MetadataResponse { topics }.encode(correlation, out);
@@ -168,10 +168,14 @@ impl Shard {
 
 /// A bound of what a topic takes in the answer.
 fn metadata_bytes_max(topic: &Topic) -> usize {
-    64 + topic.name.len() + topic.partitions as usize * size_of::<u16>()
+    96 + topic.name.len() + topic.partitions as usize * size_of::<u16>()
 }
 
-fn metadata_of(topic: &Topic, shards: u16, with_retention: bool) -> TopicMetadata<'_> {
+fn metadata_of(
+    topic: &Topic,
+    shards: u16,
+    (with_retention, with_cleanup): (bool, bool),
+) -> TopicMetadata<'_> {
     let owner = |partition| topic.partition(partition).map(|id| ShardIndex(id.owner(shards)));
     TopicMetadata {
         name: &topic.name,
@@ -181,6 +185,7 @@ fn metadata_of(topic: &Topic, shards: u16, with_retention: bool) -> TopicMetadat
         segment_bytes: topic.settings.segment_bytes,
         max_batch_bytes: topic.settings.batch_bytes_max,
         retention: with_retention.then_some(topic.settings.retention),
+        cleanup: with_cleanup.then_some(topic.settings.cleanup),
         shards: (0..topic.partitions).filter_map(owner).collect(),
     }
 }

@@ -75,6 +75,7 @@ impl Metadata {
             batch_bytes_max: BATCH_BYTES_MAX,
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         let slot = storage.open_partition(PartitionId::METADATA, config);
         let cursor = Cursor::at(storage.watermarks(slot).start);

@@ -4,7 +4,9 @@
 //! whoever waited may be gone by then. What a read has lent is still given back, or arena memory
 //! stays pinned.
 
-use plimsoll_storage::{AppendError, Notice};
+use alloc::format;
+
+use plimsoll_storage::{AppendError, Notice, ReadError, Slot};
 
 use super::Shard;
 use super::offsets::Seek;
@@ -36,6 +38,14 @@ impl Shard {
         has_worked
     }
 
+    fn compaction_stopped(&mut self, slot: Slot, error: &ReadError) {
+        let text = match self.partitions.get(slot.0 as usize) {
+            Some(Some(partition)) => format!("partition {}: {error}", partition.id),
+            _ => format!("{error}"),
+        };
+        self.reports.push_back(Report::CompactionStopped(text));
+    }
+
     fn take_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Advanced(slot) => {
@@ -63,6 +73,7 @@ impl Shard {
             Notice::ClockBelieved { by_ms } => {
                 self.reports.push_back(Report::ClockBelieved { by_ms });
             }
+            Notice::CompactionStopped(slot, error) => self.compaction_stopped(slot, &error),
             Notice::Room => self.work.note_room(),
             Notice::DiskHasRoom => self.reports.push_back(Report::DiskHasRoom),
             Notice::Failed(failure) => {

@@ -100,6 +100,7 @@ impl Shard {
             batch_bytes_max: BATCH_BYTES_MAX + (64 << 10),
             flush_interval: Duration::from_millis(100),
             retention: Retention::UNLIMITED,
+            compaction: None,
         };
         for partition in 0..OFFSETS_PARTITIONS {
             let id = PartitionId { topic: PartitionId::OFFSETS_TOPIC, partition };

@@ -270,6 +270,7 @@ impl World {
             segment_bytes: 0,
             max_batch_bytes: 0,
             retention: plimsoll_wire::TopicRetention::UNLIMITED,
+            cleanup: plimsoll_wire::TopicCleanup::DEFAULT,
         };
         self.ask(socket, |out| request.encode(CorrelationId(2), out))
     }

@@ -63,6 +63,7 @@ fn with_whole_blocks() -> (Storage, Slot) {
         batch_bytes_max: 1 << 20,
         flush_interval: Duration::from_millis(100),
         retention: Retention::UNLIMITED,
+        compaction: None,
     };
     let slot = storage.open_partition(PartitionId { topic: 1, partition: 0 }, settings);
     storage.finish_opening(NOW);

@@ -57,6 +57,7 @@ impl Storage {
             run,
             file,
             segment,
+            generation: self.partition(slot).generation(segment).unwrap_or(0),
             start,
             position,
             length,

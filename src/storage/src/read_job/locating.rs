@@ -23,7 +23,10 @@ impl Storage {
         let from_front = job.from_front;
         let (indexed, bytes) = (job.indexed, job.bytes_max.clamp(READ_BYTES_MIN, READ_BYTES_MAX));
         let segment = self.partition(slot).segment_of(cursor.offset);
+        let generation = self.partition(slot).generation(segment).unwrap_or(0);
         let hint = match cursor.hint() {
+            // Of another file of the segment it says nothing.
+            Some((hinted, _)) if hinted == segment && cursor.generation != generation => None,
             Some((hinted, position)) if hinted == segment => Some(position),
             // The end of the segment before: the next one's front.
             Some(_) if cursor.offset == segment => Some(0),
@@ -80,6 +83,8 @@ impl Storage {
     ) {
         let indexed = self.reads.get(&number).is_some_and(|job| job.indexed);
         let partition = self.partition(slot);
+        // It may be a part of another one by now.
+        let segment = partition.segment_of(segment);
         let (id, shown) = (partition.id, partition.shown.offset);
         let length = partition.segment_length(segment);
         let active = segment == partition.active;

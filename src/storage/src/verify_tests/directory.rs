@@ -114,6 +114,7 @@ impl Life {
                 batch_bytes_max: 1 << 20,
                 flush_interval: Duration::from_millis(1),
                 retention: Retention::UNLIMITED,
+                compaction: None,
             };
             life.storage.open_partition(*id, config);
         }

@@ -25,7 +25,7 @@ fn inspect_recognises_every_file_by_its_content() {
     files.0.insert("x".to_string(), plimsoll_sim::copy_of(&arena));
     files.0.insert("y".to_string(), kept);
     let expected = [
-        ("MANIFEST", FileKind::Manifest, "manifest format=2 data_dir=0707"),
+        ("MANIFEST", FileKind::Manifest, "manifest format=3 data_dir=0707"),
         ("journal/00000.journal", FileKind::Journal, "\nframe sequence="),
         ("journal/00000.journal", FileKind::Journal, "  append partition=1/1 segment=0 "),
         ("journal/00000.journal", FileKind::Journal, "    sealed segment=0 bytes="),

@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "what a world takes for granted is part of the test")]
 #![expect(clippy::unwrap_used, reason = "as above")]
 
+mod compaction;
 mod cuts;
 mod damage;
 mod exhaustive;

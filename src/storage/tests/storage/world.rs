@@ -2,6 +2,7 @@
 
 mod appending;
 mod checking;
+pub(crate) mod compacted;
 mod ending;
 mod reading;
 mod starting;
@@ -67,6 +68,7 @@ pub(crate) struct Life {
     pub(crate) leaps: usize,
     pub(crate) leaps_believed: usize,
     pub(crate) disk_rooms: usize,
+    pub(crate) compaction_stopped: Vec<ReadError>,
     pub(crate) reads: BTreeMap<(usize, ReadId), Result<Lent, ReadError>>,
     pub(crate) located: BTreeMap<(usize, ReadId), Result<Offset, ReadError>>,
 }
@@ -100,6 +102,7 @@ pub(crate) const CONFIG: PartitionConfig = PartitionConfig {
     batch_bytes_max: 1 << 20,
     flush_interval: std::time::Duration::from_millis(100),
     retention: Retention::UNLIMITED,
+    compaction: None,
 };
 
 pub(crate) fn id(topic: u32, partition: u32) -> PartitionId {
@@ -368,6 +371,7 @@ fn note(parts: Parts<'_>, model: &mut BTreeMap<PartitionId, Partition>, notice: 
         }
         Notice::ClockLeapt { .. } => life.leaps += 1,
         Notice::ClockBelieved { .. } => life.leaps_believed += 1,
+        Notice::CompactionStopped(_, error) => life.compaction_stopped.push(error),
         Notice::Room => life.rooms += 1,
         Notice::DiskHasRoom => life.disk_rooms += 1,
         Notice::Failed(_) => assert!(life.failed.insert(shard), "a failure is told once"),

@@ -11,6 +11,7 @@ use crate::frame_error::FrameError;
 use crate::identity::{CorrelationId, TopicId};
 use crate::level::AckLevel;
 use crate::opcode::Opcode;
+use crate::request::TopicCleanup;
 
 /// Asks for a new topic. A setting of zero, or none, is the server's default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct CreateTopic<'a> {
     pub max_batch_bytes: u32,
     /// How long its records stay. Sent only if anything is to go: older servers do not know it.
     pub retention: TopicRetention,
+    /// How old records go. Sent only if it is not the default: older servers do not know it.
+    pub cleanup: TopicCleanup,
 }
 
 /// What of a topic stays at least. What is beyond both goes in whole segments, oldest first.
@@ -66,8 +69,12 @@ impl<'a> CreateTopic<'a> {
         put_u32(self.flush_interval_ms, out);
         put_u64(self.segment_bytes, out);
         put_u32(self.max_batch_bytes, out);
-        if self.retention != TopicRetention::UNLIMITED {
+        let has_cleanup = self.cleanup != TopicCleanup::DEFAULT;
+        if self.retention != TopicRetention::UNLIMITED || has_cleanup {
             self.retention.put(out);
+        }
+        if has_cleanup {
+            self.cleanup.put(out);
         }
         finish(start, out);
     }
@@ -90,6 +97,10 @@ impl<'a> CreateTopic<'a> {
             retention: match body.is_empty() {
                 true => TopicRetention::UNLIMITED,
                 false => TopicRetention::take(body)?,
+            },
+            cleanup: match body.is_empty() {
+                true => TopicCleanup::DEFAULT,
+                false => TopicCleanup::take(body)?,
             },
         })
     }

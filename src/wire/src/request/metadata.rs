@@ -12,7 +12,7 @@ use crate::identity::{CorrelationId, ShardIndex, TopicId};
 use crate::level::AckLevel;
 use crate::limits::{METADATA_NAMES_MAX, TOPIC_PARTITIONS_MAX};
 use crate::opcode::Opcode;
-use crate::request::TopicRetention;
+use crate::request::{TopicCleanup, TopicRetention};
 
 /// Asks about some topics, or about all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct MetadataRequest<'a> {
     pub topics: Vec<&'a str>,
     /// The answer is to say how long records stay. Older servers do not know the question.
     pub with_retention: bool,
+    /// The answer is to say that and how old records go.
+    pub with_cleanup: bool,
 }
 
 impl<'a> MetadataRequest<'a> {
@@ -31,16 +33,22 @@ impl<'a> MetadataRequest<'a> {
         for topic in &self.topics {
             put_string(topic, out);
         }
-        if self.with_retention {
-            out.push(1);
+        match (self.with_cleanup, self.with_retention) {
+            (true, _) => out.push(2),
+            (false, true) => out.push(1),
+            (false, false) => {}
         }
         finish(start, out);
     }
 
     pub(crate) fn take(body: &mut Body<'a>) -> Result<MetadataRequest<'a>, FrameError> {
         let topics = body.list(METADATA_NAMES_MAX, |body| body.string("topic"))?;
-        let with_retention = body.asks_for_more()?;
-        Ok(MetadataRequest { topics, with_retention })
+        let what_else = match body.is_empty() {
+            true => 0,
+            false => body.choice("what else", |byte| (1..=2).contains(&byte).then_some(byte))?,
+        };
+        let (with_retention, with_cleanup) = (what_else > 0, what_else == 2);
+        Ok(MetadataRequest { topics, with_retention, with_cleanup })
     }
 }
 
@@ -68,6 +76,8 @@ pub struct TopicMetadata<'a> {
     pub max_batch_bytes: u32,
     /// How long its records stay; if that was asked for.
     pub retention: Option<TopicRetention>,
+    /// How old records go; if that was asked for, and then the retention is there too.
+    pub cleanup: Option<TopicCleanup>,
     /// The shard that owns each partition, in the order of the partitions.
     pub shards: Vec<ShardIndex>,
 }
@@ -93,12 +103,20 @@ impl<'a> TopicMetadata<'a> {
         put_string(self.name, out);
         put_u32(self.id.0, out);
         let default_durability = self.default_durability as u8;
-        out.extend_from_slice(&[default_durability, u8::from(self.retention.is_some()), 0, 0]);
+        let what_else = match (self.retention, self.cleanup) {
+            (_, Some(_)) => 2,
+            (Some(_), None) => 1,
+            (None, None) => 0,
+        };
+        out.extend_from_slice(&[default_durability, what_else, 0, 0]);
         put_u32(self.flush_interval_ms, out);
         put_u64(self.segment_bytes, out);
         put_u32(self.max_batch_bytes, out);
-        if let Some(retention) = self.retention {
-            retention.put(out);
+        if what_else > 0 {
+            self.retention.unwrap_or_default().put(out);
+        }
+        if let Some(cleanup) = self.cleanup {
+            cleanup.put(out);
         }
         put_count(self.shards.len(), out);
         for shard in &self.shards {
@@ -110,11 +128,7 @@ impl<'a> TopicMetadata<'a> {
         let name = body.string("topic")?;
         let id = TopicId(body.u32("topic id")?);
         let default_durability = body.choice("default durability", AckLevel::from_byte)?;
-        let has_retention = body.choice("what else", |byte| match byte {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        })?;
+        let what_else = body.choice("what else", |byte| (byte <= 2).then_some(byte))?;
         body.reserved::<2>()?;
         Ok(TopicMetadata {
             name,
@@ -123,9 +137,13 @@ impl<'a> TopicMetadata<'a> {
             flush_interval_ms: body.u32("flush_interval_ms")?,
             segment_bytes: body.u64("segment_bytes")?,
             max_batch_bytes: body.u32("max_batch_bytes")?,
-            retention: match has_retention {
-                true => Some(TopicRetention::take(body)?),
-                false => None,
+            retention: match what_else {
+                0 => None,
+                _ => Some(TopicRetention::take(body)?),
+            },
+            cleanup: match what_else {
+                2 => Some(TopicCleanup::take(body)?),
+                _ => None,
             },
             shards: body.list(TOPIC_PARTITIONS_MAX, |body| body.u16("shard").map(ShardIndex))?,
         })

@@ -34,6 +34,7 @@ mod share_settings;
 mod share_settle;
 mod stats;
 mod subscribe;
+mod topic_cleanup;
 mod unbind;
 mod unsubscribe;
 
@@ -72,6 +73,7 @@ pub use share_settings::{GroupMode, ShareBegin, ShareSettings};
 pub use share_settle::{RangeToSettle, ShareSettle, ShareSettled, Verdict};
 pub use stats::{Stat, Stats, StatsResponse};
 pub use subscribe::{Subscribe, Subscribed};
+pub use topic_cleanup::{CleanupPolicy, TopicCleanup};
 pub use unbind::Unbind;
 pub use unsubscribe::Unsubscribe;
 

@@ -96,19 +96,6 @@ impl Parts {
                 client: self.word(),
             }),
             Request::Ping,
-            self.metadata(false),
-            self.metadata(true),
-            self.create_topic(TopicRetention::UNLIMITED),
-            self.create_topic(self.retention()),
-            Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
-            Request::AlterTopic(AlterTopic {
-                name: self.word(),
-                retention_ms: Some(self.numbers[4]),
-                retention_bytes: Some(self.numbers[3]),
-                flush_interval_ms: Some(self.u32(1)),
-                segment_bytes: Some(self.numbers[2]),
-                default_durability: self.also,
-            }),
             Request::DeleteTopic(DeleteTopic { name: self.word() }),
             Request::DeleteRecords(DeleteRecords {
                 topic: self.word(),
@@ -146,17 +133,47 @@ impl Parts {
             Request::Stats,
             Request::InitProducer,
         ];
+        requests.extend(self.topic_requests());
         requests.extend(self.group_requests());
         requests.extend(self.share_requests());
         requests
     }
 
-    fn metadata(&self, with_retention: bool) -> Request<'_> {
-        let topics = self.words.iter().map(String::as_str).collect();
-        Request::Metadata(MetadataRequest { topics, with_retention })
+    /// Of topics and their settings, with and without what was added later.
+    fn topic_requests(&self) -> Vec<Request<'_>> {
+        vec![
+            self.metadata(false, false),
+            self.metadata(true, false),
+            self.metadata(true, true),
+            self.create_topic(TopicRetention::UNLIMITED, TopicCleanup::DEFAULT),
+            self.create_topic(self.retention(), TopicCleanup::DEFAULT),
+            self.create_topic(TopicRetention::UNLIMITED, self.cleanup()),
+            Request::AlterTopic(AlterTopic { name: self.word(), ..AlterTopic::default() }),
+            Request::AlterTopic(AlterTopic {
+                name: self.word(),
+                retention_ms: Some(self.numbers[4]),
+                retention_bytes: Some(self.numbers[3]),
+                flush_interval_ms: Some(self.u32(1)),
+                segment_bytes: Some(self.numbers[2]),
+                default_durability: self.also,
+                ..AlterTopic::default()
+            }),
+            Request::AlterTopic(AlterTopic {
+                name: self.word(),
+                cleanup: Some(CleanupPolicy::Compact),
+                compaction_lag_ms: Some(self.numbers[1]),
+                tombstone_retention_ms: Some(self.numbers[0]),
+                ..AlterTopic::default()
+            }),
+        ]
     }
 
-    fn create_topic(&self, retention: TopicRetention) -> Request<'_> {
+    fn metadata(&self, with_retention: bool, with_cleanup: bool) -> Request<'_> {
+        let topics = self.words.iter().map(String::as_str).collect();
+        Request::Metadata(MetadataRequest { topics, with_retention, with_cleanup })
+    }
+
+    fn create_topic(&self, retention: TopicRetention, cleanup: TopicCleanup) -> Request<'_> {
         Request::CreateTopic(CreateTopic {
             name: self.word(),
             partitions: self.u32(0),
@@ -165,7 +182,16 @@ impl Parts {
             segment_bytes: self.numbers[2],
             max_batch_bytes: self.u32(3),
             retention,
+            cleanup,
         })
+    }
+
+    fn cleanup(&self) -> TopicCleanup {
+        TopicCleanup {
+            policy: CleanupPolicy::CompactDelete,
+            compaction_lag_ms: self.numbers[4],
+            tombstone_retention_ms: self.numbers[3],
+        }
     }
 
     fn retention(&self) -> TopicRetention {
@@ -331,18 +357,6 @@ impl Parts {
     /// One response of every kind, but for acks, which have an encoder of their own.
     pub(crate) fn responses(&self) -> Vec<Response<'_>> {
         let (handle, watermarks, batches) = (self.handle(), self.watermarks(), &self.batches[..]);
-        let shards = self.numbers.map(|number| ShardIndex(number as u16)).to_vec();
-        let topic = |name| TopicMetadata {
-            name,
-            id: TopicId(self.u32(0)),
-            default_durability: self.level,
-            flush_interval_ms: self.u32(1),
-            segment_bytes: self.numbers[2],
-            max_batch_bytes: self.u32(3),
-            retention: None,
-            shards: shards.clone(),
-        };
-        let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
         let partition = |state| PartitionDescription {
             partition: PartitionIndex(self.u32(0)),
             shard: ShardIndex(self.u16(1)),
@@ -366,8 +380,6 @@ impl Parts {
                 server: self.word(),
             }),
             Response::Ping,
-            Response::Metadata(MetadataResponse { topics: words().map(topic).collect() }),
-            Response::Metadata(MetadataResponse { topics: words().map(in_full).collect() }),
             Response::AlterTopic,
             Response::CreateTopic(CreateTopicResponse { id: TopicId(self.u32(3)) }),
             Response::DeleteTopic,
@@ -394,9 +406,35 @@ impl Parts {
             }),
             self.error_response(),
         ];
+        responses.extend(self.metadata_responses());
         responses.extend(self.group_responses());
         responses.extend(self.share_responses());
         responses
+    }
+
+    /// Topics with and without what was added later.
+    fn metadata_responses(&self) -> Vec<Response<'_>> {
+        let shards = self.numbers.map(|number| ShardIndex(number as u16)).to_vec();
+        let topic = |name| TopicMetadata {
+            name,
+            id: TopicId(self.u32(0)),
+            default_durability: self.level,
+            flush_interval_ms: self.u32(1),
+            segment_bytes: self.numbers[2],
+            max_batch_bytes: self.u32(3),
+            retention: None,
+            cleanup: None,
+            shards: shards.clone(),
+        };
+        let in_full = |name| TopicMetadata { retention: Some(self.retention()), ..topic(name) };
+        let compacted = |name| TopicMetadata { cleanup: Some(self.cleanup()), ..in_full(name) };
+        let words = || self.words.iter().map(String::as_str);
+        let topics = [
+            words().map(topic).collect(),
+            words().map(in_full).collect(),
+            words().map(compacted).collect(),
+        ];
+        topics.map(|topics| Response::Metadata(MetadataResponse { topics })).into()
     }
 
     /// The frame of every request and response, acks included.

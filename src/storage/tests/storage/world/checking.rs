@@ -70,6 +70,9 @@ impl World {
     /// How many batches of the model are there.
     fn count_kept(&mut self, id: PartitionId) -> Result<usize, Cut> {
         let (shard, slot) = self.life().slots[&id];
+        if self.model[&id].config.compaction.is_some() {
+            return self.count_kept_compacted(id);
+        }
         let marks = self.life().shards[shard].watermarks(slot);
         let limit = marks.memory;
         let mut cursor = Cursor::at(marks.start);

@@ -15,6 +15,10 @@ impl World {
         bytes_max: usize,
         hints: bool,
     ) -> Result<Result<usize, ReadError>, Cut> {
+        if self.model[&id].config.compaction.is_some() {
+            let walked = self.read_compacted(id, from, level, (bytes_max, hints))?;
+            return Ok(walked.map(|walked| walked.records.len()));
+        }
         let life = self.life();
         let (shard, slot) = life.slots[&id];
         let limit = life.shards[shard].watermarks(slot).at(level);

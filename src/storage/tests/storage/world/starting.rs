@@ -43,6 +43,7 @@ impl World {
             leaps: 0,
             leaps_believed: 0,
             disk_rooms: 0,
+            compaction_stopped: Vec::new(),
             reads: BTreeMap::new(),
             located: BTreeMap::new(),
         };
