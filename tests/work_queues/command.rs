@@ -1,11 +1,14 @@
-//! `consume --share --exec`: the exit code of a command is the verdict.
+//! The command line: `consume --share --exec`, and what `group` shows of a work queue.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use plimsoll_client_blocking::DeadLetterHeader;
-use plimsoll_tests::{Place, plimsoll};
+use plimsoll_tests::{Place, Server, plimsoll};
 
-use crate::member::{DEAD, GROUP, TOPIC, dead_letters, header, produce, server, wait_until_done};
+use crate::member::{
+    DEAD, GROUP, TOPIC, dead_letters, header, join, next, options, produce, server, wait_until_done,
+};
 
 #[test]
 fn a_command_accepts_rejects_and_releases_by_its_exit_code() {
@@ -30,4 +33,44 @@ fn a_command_accepts_rejects_and_releases_by_its_exit_code() {
     let detail = header(&letters[0], DeadLetterHeader::Detail.name());
     assert_eq!(detail, Some("the command exited with 65"));
     wait_until_done(&server.client());
+}
+
+fn group(server: &Server, words: &[&str]) -> serde_json::Value {
+    let mut command = Command::new(plimsoll());
+    command.arg("group").args(words).args(["--json", "--server", server.address()]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_at_work_and_delayed_is_shown_and_a_reset_group_begins_anew() {
+    let place = Place::new();
+    let server = server(&place);
+    produce(&server.client(), (0..3).map(|number| number.to_string()));
+    let member = join(&server.client(), options());
+    let records = [next(&member), next(&member), next(&member)];
+    member.accept(&records[0]);
+    member.release(&records[1], Duration::from_secs(3600));
+    member.flush().unwrap();
+    let described = group(&server, &["describe", GROUP]);
+    let sum = |name: &str| {
+        let partitions = described["partitions"].as_array().unwrap();
+        partitions.iter().map(|of| of[name].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(described["mode"], "share");
+    assert_eq!((sum("in_flight"), sum("delayed"), sum("start")), (1, 1, 1), "{described}");
+    assert_eq!(group(&server, &["list"])[0]["mode"], "share");
+    member.close().unwrap();
+    group(&server, &["reset", GROUP, "--topic", TOPIC, "--to", "beginning"]);
+    let member = join(&server.client(), options());
+    for _ in 0..3 {
+        let record = next(&member);
+        assert_eq!(record.deliveries, 1, "what was known of it is forgotten");
+        member.accept(&record);
+    }
+    member.close().unwrap();
+    wait_until_done(&server.client());
+    group(&server, &["delete", GROUP]);
+    assert_eq!(group(&server, &["list"]), serde_json::json!([]));
 }

@@ -13,5 +13,6 @@ mod command;
 mod delayed;
 mod kills;
 mod member;
+mod through_tokio;
 mod verdicts;
 mod worker;

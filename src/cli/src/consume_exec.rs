@@ -1,8 +1,8 @@
 //! `plimsoll consume --share --exec`: a command for each record, whose exit code is the verdict.
 //!
-//! The command is run by `sh -c`, with the value on its stdin and where the record comes from in
-//! its environment. What a newcomer gets wrong: an exit code that says nothing special means again
-//! later, not never; how often is what `--deliveries-max` is for.
+//! The command is run by `sh -c`, with the value on its stdin, and in its environment where the
+//! record comes from. What a newcomer gets wrong: an exit code that says nothing special means
+//! again later, not never; how often is what `--deliveries-max` is for.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

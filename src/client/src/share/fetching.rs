@@ -4,6 +4,7 @@
 //! need not have a record. That it has none is told to the server like a verdict, or it would be
 //! handed out for ever.
 
+use super::dead_letter::Copies;
 use super::held::{Key, Stage};
 use super::record::Lent;
 use super::{Asked, Copies, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
