@@ -7,7 +7,7 @@
 use super::dead_letter::Copies;
 use super::held::{Key, Stage};
 use super::record::Lent;
-use super::{Asked, Copies, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
+use super::{Asked, LINK, ShareConsumer, ShareNotice, SharedRecord, UNSEEN};
 use crate::compression::decompress;
 use crate::consumer::RETRY_DELAY;
 use crate::deliver_after::deliver_after;
