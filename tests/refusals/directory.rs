@@ -54,7 +54,7 @@ fn a_directory_of_a_newer_format_names_both_versions() {
     assert!(place.server().start().stop().success());
     let manifest = fs::File::options().write(true).open(place.data_dir().join("MANIFEST")).unwrap();
     manifest.write_all_at(&[9], 8).unwrap();
-    place.server().refusal().assert_says(&["format 9", "up to 2", "newer"]);
+    place.server().refusal().assert_says(&["format 9", "up to 3", "newer"]);
 }
 
 #[test]
