@@ -4,7 +4,7 @@
 //! signals are blocked before the first thread starts, and the directory's lock is taken before
 //! anything of the log is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -21,8 +21,8 @@ use plimsoll_ring::{
 };
 use plimsoll_shard::{ShardConfig, ShardLimits, TopicSettings};
 use plimsoll_storage::{
-    DataDirId, JOURNALS_DIRECTORY, Journal, PartitionId, RecoveredPartition, Started,
-    StartupConfig, adopt_arenas, arena_bytes_needed, journal_bytes_min, journal_path,
+    DataDirId, JOURNALS_DIRECTORY, PartitionId, Started, StartupConfig, StorageConfig,
+    adopt_arenas, journal_bytes_min, journal_path,
 };
 use plimsoll_wire::ShardIndex;
 
@@ -128,9 +128,7 @@ impl Server {
         log_memory_bound(config.arena_bytes, shards);
         let mut listener = Some(listener);
         let storages = started.share_out(boot_id, durable_writes, config.recycled_segments_max);
-        let lengths = storages
-            .iter()
-            .map(|storage| arena_bytes(&storage.journal, config.arena_bytes, &storage.recovered));
+        let lengths = storages.iter().map(|storage| arena_bytes(storage, config.arena_bytes));
         let lengths: Vec<usize> = lengths.collect();
         server.arenas.check_room(&lengths)?;
         for (storage, arena_bytes) in storages.into_iter().zip(lengths) {
@@ -446,13 +444,10 @@ fn log_recovery(started: &Started, arenas: usize, adopted_bytes: u64, took: Dura
     }
 }
 
-/// What recovery found has to fit, even if fewer shards than before share it.
-fn arena_bytes(
-    journal: &Journal,
-    configured: usize,
-    recovered: &BTreeMap<PartitionId, RecoveredPartition>,
-) -> usize {
-    let needed = arena_bytes_needed(recovered);
+/// What recovery found has to fit, even if fewer shards than before share it, or nothing of it can
+/// be moved to the disk.
+fn arena_bytes(storage: &StorageConfig, configured: usize) -> usize {
+    let (journal, needed) = (&storage.journal, storage.arena_bytes_needed());
     let shard = journal.index;
     if needed > configured {
         tracing::warn!(

@@ -116,7 +116,6 @@ pub use repair::{
     TopicRecords, repair,
 };
 pub use repair_steps::RepairStep;
-pub use seed::arena_bytes_needed;
 pub use shard_counts::ShardCounts;
 pub use started::{Started, StartedJournal};
 pub use startup::{Startup, StartupConfig, StartupError};

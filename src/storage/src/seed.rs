@@ -5,7 +5,6 @@
 //! start and this start's arena always belong together.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -23,7 +22,7 @@ use crate::notice::Notice;
 use crate::partition::{Partition, Point, SegmentFile};
 use crate::recovered::{RecoveredPartition, Run};
 use crate::span::{NewSpan, narrow, pages_for};
-use crate::storage::{Seeding, StopState, Storage};
+use crate::storage::{Seeding, StopState, Storage, StorageConfig};
 
 /// Batches that only an arena of a dead process held, on their way into this start's.
 pub(crate) struct Feed {
@@ -346,21 +345,27 @@ impl Storage {
     }
 }
 
-/// Length of an arena that surely holds what recovery found of one shard's partitions, in bytes.
-/// More than usual is needed when fewer shards than before take over the same data: a start takes
-/// the greater of this and of what is configured.
-pub fn arena_bytes_needed(recovered: &BTreeMap<PartitionId, RecoveredPartition>) -> usize {
-    arena_bytes_for(recovered.values())
+impl StorageConfig {
+    /// Length of an arena that surely holds what recovery found, in bytes. More than usual is
+    /// needed when fewer shards than before take over the same data, and when the shard's journal
+    /// is damaged, so that nothing can be moved to the disk: a start takes the greater of this and
+    /// of what is configured.
+    pub fn arena_bytes_needed(&self) -> usize {
+        arena_bytes_for(self.recovered.values(), self.journal_damage.is_some())
+    }
 }
 
 pub(crate) fn arena_bytes_for<'a>(
     recovered: impl Iterator<Item = &'a RecoveredPartition>,
+    journal_is_damaged: bool,
 ) -> usize {
     let partition = |recovered: &RecoveredPartition| {
         let runs = recovered.runs.iter().map(|run| pages_for(run.bytes.len()) as usize + 1);
-        // What only an old arena holds follows as there is room, but for partitions that jump;
-        // batches leave the ends of their new spans empty.
-        let at_once = if recovered.jumps { recovered.from_arena.len() } else { 0 };
+        // What only an old arena holds follows as there is room, but for partitions that jump, or
+        // that take nothing any more; batches leave the ends of their new spans empty.
+        let is_fenced = journal_is_damaged || recovered.damage.is_some() || recovered.headless;
+        let is_at_once = recovered.jumps || is_fenced;
+        let at_once = if is_at_once { recovered.from_arena.len() } else { 0 };
         runs.sum::<usize>() + 2 * (pages_for(at_once) as usize + 1)
     };
     let pages: usize = recovered.map(partition).sum();
@@ -407,28 +412,22 @@ mod tests {
         found
     }
 
-    /// What an arena had of one partition went in before what the journal had of the next, and left
-    /// no room for that: the start ended there, every time.
-    #[test]
-    fn what_a_journal_has_of_all_partitions_finds_room_before_what_arenas_have_of_one() {
-        let mut journaled = RecoveredPartition::begin(Offset::ZERO, PLACE);
-        let bytes = alloc::vec![7; 1 << 20];
-        journaled.runs = [Run { segment: Offset::ZERO, stored: 0, bytes, end: 1 << 20 }].into();
-        journaled.next_offset = Offset::new(9);
+    /// The ends of partitions 0 and 1 of a shard that has opened them, in an arena as small as may
+    /// be.
+    fn ends(recovered: [RecoveredPartition; 2], journal_damage: Option<Damage>) -> [u64; 2] {
         let ids = [0, 1].map(|partition| PartitionId { topic: 1, partition });
-        let recovered = BTreeMap::from([(ids[0], in_an_arena(60)), (ids[1], journaled)]);
-        let arena = heap_arena(arena_bytes_needed(&recovered));
         let config = StorageConfig {
             data_dir: DataDirId([1; 16]),
             epoch: 2,
             boot_id: [1; 16],
             durable_writes: false,
             journal: Journal::empty(0, 32 << 20),
-            journal_damage: None,
+            journal_damage,
             other_damage: None,
             recycled_segments_max: 0,
-            recovered,
+            recovered: ids.into_iter().zip(recovered).collect(),
         };
+        let arena = heap_arena(config.arena_bytes_needed());
         let mut storage = Storage::new(config, arena);
         let settings = PartitionConfig {
             segment_bytes: 16 << 20,
@@ -439,11 +438,32 @@ mod tests {
         };
         let slots = ids.map(|id| storage.open_partition(id, settings));
         storage.finish_opening(Now { monotonic: plimsoll_device::Instant::ORIGIN, unix_ms: 1 });
-        let ends = slots.map(|slot| storage.end_of(slot).value());
-        assert!(
-            ends[0] > 0 && ends[0] < 60,
-            "{ends:?}: as much as there is room for, the rest later"
-        );
-        assert_eq!(ends[1], 9);
+        slots.map(|slot| storage.end_of(slot).value())
+    }
+
+    /// What an arena had of one partition went in before what the journal had of the next, and left
+    /// no room for that: the start ended there, every time.
+    #[test]
+    fn what_a_journal_has_of_all_partitions_finds_room_before_what_arenas_have_of_one() {
+        let mut journaled = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        let bytes = alloc::vec![7; 1 << 20];
+        journaled.runs = [Run { segment: Offset::ZERO, stored: 0, bytes, end: 1 << 20 }].into();
+        journaled.next_offset = Offset::new(9);
+        let [fed, journaled] = ends([in_an_arena(60), journaled], None);
+        assert!(fed > 0 && fed < 60, "{fed}: as much as there is room for, the rest later");
+        assert_eq!(journaled, 9);
+    }
+
+    /// Behind a damaged journal nothing can be moved to the disk to make room. A server that was
+    /// killed with a full arena panicked at each start, if its journal had rotted besides.
+    #[test]
+    fn all_that_arenas_have_finds_room_where_nothing_can_be_moved_to_the_disk() {
+        let path = journal_path(0);
+        let what = String::from("a frame does not check");
+        let damage = Damage { path, position_bytes: 0, partition: None, what };
+        assert_eq!(ends([in_an_arena(60), in_an_arena(30)], Some(damage.clone())), [60, 30]);
+        let mut damaged = in_an_arena(60);
+        damaged.damage = Some(damage);
+        assert_eq!(ends([damaged, in_an_arena(1)], None), [60, 1]);
     }
 }

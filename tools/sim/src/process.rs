@@ -12,8 +12,7 @@ use plimsoll_shard::{Mail, Report, Shard, ShardConfig, ShardLimits, TopicSetting
 use plimsoll_sim::{Disk, Issuer, Network, Random, heap_arena, take_back_stores};
 use plimsoll_storage::{
     ArenaImage, ArenaVerdict, DataDirId, JOURNALS_DIRECTORY, PartitionId, RECYCLED_SEGMENTS,
-    Started, Startup, StartupConfig, StorageConfig, adopt_arenas, arena_bytes_needed, journal_path,
-    judge_arena,
+    Started, Startup, StartupConfig, StorageConfig, adopt_arenas, journal_path, judge_arena,
 };
 use plimsoll_wire::ShardIndex;
 
@@ -187,7 +186,8 @@ impl Process {
 
     fn thread(&self, index: u16, config: StorageConfig, now: Now) -> Thread {
         let configured = self.settings.arena_bytes;
-        let mut arena = heap_arena(arena_bytes_needed(&config.recovered).max(configured));
+        let needed = config.arena_bytes_needed();
+        let mut arena = heap_arena(needed.max(configured));
         arena.note_stores();
         let limits = ShardLimits {
             frame_bytes_max: 1 << 20,

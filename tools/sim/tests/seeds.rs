@@ -27,11 +27,12 @@ fn two_seeds_are_two_runs() {
 /// Each found a bug in what ships, which has a test of its own in its crate: a journal whose name
 /// was never made durable (819), answers about a topic that is undecided (2455), a partition that
 /// moved and was logged in part (3534: records lost; 7981: offsets given out twice), a reader sent
-/// to blocks that were still being written (49892). The last has no other test: a journal that
-/// checkpoints filled while an anchor was slow stopped the next start.
+/// to blocks that were still being written (49892), a start that had no room for a full arena
+/// behind a damaged journal (26286). The last has no other test: a journal that checkpoints filled
+/// while an anchor was slow stopped the next start.
 #[test]
 fn seeds_that_found_something_are_kept() {
-    for seed in [819, 2_455, 3_534, 7_981, 49_892, 7_000_033] {
+    for seed in [819, 2_455, 3_534, 7_981, 26_286, 49_892, 7_000_033] {
         let outcome = attempt(&draw(seed), None);
         assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }

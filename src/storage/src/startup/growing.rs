@@ -119,7 +119,7 @@ impl Startup {
         // One that has moved before is in two journals and counts twice: a little too much.
         let found = self.replayed.values().flat_map(|(_, replayed)| &replayed.partitions);
         let own = found.filter(|(id, _)| id.owner(shards) == index);
-        journal_bytes_min(arena_bytes_for(own.map(|(_, partition)| partition)))
+        journal_bytes_min(arena_bytes_for(own.map(|(_, partition)| partition), false))
     }
 
     fn chain(&mut self) -> Option<&mut Chain> {

@@ -9,7 +9,7 @@ use plimsoll_sim::{Disk, Random, heap_arena};
 use plimsoll_storage::{
     Cursor, Damage, DataDirId, Lent, Level, Notice, PartitionConfig, PartitionId, PartitionState,
     ReadError, ReadId, ReadOutcome, RecoveredPartition, Retention, Slot, Started, Startup,
-    StartupConfig, Storage, StorageConfig, adopt_arenas, arena_bytes_needed,
+    StartupConfig, Storage, StorageConfig, adopt_arenas,
 };
 
 use super::files::Files;
@@ -117,7 +117,6 @@ struct Life {
 impl Life {
     fn begin(mut started: Started, ids: &[PartitionId], disk: Disk) -> Life {
         let journal = started.journals.remove(0);
-        let needed = arena_bytes_needed(&started.partitions).max(ARENA_BYTES);
         let config = StorageConfig {
             data_dir: started.manifest.data_dir,
             epoch: started.manifest.epoch,
@@ -129,7 +128,8 @@ impl Life {
             recycled_segments_max: plimsoll_storage::RECYCLED_SEGMENTS,
             recovered: started.partitions,
         };
-        let storage = Storage::new(config, heap_arena(needed));
+        let arena_bytes = config.arena_bytes_needed().max(ARENA_BYTES);
+        let storage = Storage::new(config, heap_arena(arena_bytes));
         let mut life = Life { storage, disk, reads: BTreeMap::new() };
         for id in ids {
             let config = PartitionConfig {

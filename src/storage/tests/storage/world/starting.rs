@@ -6,7 +6,7 @@ use plimsoll_device::{DiskAction, DiskOp, Token};
 use plimsoll_sim::heap_arena;
 use plimsoll_storage::{
     ArenaHeader, ArenaImage, DataDirId, Started, Startup, StartupConfig, Storage, adopt_arenas,
-    arena_bytes_needed, journal_path,
+    journal_path,
 };
 
 use super::{Cut, Life, Settings, World};
@@ -52,7 +52,7 @@ impl World {
         assert_eq!(self.recycled(), [""; 0], "what an earlier start kept is gone");
         let Settings { durable_writes, recycled_segments_max, .. } = self.settings;
         for config in started.share_out(boot_id, durable_writes, recycled_segments_max) {
-            let needed = arena_bytes_needed(&config.recovered);
+            let needed = config.arena_bytes_needed();
             // As tight as it may be, but for what fewer shards than before take over.
             let tight = needed < self.settings.arena_bytes * 3 / 2;
             let arena_bytes = if tight { self.settings.arena_bytes } else { needed };
