@@ -109,6 +109,11 @@ impl Starts {
         self.settings[topic].0.last().map_or(TopicRetention::UNLIMITED, |it| it.0)
     }
 
+    /// Whether nothing goes by itself, by any settings that may be in force.
+    pub(crate) fn keeps_everything(&self, topic: usize) -> bool {
+        self.settings[topic].0.iter().all(|(retention, _)| *retention == TopicRetention::UNLIMITED)
+    }
+
     /// What may have gone by now, by the settings that may be in force.
     pub(crate) fn note_what_may_go(&mut self, place: Place, records: &[Kept]) {
         let settings = self.settings[place.topic].0.clone();

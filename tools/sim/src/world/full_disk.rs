@@ -2,7 +2,8 @@
 //!
 //! An append on a full disk is acked out of the room that there is, or refused with an error that
 //! says so; when there is room again, the same process takes appends without being asked. What a
-//! newcomer gets wrong: this can be said only where nothing else is wrong with the disk.
+//! newcomer gets wrong: this can be said only where nothing else is wrong with the disk, and a topic
+//! of which old data goes may live on its own files for ever.
 
 use super::World;
 use crate::ledger::{Fate, Violation};
@@ -42,7 +43,7 @@ impl World<'_> {
             }
         }
         self.disk.faults.no_space = false;
-        if !is_told {
+        if !is_told && self.ledger.starts.keeps_everything(topic) {
             let text = format!("the disk is full, and takes {APPENDS_MAX} appends");
             return Err(Violation(text));
         }
