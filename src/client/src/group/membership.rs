@@ -4,7 +4,8 @@
 //! is not touched, so that a rebalance interrupts nobody who keeps what he has.
 
 use super::{
-    Asked, CommitFault, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason, Standing,
+    Asked, CommitFault, CommitId, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason,
+    Standing,
 };
 use crate::consumer::{Place, Purpose, RETRY_DELAY};
 use crate::{Instant, ServerError, StartAt, Topic};
@@ -84,10 +85,12 @@ impl GroupConsumer {
         let is_done = |held: &Held| !is_at_work(held, self.options.commit);
         if self.withdrawn.values().all(is_done) {
             self.withdrawn.clear();
-            self.let_go_at = None;
         }
         if !self.commits.has_ended(self.awaited) {
             return;
+        }
+        if self.withdrawn.is_empty() {
+            self.let_go_at = None;
         }
         if self.standing == Standing::Leaving {
             self.standing = Standing::Left;
@@ -109,6 +112,17 @@ impl GroupConsumer {
     pub(super) fn let_go(&mut self, now: Instant) {
         self.give_up_withdrawn();
         self.awaited = self.commits.last();
+        self.settle(now);
+    }
+
+    /// Neither the application nor commits that the server does not take are waited for any more:
+    /// who does not let go in time is taken for dead, and loses what it may keep, too.
+    pub(super) fn let_go_at_last(&mut self, now: Instant) {
+        self.let_go_at = None;
+        self.give_up_withdrawn();
+        if self.standing == Standing::Member {
+            self.awaited = CommitId(0);
+        }
         self.settle(now);
     }
 
@@ -143,6 +157,9 @@ impl GroupConsumer {
             self.commit_worked(now);
             self.awaited = self.commits.last();
             self.withdraw(&gone, now);
+            if !self.commits.has_ended(self.awaited) {
+                self.let_go_at.get_or_insert(now + self.options.let_go_timeout);
+            }
         }
         let is_added = |place: &Place| !self.partitions.contains_key(place);
         self.to_come = wanted.into_iter().filter(|(place, _)| is_added(place)).collect();
@@ -333,6 +350,7 @@ impl GroupConsumer {
     /// What was begun as this member cannot be ended.
     fn lose_standing(&mut self) {
         self.fail_commits();
+        self.let_go_at = None;
         self.give_up_withdrawn();
         self.to_come.clear();
     }
@@ -361,7 +379,7 @@ impl GroupConsumer {
     }
 
     pub(super) fn give_up_withdrawn(&mut self) {
-        (self.let_go_at, self.is_told) = (None, false);
+        self.is_told = false;
         for (place, held) in mem::take(&mut self.withdrawn) {
             self.give_up(place, held);
         }

@@ -142,7 +142,7 @@ impl Session for GroupConsumer {
             }
         }
         if is_due(self.let_go_at) {
-            self.let_go(now);
+            self.let_go_at_last(now);
         }
         self.handle_expired_commits(now);
         self.send_commits(now);

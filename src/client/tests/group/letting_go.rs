@@ -1,5 +1,7 @@
 //! Partitions that are withdrawn while the application is at work on them.
 
+use std::time::Duration;
+
 use plimsoll_client::{
     CommitFault, GroupConsumer, GroupEvent, GroupOptions, Handed, Handout, Session,
 };
@@ -75,6 +77,25 @@ fn an_application_that_does_nothing_lets_go_in_time() {
     let gone = committed(sent[0].0, &[(0, Err(ErrorCode::NotAssigned))]);
     hear(&mut member, &gone, at_ms(30_000)).unwrap();
     assert!(member.poll_report(commit).unwrap().first_fault().is_some());
+}
+
+/// A server whose disk was full answered no commit, the member waited for that, was taken for dead,
+/// and lost what it had kept as well.
+#[test]
+fn a_commit_that_is_not_answered_does_not_keep_a_member_from_letting_go_in_time() {
+    let mut options = GroupOptions::default();
+    options.let_go_timeout = Duration::from_secs(10);
+    let mut member = withdrawn_at_work(options);
+    member.poll_notice();
+    member.commit(false, NOW);
+    let sent = asked(&mut member, NOW);
+    assert_eq!(words(&sent), ["commit [(0, 8)]"]);
+    member.polled(NOW);
+    member.handle_timeout(at_ms(9_999));
+    let before = asked(&mut member, at_ms(9_999));
+    assert!(!words(&before).contains(&"7 lives in 2"), "it waits: {before:?}");
+    member.handle_timeout(at_ms(10_000));
+    assert!(words(&asked(&mut member, at_ms(10_000))).contains(&"7 lives in 2"));
 }
 
 /// A commit names the generation that the member goes by: for a partition of a later one it would
