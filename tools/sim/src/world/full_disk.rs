@@ -2,8 +2,8 @@
 //!
 //! An append on a full disk is acked out of the room that there is, or refused with an error that
 //! says so; when there is room again, the same process takes appends without being asked. What a
-//! newcomer gets wrong: this can be said only where nothing else is wrong with the disk, and a topic
-//! of which old data goes may live on its own files for ever.
+//! newcomer gets wrong: this can be said only where nothing else is wrong with the disk, and a
+//! topic of which old data goes may live on its own files for ever.
 
 use super::World;
 use crate::ledger::{Fate, Violation};
