@@ -10,6 +10,7 @@ use plimsoll_device::{BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, DiskResul
 use plimsoll_sim::heap_arena;
 
 use super::*;
+use crate::entry::{Entries, Entry};
 use crate::journal::Journal;
 use crate::limits::ARENA_BYTES_MIN;
 use crate::partition::SegmentFile;
@@ -44,8 +45,8 @@ fn batch_of(length_bytes: usize) -> Vec<u8> {
     lengths.into_iter().find(|batch| batch.len() == length_bytes).unwrap()
 }
 
-/// A partition with whole blocks only, which an extent stores, so that nothing of it goes inline.
-fn with_whole_blocks() -> (Storage, Slot) {
+/// A partition that takes data.
+fn opened() -> (Storage, Slot) {
     let config = StorageConfig {
         data_dir: DataDirId([1; 16]),
         epoch: 1,
@@ -69,6 +70,12 @@ fn with_whole_blocks() -> (Storage, Slot) {
     storage.finish_opening(NOW);
     run(&mut storage);
     storage.all_seeded();
+    (storage, slot)
+}
+
+/// With whole blocks only, which an extent stores, so that nothing of it goes inline.
+fn with_whole_blocks() -> (Storage, Slot) {
+    let (mut storage, slot) = opened();
     let bytes = batch_of(32 * BLOCK_BYTES);
     let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
     storage.append(slot, &batch, Level::Memory, NOW).unwrap();
@@ -99,4 +106,33 @@ fn a_nearly_full_frame_takes_no_span_whose_entry_does_not_fit() {
     let mut draft = draft_with_room(&mut storage, APPEND_BYTES + 8);
     assert!(storage.plan_partition(slot, &mut draft), "an entry and its padding are enough");
     assert_eq!((draft.extents.len(), draft.room()), (1, 8));
+}
+
+/// A span's last bytes were carried on to the next one before they were logged. The next span took
+/// them for logged, a snapshot copied them too, and behind its tail stands when data was written:
+/// the partition's last segment was then of a year that never comes, and no retention took it.
+#[test]
+fn a_snapshot_takes_of_carried_bytes_only_those_that_are_logged() {
+    let (mut storage, slot) = opened();
+    let append = |storage: &mut Storage, bytes: usize, level: Level| {
+        let bytes = batch_of(bytes);
+        let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
+        storage.append(slot, &batch, level, NOW).unwrap();
+    };
+    append(&mut storage, 1000, Level::Disk);
+    run(&mut storage);
+    append(&mut storage, 1500, Level::Memory);
+    append(&mut storage, 8000, Level::Memory);
+    let last = *storage.partition(slot).spans.back().unwrap();
+    assert_eq!(storage.memory.span(last).carried, 2500, "the first span has no room for 8000 more");
+
+    let mut draft = FrameDraft::new(storage.frame_runs.pop().unwrap());
+    let body = storage.body_range(&draft, draft.room());
+    assert!(storage.put_snapshot(slot, &mut draft));
+    let bytes = &storage.memory.arena().bytes(body)[..draft.body_bytes];
+    let Some(Ok(Entry::Snapshot(snapshot))) = Entries::new(bytes).next() else {
+        panic!("no snapshot: {bytes:?}");
+    };
+    assert_eq!((snapshot.end, snapshot.tail.len()), (1000, 1000));
+    assert_eq!(snapshot.active_written(), storage.partition(slot).active_written);
 }
