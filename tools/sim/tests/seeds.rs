@@ -46,8 +46,8 @@ fn a_topic_may_go_with_a_journal_of_which_damage_is_told() {
     assert!(outcome.is_ok(), "{outcome:?}");
 }
 
-/// In this one a start finds a clock of a year later than the newest of what is on disk, while newer
-/// data was asked for and never written: what is old goes an hour later, and that is in time.
+/// In this one a start finds a clock of a year later than the newest of what is on disk; later data
+/// was asked for and never written. What is old goes an hour later, and that is in time.
 #[test]
 fn a_start_may_doubt_its_clock_by_what_is_on_disk() {
     let outcome = attempt(&draw(61_125), None);
