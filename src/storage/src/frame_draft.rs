@@ -406,7 +406,9 @@ impl Storage {
             let span = self.memory.span(id);
             // What a span carries, the one before it has given already.
             let from = if number == 0 { span.stored } else { span.carried };
-            let (start, logged) = (span.position + u64::from(from), span.logged);
+            // What the first one carries may be another's that is not logged yet.
+            let logged = span.logged.min(narrow(end.saturating_sub(span.position)));
+            let start = span.position + u64::from(from);
             if logged > from {
                 let source = self.memory.range(id, from, logged);
                 let target = at.start_bytes + tail_at + (start - stored) as usize;
