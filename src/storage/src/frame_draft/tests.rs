@@ -10,6 +10,7 @@ use plimsoll_device::{BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, DiskResul
 use plimsoll_sim::heap_arena;
 
 use super::*;
+use crate::compacted::Compacted;
 use crate::entry::{Entries, Entry};
 use crate::journal::Journal;
 use crate::limits::ARENA_BYTES_MIN;
@@ -140,4 +141,31 @@ fn a_snapshot_has_nothing_of_what_is_carried_and_not_logged_yet() {
     assert_eq!((snapshot.end, snapshot.tail.len()), (600, 600));
     assert!(snapshot.tail[16..] == batch_of(600)[16..], "the tail is the first batch");
     assert_eq!(snapshot.active_written(), storage.partition(slot).span_written(Offset::ZERO));
+}
+
+/// A compacted segment was named as the one that takes data, which has no generation: the next
+/// start looked for the file that it was first written to.
+#[test]
+fn a_snapshot_has_a_compacted_segment_among_the_sealed_ones() {
+    let (mut storage, slot) = empty_partition();
+    storage.partition_mut(slot).lease_planned = Offset::MAX;
+    append(&mut storage, slot, 600);
+    storage.roll(slot);
+    let compacted = Compacted { generation: 1, ..Compacted::default() };
+    let partition = storage.partition_mut(slot);
+    partition.sealed[0].compacted = compacted;
+    for span in core::mem::take(&mut partition.spans) {
+        storage.memory.drop_span(span);
+    }
+    append(&mut storage, slot, 700);
+
+    let mut draft = FrameDraft::new(storage.frame_runs.pop().unwrap());
+    assert!(storage.put_snapshot(slot, &mut draft));
+    let end = FRAME_HEADER_BYTES + draft.body_bytes;
+    let frame = storage.memory.bytes(draft.run, FRAME_HEADER_BYTES as u32, narrow(end as u64));
+    let entry = Entries::new(frame).next().unwrap().unwrap();
+    let Entry::Snapshot(snapshot) = entry else { panic!("{entry:?}") };
+    let sealed: Vec<_> = snapshot.sealed().map(|it| (it.length_bytes, it.compacted)).collect();
+    assert_eq!(sealed, [(600, compacted)]);
+    assert_eq!((snapshot.active, snapshot.end), (Offset::new(1), 0));
 }
