@@ -440,7 +440,10 @@ impl Storage {
                 let span = self.memory.span(*id);
                 let kept = partition.first_planned..span.segment;
                 let before = partition.sealed.iter().rfind(|it| kept.contains(&it.base));
-                match before.filter(|_| span.position == 0 && span.logged == 0) {
+                let is_begun = span.position > 0 || span.logged > 0;
+                // What was compacted is in its file, whose generation only the list can say.
+                let may_end = before.filter(|it| !is_begun && it.compacted == Default::default());
+                match may_end {
                     Some(before) => Point {
                         offset: span.segment,
                         segment: before.base,

@@ -297,6 +297,28 @@ fn no_key_loses_its_latest_record_by_a_crash_with_durable_writes() {
     cut_everywhere(true);
 }
 
+/// No append names the segment behind one that was sealed for compaction: the next start took the
+/// journal for damaged.
+#[test]
+fn a_segment_that_was_sealed_to_be_compacted_is_there_although_nothing_follows() {
+    // Its lag is over when nobody writes any more.
+    let compaction = Some(Compaction { lag: Duration::from_secs(9), ..COMPACTION });
+    let config = PartitionConfig { segment_bytes: 8 << 20, compaction, ..CONFIG };
+    let mut world = new_world(config, false);
+    world.start(1).expect(FINE);
+    rounds(&mut world, 0, 30, 20).expect(FINE);
+    rest(&mut world);
+    assert!(counters(&mut world).compactions > 0, "it was sealed and compacted");
+    let pairs = world.pairs(id(1, 0));
+    assert!(pairs.len() < 300, "{} records of 600", pairs.len());
+    world.die();
+    let mut killed = world.fork();
+    killed.crash(Crash::Kill);
+    live_on(killed, "killed");
+    world.machine.land();
+    live_on(world.fork_at_power_loss(Survival::Nothing), "power is lost");
+}
+
 #[test]
 fn a_reader_that_is_in_a_segment_when_it_is_compacted_goes_on() {
     let mut world = new_world(KEYED, false);
