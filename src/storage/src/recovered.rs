@@ -263,6 +263,10 @@ impl RecoveredPartition {
         if self.headless {
             return Ok(());
         }
+        if self.active < entry.until {
+            // It was sealed, and nothing has been appended since, so that no frame names the next.
+            self.seal_active(entry.until)?;
+        }
         let place = entry.segment.base..entry.until;
         if self.runs.iter().any(|run| place.contains(&run.segment)) {
             return Err("a segment is compacted that is not in its file");
@@ -312,12 +316,26 @@ impl RecoveredPartition {
     pub(crate) fn seal_if_filled_up(&mut self) {
         let filled_up = self.runs.back().is_some_and(|run| run.stored > run.end);
         if filled_up {
-            self.seal();
-            self.active = self.next_offset;
-            let segment = self.active;
-            self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
-            self.forget_stored_runs();
+            self.begin_next();
         }
+    }
+
+    /// The segment that takes data ends at `end`, and what comes next begins another one.
+    fn seal_active(&mut self, end: Offset) -> Result<(), &'static str> {
+        let is_there = self.runs.back().is_some_and(|run| run.segment == self.active);
+        if !is_there || self.end() == 0 || end != self.next_offset {
+            return Err("segments are compacted up to none that is known");
+        }
+        self.begin_next();
+        Ok(())
+    }
+
+    fn begin_next(&mut self) {
+        self.seal();
+        let segment = self.next_offset;
+        self.active = segment;
+        self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
+        self.forget_stored_runs();
     }
 
     /// Runs of sealed segments that are in their files need not be kept.
@@ -450,5 +468,29 @@ mod tests {
         partition.append(&stored, PLACE).unwrap();
         assert_eq!(partition.runs.len(), 1);
         assert_eq!(partition.active, Offset::new(10));
+    }
+
+    #[test]
+    fn the_last_segment_is_compacted_before_anything_is_appended_behind_it() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 4096], 10), PLACE).unwrap();
+        let compacted = |until: u64| {
+            let compacted = Compacted { generation: 1, cleaned: Written(9), tombstones: 0 };
+            let base = Offset::ZERO;
+            let segment = Sealed { base, length_bytes: 100, written: Written(7), compacted };
+            CompactedEntry {
+                partition: entry(0, &[], 0).partition,
+                segment,
+                until: Offset::new(until),
+            }
+        };
+        assert!(partition.clone().compacted(&compacted(10), PLACE).is_err(), "it is not stored");
+        let extent = Some(Extent { position: 0, length_bytes: 4096, crc: 0 });
+        let stored = AppendEntry { end: 4096, extent, ..entry(4096, &[], 0) };
+        partition.append(&stored, PLACE).unwrap();
+        assert!(partition.clone().compacted(&compacted(9), PLACE).is_err(), "it ends at 10");
+        partition.compacted(&compacted(10), PLACE).unwrap();
+        assert_eq!((partition.active, partition.end()), (Offset::new(10), 0));
+        assert_eq!(partition.sealed, [compacted(10).segment]);
     }
 }
