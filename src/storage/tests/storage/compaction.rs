@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_batch::{BatchBuilder, Offset};
 use plimsoll_sim::Survival;
 use plimsoll_storage::{
-    AppendError, Compaction, Level, PartitionConfig, PartitionState, SegmentName,
+    AppendError, Compaction, Level, PartitionConfig, PartitionState, Retention, SegmentName,
 };
 
 use crate::world::compacted::COMPACTION;
@@ -95,6 +95,39 @@ fn the_latest_record_of_each_key_stays_and_the_others_go() {
         rest(&mut world);
         let again = world.pairs(id(1, 0));
         assert!(again.iter().all(|(offset, pair)| pairs.get(offset) == Some(pair)));
+    }
+}
+
+/// Where data ages, a segment is sealed although nothing comes behind it. The journal of one that
+/// was compacted then said that it is damaged, at every start.
+#[test]
+fn an_idle_partition_is_compacted_up_to_its_end_and_starts_again() {
+    for blocks in [false, true] {
+        let retention = Retention { age: Some(Duration::from_secs(400)), bytes: None };
+        let mut world = new_world(PartitionConfig { retention, ..KEYED }, false);
+        world.start(1).expect(FINE);
+        for round in 0..3 {
+            let mut bytes = keyed(&[1], 1_000, round);
+            if blocks {
+                // The segment ends with a block.
+                let more = 2 * 4_096 - bytes.len();
+                bytes = keyed(&[1], 1_000 + more, round);
+                assert_eq!(bytes.len(), 2 * 4_096);
+            }
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        }
+        world.settle_for(Duration::from_secs(120));
+        assert!(counters(&mut world).compacted_away_bytes > 0);
+        for crash in [Crash::Kill, Crash::Power(Survival::Nothing)] {
+            world.crash(crash);
+            world.start(1).expect(FINE);
+            world.settle_for(Duration::from_secs(1));
+            assert_eq!(world.pairs(id(1, 0)).len(), 1, "the latest of its only key");
+        }
+        world.append(id(1, 0), &keyed(&[2], 1_000, 9), Level::Disk).expect(FINE);
+        world.stop().expect(FINE);
+        world.start(1).expect(FINE);
+        assert_eq!(world.pairs(id(1, 0)).len(), 2);
     }
 }
 
