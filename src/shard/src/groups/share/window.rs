@@ -70,6 +70,18 @@ pub(crate) struct Got {
     pub(crate) is_missing_dead_letters: bool,
 }
 
+/// What of a window matters to who looks for something to do in many.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Glance {
+    /// How many offsets are not done.
+    pub(crate) open: u64,
+    pub(crate) has_free: bool,
+    /// When something is free next.
+    pub(crate) lock_end: Option<Instant>,
+    /// The same, by the clock of people.
+    pub(crate) delay_end_unix_ms: Option<i64>,
+}
+
 /// How many offsets are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -117,14 +129,13 @@ impl Window {
         ended
     }
 
-    /// When something is free next.
-    pub(crate) fn next_lock_end(&self) -> Option<Instant> {
-        self.locks.first().map(|(until, _)| *until)
-    }
-
-    /// As [`Self::next_lock_end`], by the clock of people.
-    pub(crate) fn next_delay_end_unix_ms(&self) -> Option<i64> {
-        self.delays.first().map(|(until, _)| *until)
+    pub(crate) fn glance(&self) -> Glance {
+        Glance {
+            open: self.open,
+            has_free: !self.free.is_empty(),
+            lock_end: self.locks.first().map(|(until, _)| *until),
+            delay_end_unix_ms: self.delays.first().map(|(until, _)| *until),
+        }
     }
 
     /// Hands out what is free, oldest first, and then what was never handed out.
