@@ -10,6 +10,7 @@ mod policy;
 mod record;
 mod span;
 mod standing;
+mod tally;
 mod window;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +30,7 @@ use crate::mail::Client;
 pub(crate) use self::policy::SharePolicy;
 pub(crate) use self::record::{Incarnation, ShareFact, ShareRecord};
 use self::standing::{Round, Standing};
+pub(crate) use self::tally::ShareTally;
 pub(crate) use self::window::DeadLetters;
 use self::window::{Asking, Change, Window};
 
@@ -49,6 +51,8 @@ pub(crate) struct Share {
     unwritten: Vec<(TopicPartition, ShareFact)>,
     /// Which partitions there is something to look at in.
     standing: Standing,
+    /// What has not been added to the sum over all groups yet.
+    tally: ShareTally,
     /// When it is to be looked at, at the latest.
     pub(crate) timer: Option<Instant>,
 }
@@ -161,6 +165,16 @@ impl Share {
 
     pub(crate) fn under_way(&self) -> u64 {
         self.standing.under_way
+    }
+
+    /// How many offsets members hold.
+    pub(crate) fn locks(&self) -> u64 {
+        self.standing.held
+    }
+
+    /// What became of offsets since the last call.
+    pub(crate) fn take_tally(&mut self) -> ShareTally {
+        core::mem::take(&mut self.tally)
     }
 
     /// Takes note of partitions of wanted topics that are not known yet, as many as there may be.
@@ -317,6 +331,7 @@ impl Share {
             self.turn = Some(partition);
         }
         let given = offsets_of(&got.ranges);
+        self.tally.dropped += offsets_of(&got.dropped);
         acquired.ranges.extend(got.ranges.into_iter().map(|(first, span)| AcquiredRange {
             partition,
             first,
@@ -376,6 +391,7 @@ impl Share {
             (start, changes, error)
         });
         let Some((start, changes, error)) = settled else { return Some(ErrorCode::NotAcquired) };
+        self.tally.note(verdict, offsets_of(&changes));
         self.write(partition, start, changes);
         error
     }
@@ -390,6 +406,7 @@ impl Share {
     fn expire_partition(&mut self, partition: TopicPartition, now: Now) {
         let ended = self.change(partition, |it| (it.window.start(), it.window.expire(now)));
         let Some((start, ended)) = ended else { return };
+        self.tally.timed_out += offsets_of(&ended);
         self.write(partition, start, ended);
     }
 
@@ -400,6 +417,7 @@ impl Share {
             let free =
                 |it: &mut SharePartition| (it.window.start(), it.window.free_held_by(&is_gone));
             let Some((start, freed)) = self.change(partition, free) else { continue };
+            self.tally.abandoned += offsets_of(&freed);
             self.write(partition, start, freed);
         }
     }

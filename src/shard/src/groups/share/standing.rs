@@ -17,6 +17,8 @@ use super::window::Glance;
 pub(super) struct Standing {
     /// How many offsets in all windows are not done.
     pub(super) under_way: u64,
+    /// How many are held by members.
+    pub(super) held: u64,
     /// Where to begin is to be looked up, and nobody has been asked.
     pub(super) sought: BTreeSet<TopicPartition>,
     /// Begun, and nobody will tell when there is more.
@@ -47,6 +49,7 @@ impl Standing {
     /// A window has changed.
     pub(super) fn note(&mut self, at: TopicPartition, before: Glance, after: Glance) {
         self.under_way = self.under_way - before.open + after.open;
+        self.held = self.held - before.held + after.held;
         match after.has_free {
             true => self.free.insert(at),
             false => self.free.remove(&at),
