@@ -132,6 +132,23 @@ fn an_idle_partition_is_compacted_up_to_its_end_and_starts_again() {
 }
 
 #[test]
+fn what_compaction_does_and_has_before_it_is_counted() {
+    let mut world = new_world(KEYED, false);
+    world.start(1).expect(FINE);
+    rounds(&mut world, 0, 12, 20).expect(FINE);
+    let mut backlog_max = 0;
+    for _ in 0..2_000 {
+        world.settle_for(Duration::from_millis(1));
+        backlog_max = world.life().shards[0].compaction_backlog().max(backlog_max);
+    }
+    rest(&mut world);
+    let (counters, left) = (counters(&mut world), world.pairs(id(1, 0)).len() as u64);
+    assert_eq!(counters.compacted_away_records, 240 - left, "{counters:?}");
+    assert!(counters.compacted_bytes > 0 && counters.compaction_ms > 0, "{counters:?}");
+    assert_eq!((backlog_max, world.life().shards[0].compaction_backlog()), (1, 0));
+}
+
+#[test]
 fn records_without_a_key_all_stay() {
     let mut world = new_world(KEYED, false);
     world.start(1).expect(FINE);
