@@ -145,11 +145,7 @@ impl<T> GroupConsumer<T> {
                 let progress = engine.progress.notified();
                 tokio::pin!(progress);
                 progress.as_mut().enable();
-                let is_over = {
-                    let state = engine.lock();
-                    state.session.is_ended() || state.session.last_fault().is_some()
-                };
-                if is_over {
+                if engine.lock().session.has_left() {
                     return;
                 }
                 progress.await;
@@ -216,10 +212,7 @@ impl<T> GroupConsumer<T> {
                 None => drop(tokio::time::timeout(Handout::WAIT_MAX, progress).await),
             }
         };
-        match report.first_fault() {
-            None => Ok(report),
-            Some(_) => Err(GroupError::NotCommitted(report)),
-        }
+        report.judged()
     }
 
     fn begin_to_leave(&self) {
