@@ -140,19 +140,8 @@ impl<T> GroupConsumer<T> {
     pub async fn close(self) -> Result<(), GroupError> {
         let engine = &self.engine;
         self.begin_to_leave();
-        let left = async {
-            loop {
-                let progress = engine.progress.notified();
-                tokio::pin!(progress);
-                progress.as_mut().enable();
-                if engine.lock().session.has_left() {
-                    return;
-                }
-                progress.await;
-            }
-        };
         // Both ends mean the same: what was not committed by then is told.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, left).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, engine.until(GroupSession::has_left)).await;
         let mut state = engine.lock();
         let failed = state.session.take_failed_commit();
         engine.close(&mut state);

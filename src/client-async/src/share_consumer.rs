@@ -87,7 +87,7 @@ impl<T> ShareConsumer<T> {
             let state = self.engine.lock();
             (state.session.last_settle(), state.session.settle_timeout())
         };
-        let settled = self.until(|session| session.has_settled(last));
+        let settled = self.engine.until(|session| session.has_settled(last));
         // Both ends mean the same: the session says what it has come to.
         let _ = tokio::time::timeout(timeout, settled).await;
         self.engine.lock().session.flushed(last, &self.engine.address)
@@ -117,7 +117,7 @@ impl<T> ShareConsumer<T> {
         let timeout = self.engine.lock().session.settle_timeout();
         self.begin_to_leave();
         // Both ends mean the same: the server notices by itself who is gone.
-        let _ = tokio::time::timeout(timeout, self.until(ShareSession::has_left)).await;
+        let _ = tokio::time::timeout(timeout, self.engine.until(ShareSession::has_left)).await;
         self.engine.close(&mut self.engine.lock());
         flushed
     }
@@ -151,18 +151,6 @@ impl<T> ShareConsumer<T> {
                 if let Some(error) = state.session.end() {
                     return Err(error);
                 }
-            }
-            progress.await;
-        }
-    }
-
-    async fn until(&self, is_so: impl Fn(&ShareSession) -> bool) {
-        loop {
-            let progress = self.engine.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if is_so(&self.engine.lock().session) {
-                return;
             }
             progress.await;
         }

@@ -203,10 +203,7 @@ impl GroupConsumer {
         let mut state = engine.lock();
         state.session.leave(engine.clock.now());
         engine.wake_those_with_work(&mut state);
-        let mut in_time = true;
-        while in_time && !state.session.has_left() {
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
+        drop(engine.wait_until(state, deadline, GroupSession::has_left));
     }
 }
 

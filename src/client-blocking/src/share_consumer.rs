@@ -101,13 +101,11 @@ impl ShareConsumer {
     /// `settle_timeout`; they are not given up, so it may be called again.
     pub fn flush(&self) -> Result<(), ShareError> {
         let engine = &self.engine;
-        let mut state = engine.lock();
+        let state = engine.lock();
         let (last, timeout) = (state.session.last_settle(), state.session.settle_timeout());
         let deadline = engine.clock.now() + timeout;
-        let mut in_time = true;
-        while in_time && !state.session.has_settled(last) {
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
+        let is_settled = |session: &ShareSession| session.has_settled(last);
+        let mut state = engine.wait_until(state, deadline, is_settled);
         state.session.flushed(last, &engine.address)
     }
 
@@ -178,10 +176,7 @@ impl ShareConsumer {
         let mut state = engine.lock();
         state.session.leave(engine.clock.now());
         engine.wake_those_with_work(&mut state);
-        let mut in_time = true;
-        while in_time && !state.session.has_left() {
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
+        drop(engine.wait_until(state, deadline, ShareSession::has_left));
     }
 }
 
