@@ -177,6 +177,8 @@ fn members_that_do_not_agree_with_the_group_are_not_let_in() {
         ShareError::Ended { error, .. } if error.code == ErrorCode::GroupMismatch
     );
     assert!(is_mismatch, "{error}");
+    let says = [&format!("no member of group {GROUP}: "), "deliveries at most", "dead letters to "];
+    assert!(says.iter().all(|it| error.to_string().contains(it)), "{error}");
     member.accept(&record);
     member.close().unwrap();
 }

@@ -30,7 +30,10 @@ pub(crate) fn parse_deliver_after(text: &str) -> Result<DeliverAfter, String> {
             .parse()
             .map(DeliverAfter::UnixMs)
             .map_err(|_| format!("`{text}` is not a time: write @ and milliseconds since 1970")),
-        None => parse_span(text).map(DeliverAfter::Delay),
+        None => match parse_span(text) {
+            Ok(delay) => Ok(DeliverAfter::Delay(delay)),
+            Err(error) => Err(format!("{error}, or @ and milliseconds since 1970")),
+        },
     }
 }
 
@@ -45,6 +48,7 @@ mod tests {
         assert_eq!(parse_span("2h"), Ok(Duration::from_secs(7200)));
         for text in ["", "30", "s", "1.5s", "-1s", "1w"] {
             assert!(parse_span(text).is_err(), "{text}");
+            assert!(parse_deliver_after(text).unwrap_err().contains('@'), "{text}");
         }
         assert!(parse_span("99999999999999999d").unwrap_err().contains("counted"));
     }

@@ -73,6 +73,19 @@ impl<S: Driven> Engine<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until it is so of the session.
+    pub(crate) async fn until(&self, is_so: impl Fn(&S) -> bool) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if is_so(&self.lock().session) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
     pub(crate) fn wake(&self, link: LinkId) {
         self.keepers[usize::from(link.0)].notify_one();
     }

@@ -140,23 +140,8 @@ impl<T> GroupConsumer<T> {
     pub async fn close(self) -> Result<(), GroupError> {
         let engine = &self.engine;
         self.begin_to_leave();
-        let left = async {
-            loop {
-                let progress = engine.progress.notified();
-                tokio::pin!(progress);
-                progress.as_mut().enable();
-                let is_over = {
-                    let state = engine.lock();
-                    state.session.is_ended() || state.session.last_fault().is_some()
-                };
-                if is_over {
-                    return;
-                }
-                progress.await;
-            }
-        };
         // Both ends mean the same: what was not committed by then is told.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, left).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, engine.until(GroupSession::has_left)).await;
         let mut state = engine.lock();
         let failed = state.session.take_failed_commit();
         engine.close(&mut state);
@@ -216,10 +201,7 @@ impl<T> GroupConsumer<T> {
                 None => drop(tokio::time::timeout(Handout::WAIT_MAX, progress).await),
             }
         };
-        match report.first_fault() {
-            None => Ok(report),
-            Some(_) => Err(GroupError::NotCommitted(report)),
-        }
+        report.judged()
     }
 
     fn begin_to_leave(&self) {

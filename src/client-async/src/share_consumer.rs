@@ -50,12 +50,7 @@ impl<T> ShareConsumer<T> {
     ///
     /// As [`next`](ShareConsumer::next).
     pub async fn poll(&self, records_max: usize) -> Result<Vec<SharedRecord>, ShareError> {
-        self.wait(|session, now| {
-            let taken = std::iter::from_fn(|| session.poll_record(now));
-            let records: Vec<SharedRecord> = taken.take(records_max.max(1)).collect();
-            (!records.is_empty()).then_some(records)
-        })
-        .await
+        self.wait(|session, now| session.poll_records(records_max.max(1), now)).await
     }
 
     /// The work is done: nobody gets the record again.
@@ -92,23 +87,10 @@ impl<T> ShareConsumer<T> {
             let state = self.engine.lock();
             (state.session.last_settle(), state.session.settle_timeout())
         };
-        let settled = self.until(|session| session.has_settled(last));
-        let in_time = tokio::time::timeout(timeout, settled).await.is_ok();
-        let mut state = self.engine.lock();
-        if !in_time {
-            let verdicts = state.session.unsettled();
-            return Err(match state.session.last_fault() {
-                Some(fault) => {
-                    let (address, fault) = (self.engine.address.clone(), fault.clone());
-                    ShareError::Disconnected { address, fault }
-                }
-                None => ShareError::Pending { verdicts },
-            });
-        }
-        match state.session.take_unsettled() {
-            unsettled if unsettled.is_empty() => Ok(()),
-            unsettled => Err(ShareError::NotSettled(unsettled)),
-        }
+        let settled = self.engine.until(|session| session.has_settled(last));
+        // Both ends mean the same: the session says what it has come to.
+        let _ = tokio::time::timeout(timeout, settled).await;
+        self.engine.lock().session.flushed(last, &self.engine.address)
     }
 
     /// The verdicts since the last call that were not taken, without waiting for those that are on
@@ -121,8 +103,7 @@ impl<T> ShareConsumer<T> {
     /// What happened since the last call that a person should know.
     #[must_use]
     pub fn notices(&self) -> Vec<ShareNotice> {
-        let mut state = self.engine.lock();
-        std::iter::from_fn(|| state.session.poll_notice()).collect()
+        self.engine.lock().session.take_notices()
     }
 
     /// Waits for the verdicts, releases every record that has none, leaves the group, and
@@ -135,9 +116,8 @@ impl<T> ShareConsumer<T> {
         let flushed = self.flush().await;
         let timeout = self.engine.lock().session.settle_timeout();
         self.begin_to_leave();
-        let is_over = |session: &ShareSession| session.is_ended() || session.last_fault().is_some();
         // Both ends mean the same: the server notices by itself who is gone.
-        let _ = tokio::time::timeout(timeout, self.until(is_over)).await;
+        let _ = tokio::time::timeout(timeout, self.engine.until(ShareSession::has_left)).await;
         self.engine.close(&mut self.engine.lock());
         flushed
     }
@@ -171,18 +151,6 @@ impl<T> ShareConsumer<T> {
                 if let Some(error) = state.session.end() {
                     return Err(error);
                 }
-            }
-            progress.await;
-        }
-    }
-
-    async fn until(&self, is_so: impl Fn(&ShareSession) -> bool) {
-        loop {
-            let progress = self.engine.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if is_so(&self.engine.lock().session) {
-                return;
             }
             progress.await;
         }

@@ -210,6 +210,20 @@ impl<S: Driven> Engine<S> {
         (state, true)
     }
 
+    /// Waits until it is so of the session, at most until `deadline`.
+    pub(crate) fn wait_until<'a>(
+        &self,
+        mut state: MutexGuard<'a, State<S>>,
+        deadline: Instant,
+        is_so: impl Fn(&S) -> bool,
+    ) -> MutexGuard<'a, State<S>> {
+        let mut in_time = true;
+        while in_time && !is_so(&state.session) {
+            (state, in_time) = self.wait_progress(state, Some(deadline));
+        }
+        state
+    }
+
     /// Ends all threads, now. What the session has to tell is told by the caller.
     pub(crate) fn close(&self, state: &mut State<S>) {
         state.is_closed = true;

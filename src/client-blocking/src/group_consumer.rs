@@ -173,13 +173,7 @@ impl GroupConsumer {
                     drop(engine.wait_progress(state, Some(until)));
                 }
                 Handed::Wait => {
-                    return match state.session.last_fault() {
-                        Some(fault) => Err(GroupError::Disconnected {
-                            address: engine.address.clone(),
-                            fault: fault.clone(),
-                        }),
-                        None => Ok(None),
-                    };
+                    return state.session.disconnected(&engine.address).map_or(Ok(None), Err);
                 }
             }
         }
@@ -200,10 +194,7 @@ impl GroupConsumer {
             state = engine.wait_progress(state, Some(engine.clock.now() + Handout::WAIT_MAX)).0;
             state.session.handle_expired_commits(engine.clock.now());
         };
-        match report.first_fault() {
-            None => Ok(report),
-            Some(_) => Err(GroupError::NotCommitted(report)),
-        }
+        report.judged()
     }
 
     fn leave(&mut self, timeout: Duration) {
@@ -212,10 +203,7 @@ impl GroupConsumer {
         let mut state = engine.lock();
         state.session.leave(engine.clock.now());
         engine.wake_those_with_work(&mut state);
-        let mut in_time = true;
-        while in_time && !state.session.is_ended() && state.session.last_fault().is_none() {
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
+        drop(engine.wait_until(state, deadline, GroupSession::has_left));
     }
 }
 

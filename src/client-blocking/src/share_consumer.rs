@@ -66,11 +66,7 @@ impl ShareConsumer {
         records_max: usize,
         timeout: Duration,
     ) -> Result<Vec<SharedRecord>, ShareError> {
-        let records = self.wait(timeout, |session, now| {
-            let taken = std::iter::from_fn(|| session.poll_record(now));
-            let records: Vec<SharedRecord> = taken.take(records_max).collect();
-            (!records.is_empty()).then_some(records)
-        })?;
+        let records = self.wait(timeout, |session, now| session.poll_records(records_max, now))?;
         Ok(records.unwrap_or_default())
     }
 
@@ -105,27 +101,12 @@ impl ShareConsumer {
     /// `settle_timeout`; they are not given up, so it may be called again.
     pub fn flush(&self) -> Result<(), ShareError> {
         let engine = &self.engine;
-        let mut state = engine.lock();
+        let state = engine.lock();
         let (last, timeout) = (state.session.last_settle(), state.session.settle_timeout());
         let deadline = engine.clock.now() + timeout;
-        let mut in_time = true;
-        while !state.session.has_settled(last) {
-            if !in_time {
-                let verdicts = state.session.unsettled();
-                return Err(match state.session.last_fault() {
-                    Some(fault) => {
-                        let (address, fault) = (engine.address.clone(), fault.clone());
-                        ShareError::Disconnected { address, fault }
-                    }
-                    None => ShareError::Pending { verdicts },
-                });
-            }
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
-        match state.session.take_unsettled() {
-            unsettled if unsettled.is_empty() => Ok(()),
-            unsettled => Err(ShareError::NotSettled(unsettled)),
-        }
+        let is_settled = |session: &ShareSession| session.has_settled(last);
+        let mut state = engine.wait_until(state, deadline, is_settled);
+        state.session.flushed(last, &engine.address)
     }
 
     /// The verdicts since the last call that were not taken, without waiting for those that are on
@@ -138,8 +119,7 @@ impl ShareConsumer {
     /// What happened since the last call that a person should know.
     #[must_use]
     pub fn notices(&self) -> Vec<ShareNotice> {
-        let mut state = self.engine.lock();
-        std::iter::from_fn(|| state.session.poll_notice()).collect()
+        self.engine.lock().session.take_notices()
     }
 
     /// Waits for the verdicts, releases every record that has none, leaves the group, and
@@ -184,13 +164,7 @@ impl ShareConsumer {
                 return Err(error);
             }
             if now >= deadline {
-                return match state.session.last_fault() {
-                    Some(fault) => {
-                        let (address, fault) = (engine.address.clone(), fault.clone());
-                        Err(ShareError::Disconnected { address, fault })
-                    }
-                    None => Ok(None),
-                };
+                return state.session.disconnected(&engine.address).map_or(Ok(None), Err);
             }
             state = engine.wait_progress(state, Some(deadline)).0;
         }
@@ -202,10 +176,7 @@ impl ShareConsumer {
         let mut state = engine.lock();
         state.session.leave(engine.clock.now());
         engine.wake_those_with_work(&mut state);
-        let mut in_time = true;
-        while in_time && !state.session.is_ended() && state.session.last_fault().is_none() {
-            (state, in_time) = engine.wait_progress(state, Some(deadline));
-        }
+        drop(engine.wait_until(state, deadline, ShareSession::has_left));
     }
 }
 

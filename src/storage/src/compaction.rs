@@ -25,7 +25,9 @@ use self::pass::{Pass, Phase};
 use crate::entry::Sealed;
 use crate::grow::Grow;
 use crate::identity::{Compaction, Slot};
-use crate::limits::{COMPACTION_DIRTY_PARTS, COMPACTION_SEAL_BYTES, SEGMENTS_MAX};
+use crate::limits::{
+    COMPACTION_DIRTY_PARTS, COMPACTION_SEAL_AFTER, COMPACTION_SEAL_BYTES, SEGMENTS_MAX,
+};
 use crate::partition::Partition;
 use crate::storage::{Seeding, StopState, Storage};
 use crate::written::Written;
@@ -117,13 +119,26 @@ impl Storage {
         }
     }
 
-    /// After an append: so much more, and the segment that takes data is worth sealing.
+    /// After an append: so much more, and the segment that takes data is worth sealing. With less
+    /// it is looked at when it may be old enough, and never where nothing was appended.
     pub(crate) fn compact_after_append(&mut self, slot: Slot, before: u64) {
-        let after = self.partition(slot).published.position;
-        let is_step = before / COMPACTION_SEAL_BYTES < after / COMPACTION_SEAL_BYTES;
-        if is_step && self.partition(slot).config.compaction.is_some() {
-            self.consider_compaction(slot);
+        let partition = self.partition(slot);
+        if partition.config.compaction.is_none() {
+            return;
         }
+        let after = partition.published.position;
+        if before / COMPACTION_SEAL_BYTES < after / COMPACTION_SEAL_BYTES {
+            return self.consider_compaction(slot);
+        }
+        let latest = self.clock + COMPACTION_SEAL_AFTER;
+        let state = &mut self.partition_mut(slot).compaction;
+        if state.waits || state.is_stopped || state.due.is_some_and(|due| due <= latest) {
+            return;
+        }
+        if let Some(later) = state.due.replace(latest) {
+            self.compaction.due.remove(&(later, slot));
+        }
+        self.compaction.due.insert((latest, slot));
     }
 
     pub(crate) fn compact_due(&mut self) {
@@ -173,16 +188,15 @@ impl Storage {
             && partition.sealed.len() <= SEGMENTS_MAX
     }
 
-    /// Only sealed segments are compacted: one that has taken much for long is sealed for it.
+    /// Only sealed segments are compacted: one that has taken data for long is sealed for it, if
+    /// that is as much as what is clean.
     fn seal_for_compaction(&mut self, slot: Slot, (settings, now_ms): (Compaction, i64)) {
         let partition = self.partition(slot);
         let position = partition.published.position;
         let clean = partition.sealed.iter().filter(|it| it.compacted.is_clean());
         let clean_bytes: u64 = clean.map(|it| it.length_bytes).sum();
-        let is_old = left_ms(partition.active_written.first, settings.lag, now_ms) == 0;
-        let is_much = position >= COMPACTION_SEAL_BYTES
-            && is_worth(position, clean_bytes)
-            && partition.sealed.len() < SEGMENTS_MAX;
+        let is_old = partition.sealed_in_ms(settings.lag, now_ms) == 0;
+        let is_much = is_worth(position, clean_bytes) && partition.sealed.len() < SEGMENTS_MAX;
         if is_old && is_much {
             self.roll(slot);
         }
@@ -213,9 +227,9 @@ impl Storage {
                 next_ms = next_ms.min(ripe_ms);
             }
         }
-        let active = partition.active_written.first;
-        if partition.published.position >= COMPACTION_SEAL_BYTES {
-            next_ms = match left_ms(active, settings.lag, now_ms) {
+        let position = partition.published.position;
+        if position >= COMPACTION_SEAL_BYTES || is_worth(position, clean_bytes) {
+            next_ms = match partition.sealed_in_ms(settings.lag, now_ms) {
                 0 => next_ms,
                 young_ms => next_ms.min(young_ms),
             };
@@ -261,5 +275,12 @@ impl Partition {
         let is_ready = |it: &&Sealed| it.base < stored && left_ms(it.written, lag, now_ms) == 0;
         let kept = self.sealed.iter().skip_while(|it| it.base < self.first_planned);
         kept.take_while(is_ready).copied().collect()
+    }
+
+    /// Until the segment that takes data is old enough to be sealed; 0 if it is.
+    fn sealed_in_ms(&self, lag: Duration, now_ms: i64) -> i64 {
+        let is_small = self.published.position < COMPACTION_SEAL_BYTES;
+        let age = if is_small { lag.max(COMPACTION_SEAL_AFTER) } else { lag };
+        left_ms(self.active_written.first, age, now_ms)
     }
 }

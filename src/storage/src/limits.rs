@@ -102,6 +102,9 @@ pub(crate) const COMPACTION_DIRTY_PARTS: u64 = 2;
 /// A segment that takes data is sealed for compaction from this size on.
 pub(crate) const COMPACTION_SEAL_BYTES: u64 = 1 << 20;
 
+/// Or, with less, when its first data is of this age, so that a small topic is compacted too.
+pub(crate) const COMPACTION_SEAL_AFTER: Duration = Duration::from_secs(3600);
+
 /// When a pass that found no room on the disk is tried again.
 pub(crate) const COMPACTION_RETRY: Duration = Duration::from_secs(60);
 

@@ -7,6 +7,7 @@
 //! Of commits that nobody awaits one is under way at a time; those that come meanwhile are gathered
 //! into the next, so that to commit after every batch costs a request for each turn of the disk.
 
+use super::GroupError;
 use crate::consumer::Place;
 use crate::{Instant, ServerError};
 use alloc::collections::BTreeMap;
@@ -74,6 +75,18 @@ impl CommitReport {
     pub fn first_fault(&self) -> Option<(u32, CommitFault)> {
         let fault = |of: &PartitionCommit| of.result.err().map(|fault| (of.partition, fault));
         self.partitions.iter().find_map(fault)
+    }
+
+    /// The report of a commit that is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::NotCommitted`] with the report, if a partition was not committed.
+    pub fn judged(self) -> Result<CommitReport, GroupError> {
+        match self.first_fault() {
+            None => Ok(self),
+            Some(_) => Err(GroupError::NotCommitted(self)),
+        }
     }
 }
 

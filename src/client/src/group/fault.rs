@@ -119,7 +119,7 @@ impl fmt::Display for GroupError {
                 None => formatter.write_str("offsets were not committed"),
             },
             GroupError::Ended { group, error } => {
-                write!(formatter, "not a member of group {group} any more: {error}")
+                write!(formatter, "no member of group {group}: {error}")
             }
             GroupError::Lookup(error) => error.fmt(formatter),
         }

@@ -383,6 +383,20 @@ impl GroupConsumer {
         self.consumer.last_fault()
     }
 
+    /// Why there is nothing, if there is no connection. The driver knows to which address.
+    #[must_use]
+    pub fn disconnected(&self, address: &str) -> Option<GroupError> {
+        let fault = self.last_fault()?.clone();
+        Some(GroupError::Disconnected { address: String::from(address), fault })
+    }
+
+    /// Nothing is to be waited for any more by who leaves: the good-bye was taken, or nobody is
+    /// there to take it.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.is_ended() || self.last_fault().is_some()
+    }
+
     fn begin_commit(
         &mut self,
         offsets: Vec<(Place, Offset, String)>,

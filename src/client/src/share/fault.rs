@@ -68,7 +68,7 @@ impl fmt::Display for ShareError {
                 "the server did not answer in time: {verdicts} verdicts are on their way"
             ),
             ShareError::Ended { group, error } => {
-                write!(formatter, "not a member of group {group} any more: {error}")
+                write!(formatter, "no member of group {group}: {error}")
             }
             ShareError::Lookup(error) => error.fmt(formatter),
         }

@@ -14,6 +14,7 @@ mod fetching;
 mod held;
 mod membership;
 mod options;
+mod outcomes;
 mod record;
 mod report;
 mod session;

@@ -1,7 +1,8 @@
 //! What the member tells the server, how often, and what it makes of the answers.
 
 use plimsoll_client::{
-    ConnectionFault, Decision, Session, SettleFault, ShareConsumer, ShareOptions, SharedRecord,
+    ConnectionFault, Decision, Session, SettleFault, ShareConsumer, ShareError, ShareOptions,
+    SharedRecord,
 };
 use plimsoll_wire::{ErrorCode, Fate, Opcode};
 use std::time::Duration;
@@ -223,4 +224,26 @@ fn whoever_leaves_gives_everything_back_before_it_goes() {
     assert_eq!(said, "7 leaves");
     hear(&mut member, &left(id), NOW).unwrap();
     assert!(member.is_ended() && take(&mut member).is_empty());
+}
+
+/// Every driver said it in its own words.
+#[test]
+fn a_flush_says_what_was_not_answered_and_what_was_not_taken() {
+    let (mut member, records) = at_work();
+    accept(&mut member, &records[0]);
+    let last = member.last_settle();
+    let waits = member.flushed(last, "here");
+    assert!(matches!(waits, Err(ShareError::Pending { verdicts: 1 })), "{waits:?}");
+    let (id, _) = only(&mut member, NOW);
+    hear(&mut member, &settled(id, &[Some(ErrorCode::LockLost)]), NOW).unwrap();
+    let refused = member.flushed(last, "here");
+    assert!(matches!(&refused, Err(ShareError::NotSettled(all)) if all.len() == 1), "{refused:?}");
+    assert!(member.flushed(last, "here").is_ok(), "it was told once");
+    accept(&mut member, &records[1]);
+    let last = member.last_settle();
+    assert!(member.disconnected("here").is_none() && !member.has_left());
+    member.handle_lost(LINK, ConnectionFault::ClosedByServer, NOW);
+    let lost = member.flushed(last, "here");
+    assert!(matches!(&lost, Err(ShareError::Disconnected { address, .. }) if address == "here"));
+    assert!(member.has_left(), "nobody would take its good-bye");
 }

@@ -79,7 +79,7 @@ pub(crate) struct Joining {
 }
 
 /// Why a group does not do what it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupProblem {
     MemberUnknown,
     MemberFenced,
@@ -87,8 +87,8 @@ pub(crate) enum GroupProblem {
     OtherAssignor(Assignor),
     /// The group is in this mode.
     OtherMode(GroupMode),
-    /// The members have agreed on other settings of share mode.
-    OtherSettings,
+    /// The members have agreed on other settings of share mode: these.
+    OtherSettings(SharePolicy),
     /// Only a group without members takes this.
     NotEmpty(usize),
 }
@@ -486,7 +486,7 @@ fn is_under_way(places: &BTreeMap<TopicPartition, Place>, partition: &TopicParti
 
 impl GroupProblem {
     /// What happened, for people.
-    pub(crate) fn text(self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::MemberUnknown => "the group has no such member: join again".to_string(),
             Self::MemberFenced => {
@@ -499,9 +499,10 @@ impl GroupProblem {
                 "the group is in {} mode; delete it to use it in another",
                 mode.name()
             ),
-            Self::OtherSettings => {
-                "the members of the group have agreed on other settings of share mode".to_string()
-            }
+            Self::OtherSettings(policy) => alloc::format!(
+                "its members have agreed on other settings of share mode: {policy}; join with \
+                 these, or stop all of them first"
+            ),
             Self::NotEmpty(members) => {
                 alloc::format!("the group has {members} members; stop them first")
             }

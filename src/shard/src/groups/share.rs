@@ -119,7 +119,7 @@ impl Share {
         if is_alone {
             self.policy = policy.clone();
         } else if self.policy != *policy {
-            return Err(GroupProblem::OtherSettings);
+            return Err(GroupProblem::OtherSettings(self.policy.clone()));
         }
         Ok(())
     }

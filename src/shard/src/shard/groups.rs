@@ -218,7 +218,7 @@ impl Shard {
         correlation: CorrelationId,
         (name, with_share): (&str, bool),
     ) -> Result<(), Problem> {
-        let not_found = || Problem::new(ErrorCode::GroupNotFound, "the group does not exist");
+        let not_found = || group_not_found(name);
         let now = self.now;
         self.groups.with_share(name, |share| share.expire(now));
         let group = self.groups.group(name).ok_or_else(not_found)?;
@@ -400,15 +400,19 @@ fn description_of(
 
 /// Why a group does not do what it is asked, for the client.
 pub(super) fn of_group(problem: &GroupProblem) -> Problem {
-    let (code, detail_a) = match *problem {
+    let (code, detail_a) = match problem {
         GroupProblem::MemberUnknown => (ErrorCode::MemberUnknown, 0),
         GroupProblem::MemberFenced => (ErrorCode::MemberFenced, 0),
         GroupProblem::OtherAssignor(_)
         | GroupProblem::OtherMode(_)
-        | GroupProblem::OtherSettings => (ErrorCode::GroupMismatch, 0),
-        GroupProblem::NotEmpty(members) => (ErrorCode::GroupNotEmpty, members as u64),
+        | GroupProblem::OtherSettings(_) => (ErrorCode::GroupMismatch, 0),
+        GroupProblem::NotEmpty(members) => (ErrorCode::GroupNotEmpty, *members as u64),
     };
     Problem { detail_a, ..Problem::new(code, problem.text()) }
+}
+
+pub(super) fn group_not_found(name: &str) -> Problem {
+    Problem::new(ErrorCode::GroupNotFound, alloc::format!("there is no group {name}"))
 }
 
 /// The partition as storage knows it.

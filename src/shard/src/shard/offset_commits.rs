@@ -17,7 +17,7 @@ use plimsoll_wire::{
 
 use super::Shard;
 use super::answers::Problem;
-use super::groups::{of_group, storage_id};
+use super::groups::{group_not_found, of_group, storage_id};
 use super::offset_log::{BATCH_BYTES_MAX, OffsetAnswer, OffsetAnswerKind, PendingOffsets};
 use crate::groups::{
     CommitRequest, Committed, Group, GroupName, OffsetChange, Place, Share, partition_of,
@@ -206,8 +206,7 @@ impl Shard {
         correlation: CorrelationId,
         name: &str,
     ) -> Result<(), Problem> {
-        let not_found = || Problem::new(ErrorCode::GroupNotFound, "the group does not exist");
-        let group = self.groups.group(name).ok_or_else(not_found)?;
+        let group = self.groups.group(name).ok_or_else(|| group_not_found(name))?;
         let checked = group.check_committer(plimsoll_wire::MemberId::NONE, CommitMode::Exact);
         checked.map_err(|problem| of_group(&problem))?;
         let written = group.places.iter().filter(|(_, place)| place.written.is_some());

@@ -148,6 +148,33 @@ fn what_compaction_does_and_has_before_it_is_counted() {
     assert_eq!((backlog_max, world.life().shards[0].compaction_backlog()), (1, 0));
 }
 
+/// Ten records of one key stayed ten for ever.
+#[test]
+fn a_topic_that_is_smaller_than_a_segment_is_compacted_in_time_and_then_rests() {
+    let hour = Duration::from_secs(3600);
+    let mut world = new_world(PartitionConfig { segment_bytes: 1 << 30, ..KEYED }, false);
+    world.start(1).expect(FINE);
+    for fill in 0..10 {
+        world.append(id(1, 0), &keyed(&[1, 2], 100, fill), Level::Disk).expect(FINE);
+    }
+    world.settle_for(hour / 2);
+    assert_eq!(world.pairs(id(1, 0)).len(), 20, "it is not sealed for every record");
+    world.settle_for(hour / 2 + Duration::from_secs(60));
+    assert_eq!(world.pairs(id(1, 0)).len(), 2);
+    let passes = counters(&mut world).compactions;
+    world.settle_for(2 * hour);
+    assert_eq!(counters(&mut world).compactions, passes, "nothing came, nothing is to be done");
+    // Less than half of it is new: that waits until there is more, and is found then.
+    world.append(id(1, 0), &keyed(&[1], 1, 0), Level::Disk).expect(FINE);
+    world.settle_for(hour + Duration::from_secs(60));
+    assert_eq!(world.pairs(id(1, 0)).len(), 3);
+    for fill in 0..10 {
+        world.append(id(1, 0), &keyed(&[1, 2], 100, fill), Level::Disk).expect(FINE);
+    }
+    world.settle_for(hour + Duration::from_secs(60));
+    assert_eq!(world.pairs(id(1, 0)).len(), 2);
+}
+
 #[test]
 fn records_without_a_key_all_stay() {
     let mut world = new_world(KEYED, false);

@@ -5,6 +5,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use core::fmt;
 use core::time::Duration;
 
 use plimsoll_wire::{ShareBegin, ShareSettings};
@@ -34,6 +35,25 @@ impl SharePolicy {
             deliveries_max: or(settings.deliveries_max, DELIVERIES_MAX),
             begin: settings.begin,
             dead_letter: (!dead_letter.is_empty()).then(|| dead_letter.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for SharePolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a lock of {} ms, ", self.lock.as_millis())?;
+        match self.deliveries_max {
+            u32::MAX => formatter.write_str("any number of deliveries, ")?,
+            max => write!(formatter, "{max} deliveries at most, ")?,
+        }
+        match &self.dead_letter {
+            Some(topic) => write!(formatter, "dead letters to {topic}, ")?,
+            None => formatter.write_str("no dead-letter topic, ")?,
+        }
+        match self.begin {
+            ShareBegin::Beginning => formatter.write_str("from the beginning"),
+            ShareBegin::End => formatter.write_str("from the end"),
+            ShareBegin::Timestamp { unix_ms } => write!(formatter, "from the time {unix_ms}"),
         }
     }
 }
