@@ -9,6 +9,7 @@
     reason = "a test ends at the first thing that is not as it must be"
 )]
 
+mod campaign;
 mod command;
 mod delayed;
 mod kills;
