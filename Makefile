@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline rot powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline workqueue rot powercut fuzz clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -14,6 +14,8 @@ SEEDS ?= 2000
 KILLS ?= 1000
 # How many rounds of kills `make pipeline` has.
 ROUNDS ?= 500
+# How many rounds of kills `make workqueue` has.
+QUEUE_ROUNDS ?= 300
 # How many bits `make rot` flips.
 FLIPS ?= 20000
 # What `make planted` is told: `--only NAME`, `--rotate 5`, `--list`.
@@ -73,6 +75,9 @@ crash: build ## KILLS=1000 times load, SIGKILL, restart, compare; one table, one
 
 pipeline: build ## ROUNDS=500 of kills in a pipeline: files, producers, server, group, files
 	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- pipeline --rounds $(ROUNDS)
+
+workqueue: build ## QUEUE_ROUNDS=300 of kills in a work queue: files, producers, server, members, files
+	$(CARGO) run --release $(LOCKED) -p plimsoll-crash -- workqueue --rounds $(QUEUE_ROUNDS)
 
 powercut: build ## root: CUTS=1000 power cuts below FS=ext4, disk errors, a full disk; controls first
 	$(CARGO) run --release $(LOCKED) -p plimsoll-powercut -- --cuts $(CUTS) --fs $(FS)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::NewTopic;
 use plimsoll_tests::{
-    Connection, Consuming, Ledger, Place, Producing, Random, Server, Told, read_back,
+    Connection, Consuming, Contents, Ledger, Place, Producing, Random, Server, Told, read_back,
 };
 use plimsoll_wire::{AckLevel, ShardIndex, Visible};
 
@@ -92,6 +92,8 @@ impl Lives {
             shard: ShardIndex((index % server.shards() as u64) as u16),
             first_id: self.life << 40 | index << 36,
             levels,
+            contents: Contents::Numbered,
+            batches_max: u64::MAX,
             random: Random::new(self.random.number()),
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::NewTopic;
 use plimsoll_tests::{
-    Bystander, Connection, Course, Place, Producing, Random, Server, batch_of,
+    Bystander, Connection, Contents, Course, Place, Producing, Random, Server, batch_of,
     open_files_limit_raised, produce_frame, rss_bytes,
 };
 use plimsoll_wire::{
@@ -135,6 +135,8 @@ fn producer(server: &Server, first_id: u64) -> Producing {
         shard: ShardIndex(0),
         first_id,
         levels: &AckLevel::ALL,
+        contents: Contents::Numbered,
+        batches_max: u64::MAX,
         random: Random::new(first_id),
     }
 }

@@ -38,6 +38,7 @@
 //! | more connections than a shard takes | `limits::idle` |
 //! | what the load generator says of a server that it killed | `command_line::load` |
 //! | work queues: kills of members and server, a stopped member | `work_queues::kills` |
+//! | work queues: server, producers and members die at random | `work_queues::campaign` |
 //! | a record that nobody can do anything with, or too often | `work_queues::verdicts` |
 //! | damaged batch, journal, manifest; a journal that is gone | `command_line::repair` |
 //! | backup under load, topics that go meanwhile | `command_line::backup` |
@@ -53,6 +54,7 @@ mod bystander;
 mod connection;
 mod consuming;
 mod ledger;
+mod mortal;
 mod pipeline;
 mod place;
 mod process;
@@ -61,6 +63,8 @@ mod random;
 mod reading_back;
 mod server;
 mod value;
+mod vanishing;
+mod work_queue;
 
 pub use bystander::{Bystander, Course};
 pub use connection::{Connection, ServerFrame, produce_frame};
@@ -69,8 +73,10 @@ pub use ledger::{Ack, Ledger};
 pub use pipeline::{Pipeline, PipelineTally};
 pub use place::Place;
 pub use process::{open_files_limit_raised, rss_bytes};
-pub use producing::{Producing, Told};
+pub use producing::{Contents, Producing, Told};
 pub use random::Random;
 pub use reading_back::{assert_ordered, read_back};
 pub use server::{Refusal, Server, Start, Starting, plimsoll, plimsoll_load};
 pub use value::{batch_of, value_id, value_of};
+pub use vanishing::{Vanishing, VanishingLoad, VanishingTally, keyed_batch_of, records_of_batch};
+pub use work_queue::{WorkQueue, WorkQueueTally, work_until_killed};

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use plimsoll_wire::{AckEntry, AckLevel, ErrorCode, Fate, Handle, Response, ShardIndex};
 
+use crate::vanishing::{keyed_batch_of, records_of_batch};
 use crate::{Ack, Connection, Random, batch_of, produce_frame};
 
 /// Batches sent and not yet acked at all their levels.
@@ -27,8 +28,21 @@ pub struct Producing {
     pub first_id: u64,
     /// What is asked for, each as often as the others.
     pub levels: &'static [AckLevel],
+    /// What is in the records.
+    pub contents: Contents,
+    /// So many batches, and nothing after them. The connection stays.
+    pub batches_max: u64,
     /// What decides over the batches.
     pub random: Random,
+}
+
+/// What the records of a producer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Each has a key of its own, as in [`batch_of`].
+    Numbered,
+    /// Few keys, again and again, which some of the records delete.
+    Keyed,
 }
 
 /// What a producer was told.
@@ -38,6 +52,8 @@ pub struct Told {
     pub acks: Vec<Ack>,
     /// Batches that were sent and never acked at all their levels: of unknown fate.
     pub open: usize,
+    /// The same: partition, number of the first record, records.
+    pub unknown: Vec<(u32, u64, u32)>,
     /// Batches that the server gave back, with its reason.
     pub refused: Vec<ErrorCode>,
 }
@@ -83,10 +99,16 @@ impl Producing {
         use std::io::Write;
         let mut stream = stream;
         let mut correlations = vec![0_u32; self.partitions as usize];
-        while tokens.recv().is_ok() {
+        for _ in 0..self.batches_max {
+            if tokens.recv().is_err() {
+                return;
+            }
             let batch = self.next_batch(&mut correlations);
             let (one, also) = self.levels(batch.last_level);
-            let bytes = batch_of(batch.first_id, batch.records);
+            let bytes = match self.contents {
+                Contents::Numbered => batch_of(batch.first_id, batch.records),
+                Contents::Keyed => keyed_batch_of(batch.first_id, batch.records),
+            };
             let frame = frame(&batch, one, also, &bytes);
             if sent.send(batch).is_err() || stream.write_all(&frame).is_err() {
                 return;
@@ -105,9 +127,13 @@ impl Producing {
             _ => random.below(1..8),
         };
         let first_id = self.first_id;
-        self.first_id += records;
+        let records = match self.contents {
+            Contents::Numbered => records as u32,
+            Contents::Keyed => records_of_batch(first_id, records as u32),
+        };
+        self.first_id += u64::from(records);
         let last_level = random.one_of(self.levels);
-        Sent { handle, correlation, first_id, records: records as u32, last_level }
+        Sent { handle, correlation, first_id, records, last_level }
     }
 
     /// The deeper level alone, or with a weaker one beside it, in either place.
@@ -154,6 +180,7 @@ fn listen(connection: &mut Connection, sees: &Receiver<Sent>, gives: &Sender<()>
     }
     open.extend(sees.try_iter().map(|sent| ((sent.handle, sent.correlation), sent)));
     told.open = open.len();
+    told.unknown = open.into_values().map(|it| (it.handle, it.first_id, it.records)).collect();
     told
 }
 

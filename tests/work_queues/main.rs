@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::duplicate_mod, reason = "one test for two clients of the same shape")]
 
+mod campaign;
 mod command;
 mod delayed;
 mod kills;

@@ -13,26 +13,27 @@ mod seat;
 mod source;
 mod tally;
 
+pub(crate) use source::{AGAIN_AFTER, Source};
 pub use tally::PipelineTally;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use plimsoll_client_blocking::{AckLevel, Client, ConsumerOptions, NewTopic};
+use plimsoll_client_blocking::{AckLevel, NewTopic};
 
 use self::outputs::Outputs;
 use self::seat::Seat;
-use self::source::Source;
-use crate::{Place, Random, Server, Start};
+use crate::mortal::Mortal;
+use crate::{Place, Random};
 
-const TOPIC: &str = "lines";
+pub(crate) const TOPIC: &str = "lines";
 const GROUP: &str = "writers";
 const SOURCES: usize = 4;
 const SEATS: usize = 3;
 
 /// What is not over by then never is.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Members that were not killed lately write something by then, most of the time.
 const AT_WORK_WITHIN: Duration = Duration::from_secs(4);
@@ -40,16 +41,13 @@ const AT_WORK_WITHIN: Duration = Duration::from_secs(4);
 /// Sources, a server, and the seats of a group.
 #[derive(Debug)]
 pub struct Pipeline<'a> {
-    place: &'a Place,
     program: PathBuf,
     random: Random,
-    server: Option<Server>,
-    address: String,
+    server: Mortal<'a>,
     sources: Vec<Source>,
     seats: Vec<Seat>,
     /// The committed offset of each partition, when it was looked at last.
     committed: BTreeMap<u32, u64>,
-    start_ms: u64,
     tally: PipelineTally,
 }
 
@@ -66,7 +64,7 @@ impl<'a> Pipeline<'a> {
         lines: &[String],
         mut random: Random,
     ) -> Pipeline<'a> {
-        let server = place.server().program(program).shards(2).start();
+        let server = Mortal::begin(place, program);
         let topic = NewTopic {
             name: TOPIC,
             partitions: SOURCES as u32,
@@ -82,12 +80,9 @@ impl<'a> Pipeline<'a> {
             Source::new(place, partition, lines.to_vec())
         };
         Pipeline {
-            place,
             program: program.to_owned(),
             random,
-            address: server.address().to_owned(),
-            start_ms: 100,
-            server: Some(server),
+            server,
             sources: (0..SOURCES as u32).map(source).collect(),
             seats: (0..SEATS).map(|number| Seat::new(place, number)).collect(),
             committed: BTreeMap::new(),
@@ -138,8 +133,10 @@ impl<'a> Pipeline<'a> {
             source.grow(usize::MAX);
         }
         self.tend_until(|this| this.sources.iter().all(Source::is_sent));
-        let offsets: Vec<Vec<u64>> = (0..SOURCES).map(|source| self.compare_log(source)).collect();
-        let client = self.client();
+        let client = self.server.client();
+        let offsets: Vec<Vec<u64>> =
+            self.sources.iter().map(|source| source.offsets_in_log(&client)).collect();
+        self.tally.lines = offsets.iter().map(|offsets| offsets.len() as u64).sum();
         let is_done = |(partition, offsets): (u32, &Vec<u64>), committed: &BTreeMap<u32, u64>| {
             offsets.last().is_none_or(|last| committed.get(&partition) > Some(last))
         };
@@ -154,11 +151,7 @@ impl<'a> Pipeline<'a> {
             seat.outputs().iter().for_each(|output| outputs.read(output));
         }
         outputs.compare(&mut self.tally);
-        let status = self.server.take().map(Server::stop);
-        assert!(
-            status.is_some_and(|status| status.success()),
-            "a clean stop ended with {status:?}"
-        );
+        self.server.stop();
         &self.tally
     }
 
@@ -166,23 +159,15 @@ impl<'a> Pipeline<'a> {
         self.seats.iter().map(Seat::written_bytes).sum()
     }
 
-    fn server(&self) -> &Server {
-        self.server.as_ref().expect("there is one but while it is started again")
-    }
-
-    fn client(&self) -> Client {
-        self.server().client()
-    }
-
     /// Starts whoever has ended, until it is so.
     fn tend_until(&mut self, mut is_so: impl FnMut(&mut Self) -> bool) {
         let begun = Instant::now();
         loop {
             for source in &mut self.sources {
-                source.tend(&self.program, &self.address, &mut self.tally);
+                self.tally.producers_failed += source.tend(&self.program, self.server.address());
             }
             for seat in &mut self.seats {
-                seat.tend(&self.program, &self.address, &mut self.tally);
+                seat.tend(&self.program, self.server.address(), &mut self.tally);
             }
             if is_so(self) {
                 return;
@@ -201,7 +186,7 @@ impl<'a> Pipeline<'a> {
 
     /// What the group has committed never goes back, and is never more than there is.
     fn look_at_positions(&mut self) {
-        let client = self.client();
+        let client = self.server.client();
         // Before its first member there is none.
         let Ok(group) = client.describe_group(GROUP) else { return };
         let ends = client.describe(TOPIC).expect("the topic is described");
@@ -228,70 +213,11 @@ impl<'a> Pipeline<'a> {
             }
         }
         if is_all || self.tally.kills() == before || self.random.once_in(2) {
-            self.kill_server();
+            let death = self.server.kill(&mut self.random);
+            self.tally.servers += 1;
+            self.tally.recoveries += death.recoveries;
+            self.tally.power_losses += u64::from(death.lost_power);
         }
         self.tally.at_once += u64::from(self.tally.kills() - before > 1);
-    }
-
-    /// Kills it, sometimes more than once before it is ready again, and sometimes as a loss of
-    /// power does it to memory.
-    fn kill_server(&mut self) {
-        self.tally.servers += 1;
-        let loses_power = self.random.once_in(8);
-        let old = self.server.take();
-        if let Some(old) = &old
-            && self.random.once_in(2)
-        {
-            // The next one begins on top of its last writes.
-            old.kill_soon();
-        } else {
-            drop(old);
-        }
-        if loses_power {
-            self.tally.power_losses += 1;
-            self.place.remove_arenas();
-        }
-        if self.random.once_in(3) {
-            for _ in 0..self.random.below(1..4) {
-                let starting = self.start().spawn();
-                let start_ms = self.random.below(0..self.start_ms * 5 / 4);
-                std::thread::sleep(Duration::from_millis(start_ms));
-                self.tally.recoveries += 1;
-                starting.kill();
-            }
-        }
-        let server = self.start().start();
-        self.start_ms = (server.recovered().as_millis() as u64).clamp(20, 2_000);
-        self.server = Some(server);
-    }
-
-    fn start(&mut self) -> Start<'a> {
-        let shards = self.random.below(1..3) as usize;
-        let start = self.place.server().program(&self.program).shards(shards);
-        start.with(&["--listen", &self.address])
-    }
-
-    /// The offsets of a source's lines, each of which is in the log once and in its place.
-    fn compare_log(&mut self, source: usize) -> Vec<u64> {
-        let mut options = ConsumerOptions::default();
-        options.partitions = Some(vec![source as u32]);
-        let mut consumer = self.client().consumer(TOPIC, options).expect("the topic is there");
-        let lines = self.sources[source].lines();
-        let mut offsets = Vec::with_capacity(lines.len());
-        while offsets.len() < lines.len() {
-            let batch = consumer.next_batch(PATIENCE).expect("the log can be read");
-            let batch = batch.unwrap_or_else(|| panic!("source {source} ends early"));
-            for record in batch.records() {
-                let record = record.expect("a record decodes");
-                let (at, offset) = (offsets.len(), record.offset.value());
-                let expected = lines.get(at).map(String::as_bytes);
-                assert_eq!(record.value, expected, "line {at} of source {source}, at {offset}");
-                offsets.push(offset);
-            }
-        }
-        let more = consumer.next_batch(Duration::from_secs(1)).expect("the log can be read");
-        assert!(more.is_none(), "source {source} has more in the log than lines");
-        self.tally.lines += offsets.len() as u64;
-        offsets
     }
 }

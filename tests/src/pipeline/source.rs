@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{PipelineTally, TOPIC};
+use plimsoll_client_blocking::{Client, ConsumerOptions};
+
+use super::{PATIENCE, TOPIC};
 use crate::Place;
 
 /// A process that failed is started again after this.
-pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(50);
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One file, one partition, one process at a time.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     partition: u32,
     lines: Vec<String>,
     file: PathBuf,
@@ -31,7 +33,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(place: &Place, partition: u32, lines: Vec<String>) -> Source {
+    pub(crate) fn new(place: &Place, partition: u32, lines: Vec<String>) -> Source {
         let name = |ending: &str| place.file(&format!("source-{partition}.{ending}"));
         let file = name("txt");
         File::create(&file).expect("a file can be made");
@@ -41,7 +43,7 @@ impl Source {
     }
 
     /// Writes so many more lines, or all that are left. A reader may see a part of the last one.
-    pub(super) fn grow(&mut self, lines: usize) {
+    pub(crate) fn grow(&mut self, lines: usize) {
         let end = self.given.saturating_add(lines).min(self.lines.len());
         let text: String =
             self.lines[self.given..end].iter().flat_map(|line| [line, "\n"]).collect();
@@ -50,16 +52,18 @@ impl Source {
         self.given = end;
     }
 
-    /// Starts a process if there is something to do and nobody is at it.
-    pub(super) fn tend(&mut self, program: &Path, address: &str, tally: &mut PipelineTally) {
+    /// Starts a process if there is something to do and nobody is at it. How many have failed: one
+    /// or none.
+    pub(crate) fn tend(&mut self, program: &Path, address: &str) -> u64 {
+        let mut failed = 0;
         if let Some((process, given)) = &mut self.process {
             let Some(status) = process.try_wait().expect("a child can be waited for") else {
-                return;
+                return 0;
             };
             if status.success() {
                 self.sent = *given;
             } else {
-                tally.producers_failed += 1;
+                failed = 1;
                 self.failed_at = Some(Instant::now());
             }
             self.process = None;
@@ -74,10 +78,11 @@ impl Source {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
             self.process = Some((command.spawn().expect("it can be started"), self.given));
         }
+        failed
     }
 
     /// SIGKILL. Whether somebody was at it.
-    pub(super) fn kill(&mut self) -> bool {
+    pub(crate) fn kill(&mut self) -> bool {
         let Some((mut process, given)) = self.process.take() else { return false };
         if let Ok(Some(status)) = process.try_wait() {
             self.sent = if status.success() { given } else { self.sent };
@@ -88,15 +93,38 @@ impl Source {
         true
     }
 
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         self.sent == self.lines.len()
     }
 
-    pub(super) fn lines(&self) -> &[String] {
+    pub(crate) fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    pub(super) fn trouble(&self) -> String {
+    /// The offsets of its lines, each of which is in the log once and in its place.
+    pub(crate) fn offsets_in_log(&self, client: &Client) -> Vec<u64> {
+        let Source { partition, lines, .. } = self;
+        let mut options = ConsumerOptions::default();
+        options.partitions = Some(vec![*partition]);
+        let mut consumer = client.consumer(TOPIC, options).expect("the topic is there");
+        let mut offsets = Vec::with_capacity(lines.len());
+        while offsets.len() < lines.len() {
+            let batch = consumer.next_batch(PATIENCE).expect("the log can be read");
+            let batch = batch.unwrap_or_else(|| panic!("source {partition} ends early"));
+            for record in batch.records() {
+                let record = record.expect("a record decodes");
+                let (at, offset) = (offsets.len(), record.offset.value());
+                let expected = lines.get(at).map(String::as_bytes);
+                assert_eq!(record.value, expected, "line {at} of source {partition}, at {offset}");
+                offsets.push(offset);
+            }
+        }
+        let more = consumer.next_batch(Duration::from_secs(1)).expect("the log can be read");
+        assert!(more.is_none(), "source {partition} has more in the log than lines");
+        offsets
+    }
+
+    pub(crate) fn trouble(&self) -> String {
         let Source { partition, sent, .. } = self;
         let said = fs::read_to_string(&self.stderr).unwrap_or_default();
         format!("source {partition}: {sent} of {} sent, {}", self.lines.len(), said.trim())

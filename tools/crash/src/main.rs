@@ -2,7 +2,8 @@
 //!
 //! `kills` kills a server under load again and again and compares what it said with what it has.
 //! `rot` damages the files of a stopped one in every place and every way, and looks who notices.
-//! `pipeline` kills everything in a pipeline from files to a consumer group.
+//! `pipeline` kills everything in a pipeline from files to a consumer group, `workqueue` in one to a
+//! group in share mode.
 //! Exit code 1 when a promise was broken. What a newcomer gets wrong: SIGKILL cannot test a flush,
 //! because the kernel keeps what was written; a campaign of kills passes with every flush deleted.
 
@@ -13,6 +14,7 @@ mod pipeline;
 mod program;
 mod rot;
 mod violation;
+mod work_queue;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,9 @@ enum Chosen {
     Kills(campaign::Args),
     Rot(rot::Args),
     Pipeline(pipeline::Args),
+    Workqueue(work_queue::Args),
+    #[command(hide = true)]
+    WorkQueueMember(work_queue::MemberArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Chosen::Kills(args) => campaign::run(&args),
         Chosen::Rot(args) => rot::run(&args),
         Chosen::Pipeline(args) => pipeline::run(&args),
+        Chosen::Workqueue(args) => work_queue::run(&args),
+        Chosen::WorkQueueMember(args) => work_queue::run_member(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

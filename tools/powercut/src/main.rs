@@ -38,6 +38,8 @@ use crate::disk::Temper;
 use crate::errors::Row;
 use crate::machine::{FileSystem, Machine};
 
+const CUTS_THAT_PROVE: u32 = 50;
+
 /// Cuts the power below a real file system and counts what was lost. Needs root.
 #[derive(Debug, Parser)]
 struct Args {
@@ -125,6 +127,11 @@ fn run(args: &Args) -> Result<(), String> {
     });
     let tally = tally.map_err(|failure| report(&failure, &args.keep))?;
     print!("\n{tally}");
+    // In fewer there may be no life that is long enough for compaction.
+    let is_long = tally.cuts() >= CUTS_THAT_PROVE && !campaign.interruption.has_come();
+    if is_long && let Err(sentence) = tally.vanishing.proved() {
+        return Err(sentence);
+    }
     if campaign.interruption.has_come() {
         return Err(format!("interrupted after {} cuts, in which nothing was lost", tally.cuts()));
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use plimsoll_tests::VanishingTally;
+
 use crate::disk::Cut;
 
 /// Counts over all voyages.
@@ -24,6 +26,8 @@ pub(crate) struct Tally {
     /// Records found again at the end of each voyage, and those of weaker levels that were lost.
     pub(crate) there: u64,
     pub(crate) gone: u64,
+    /// What went that was to go, over whole voyages.
+    pub(crate) vanishing: VanishingTally,
     /// Topics whose creation and deletion were answered.
     pub(crate) topics_made: u64,
     pub(crate) topics_deleted: u64,
@@ -78,6 +82,9 @@ impl fmt::Display for Tally {
             "topics created / deleted with an answer",
             format!("{} / {}", self.topics_made, self.topics_deleted),
         )?;
+        for (what, figures) in self.vanishing.rows() {
+            row(what, figures)?;
+        }
         row("recoveries, the slowest", format!("{}, {:.0?}", self.starts, self.slowest_start))?;
         row("`plimsoll verify` runs, all without damage", self.verified.to_string())?;
         row("file systems made, each checked at its end", self.voyages.to_string())?;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use plimsoll_tests::{Connection, Place, Random, Server, Start};
+use plimsoll_tests::{Connection, Place, Random, Server, Start, Vanishing};
+use plimsoll_wire::AckLevel;
 
 use crate::churn::Churn;
 use crate::disk::Temper;
@@ -36,6 +37,7 @@ pub(crate) struct Voyage<'a, 'b> {
     place: Place,
     topics: [Watched; 2],
     churn: Churn,
+    vanishing: Vanishing,
     random: Random,
     /// What is on the disk, or was when it was last switched on.
     image: Image,
@@ -60,6 +62,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
             place: Place::with_data_below(folder),
             topics,
             churn: Churn::default(),
+            vanishing: Vanishing::new(),
             random: Random::new(seed),
             image,
             life: 0,
@@ -114,6 +117,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
             self.tally.there += there as u64;
             self.tally.gone += gone as u64;
         }
+        self.tally.vanishing = self.tally.vanishing.and(self.vanishing.tally());
         self.tally.voyages += 1;
         Ok(())
     }
@@ -139,6 +143,13 @@ impl<'a, 'b> Voyage<'a, 'b> {
         let image = self.load_until_cut(server, |voyage, server| {
             let longest = voyage.random.one_of(&[10_000, 60_000, 250_000]);
             std::thread::sleep(Duration::from_micros(voyage.random.below(1_000..longest)));
+            if voyage.random.once_in(6) {
+                // Compaction needs a while, and deletions until they go.
+                std::thread::sleep(Duration::from_millis(voyage.random.one_of(&[300, 1000, 3000])));
+            }
+            if voyage.random.once_in(3) {
+                voyage.vanishing.ask(&server);
+            }
             let image = voyage.cut()?;
             // Who says now that something is on the disk is a liar, and has time to say it.
             std::thread::sleep(Duration::from_micros(voyage.random.below(0..30_000)));
@@ -174,7 +185,10 @@ impl<'a, 'b> Voyage<'a, 'b> {
             loads.push(topic.begin(&server, first_id, &mut self.random));
         }
         let churning = self.churn.begin(server.address(), self.life);
+        let first_id = self.life << 44 | 2 << 40;
+        let vanishing = self.vanishing.begin(&server, first_id, &mut self.random);
         let image = end(self, server);
+        self.tally.acked_at_disk += self.vanishing.note(vanishing, false);
         for (topic, load) in self.topics.iter_mut().zip(loads) {
             self.tally.acked_at_disk += topic.note(load)?;
         }
@@ -190,6 +204,9 @@ impl<'a, 'b> Voyage<'a, 'b> {
         self.was_ready = true;
         self.life += 1;
         self.tally.add_start(server.recovered());
+        self.vanishing.ensure(&server);
+        self.vanishing.compare(&server, AckLevel::Disk);
+        self.vanishing.look(&self.ship.machine.mounted().join("data"));
         self.churn.compare(&server)?;
         for (index, topic) in (0..).zip(&mut self.topics) {
             topic.ensure(&server)?;

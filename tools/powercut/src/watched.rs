@@ -2,7 +2,8 @@
 
 use plimsoll_client_blocking::NewTopic;
 use plimsoll_tests::{
-    Ack, Connection, Consuming, Ledger, Producing, Random, Seen, Server, Told, batch_of, read_back,
+    Ack, Connection, Consuming, Contents, Ledger, Producing, Random, Seen, Server, Told, batch_of,
+    read_back,
 };
 use plimsoll_wire::{AckLevel, ErrorCode, Response, ShardIndex, Visible};
 use std::thread::JoinHandle;
@@ -117,6 +118,8 @@ impl Watched {
             shard: ShardIndex((index % shards) as u16),
             first_id: first_id | index << 36,
             levels: &AckLevel::ALL,
+            contents: Contents::Numbered,
+            batches_max: u64::MAX,
             random: Random::new(random.number()),
         };
         let consumer = consumer.begin();

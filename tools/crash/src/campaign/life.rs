@@ -4,7 +4,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use plimsoll_tests::{
-    Connection, Consuming, Producing, Random, Seen, Server, Starting, Told, read_back,
+    Connection, Consuming, Contents, Producing, Random, Seen, Server, Starting, Told,
+    VanishingLoad, read_back,
 };
 use plimsoll_wire::{AckLevel, ErrorCode, ShardIndex, Visible};
 
@@ -22,6 +23,7 @@ const VISIBLE: [Visible; 3] = [Visible::Memory, Visible::PageCache, Visible::Dis
 struct Load {
     producers: Vec<JoinHandle<Told>>,
     consumers: Vec<(Visible, JoinHandle<Seen>)>,
+    vanishing: VanishingLoad,
 }
 
 /// How a life is to end.
@@ -55,6 +57,7 @@ impl Campaign {
         };
         self.watchdog.feed("the comparison");
         self.compare(&server, loses_power)?;
+        self.vanishing.look(&self.place.data_dir());
         let disk_bytes = program::disk_bytes(&self.place.data_dir());
         self.tally.disk_bytes_max = self.tally.disk_bytes_max.max(disk_bytes);
         Ok(server)
@@ -82,11 +85,16 @@ impl Campaign {
                 shard: shard(index),
                 first_id: self.life << LIFE_SHIFT | index << 32,
                 levels: &AckLevel::ALL,
+                contents: Contents::Numbered,
+                batches_max: u64::MAX,
                 random: Random::new(self.random.number()),
             };
             producing.begin()
         });
-        Load { producers: producers.collect(), consumers }
+        let producers = producers.collect();
+        let first_id = self.life << LIFE_SHIFT | PRODUCERS << 32;
+        let vanishing = self.vanishing.begin(server, first_id, &mut self.random);
+        Load { producers, consumers, vanishing }
     }
 
     /// Lets the load go on for a moment; decides how it ends.
@@ -95,6 +103,13 @@ impl Campaign {
         let long = random.once_in(8);
         let load_ms = if long { random.below(100..500) } else { random.below(1..100) };
         sleep_ms(load_ms);
+        if random.once_in(6) {
+            // Compaction needs a while, and deletions until they go.
+            sleep_ms(random.one_of(&[500, 1500, 3000]));
+        }
+        if random.once_in(3) {
+            self.vanishing.ask(server);
+        }
         if random.once_in(30) {
             server.pause();
             sleep_ms(random.below(1000..3000));
@@ -165,6 +180,7 @@ impl Campaign {
                 self.ledger.acked(ack);
             }
         }
+        self.vanishing.note(load.vanishing, stopped);
         for (visible, consumer) in load.consumers {
             let seen = Violation::joined(consumer)?;
             self.tally.seen(visible, &seen);
@@ -212,6 +228,7 @@ impl Campaign {
     pub(super) fn compare(&mut self, server: &Server, lost_power: bool) -> Result<(), Violation> {
         let survived = if lost_power { AckLevel::Disk } else { AckLevel::PageCache };
         Violation::watched(|| {
+            self.vanishing.compare(server, survived);
             let mut connection = Connection::open(server.address());
             for partition in 0..PARTITIONS {
                 let from = self.compared[partition as usize];

@@ -13,7 +13,7 @@ mod watchdog;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use plimsoll_tests::{Ledger, Place, Random, Server};
+use plimsoll_tests::{Ledger, Place, Random, Server, Vanishing};
 
 use self::tally::Tally;
 use self::watchdog::Watchdog;
@@ -36,6 +36,8 @@ pub(crate) struct Args {
 
 const TOPIC: &str = "lives";
 const PARTITIONS: u32 = 64;
+/// With fewer there may be no life that is long enough for compaction.
+const KILLS_THAT_PROVE: u64 = 50;
 
 /// Runs it. False: a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<bool, String> {
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
         program,
         scratch,
         ledger: Ledger::new(PARTITIONS),
+        vanishing: Vanishing::new(),
         compared: vec![0; PARTITIONS as usize],
         random: Random::new(seed),
         shards: 1,
@@ -61,9 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<bool, String> {
     };
     let begun = Instant::now();
     let outcome = Violation::watched(|| campaign.go(args.kills, begun));
-    print!("{}", campaign.tally.table(begun.elapsed()));
+    let vanishing = campaign.vanishing.tally();
+    print!("{}", campaign.tally.table(&vanishing.rows(), begun.elapsed()));
     let kills = campaign.tally.kills();
-    match outcome {
+    let is_long = kills >= KILLS_THAT_PROVE;
+    let proved = || if is_long { vanishing.proved().map_err(Violation) } else { Ok(()) };
+    match outcome.and_then(|()| proved()) {
         Ok(()) => println!("HELD: {kills} kills, everything promised is there; seed {seed}"),
         Err(Violation(words)) => {
             let (data, arenas) = campaign.place.keep();
@@ -80,6 +86,8 @@ struct Campaign {
     scratch: PathBuf,
     place: Place,
     ledger: Ledger,
+    /// Topics whose records go, beside the one of which none may.
+    vanishing: Vanishing,
     /// Up to here each partition was compared.
     compared: Vec<u64>,
     random: Random,
@@ -98,6 +106,7 @@ impl Campaign {
     fn go(&mut self, kills: u64, begun: Instant) -> Result<(), Violation> {
         let mut server = self.start();
         self.create_topic(&server);
+        self.vanishing.ensure(&server);
         let mut said = Instant::now();
         while self.tally.kills() < kills {
             server = self.round(server)?;

@@ -33,7 +33,10 @@ impl Campaign {
             self.stop_and_verify(server)?;
             self.place = program::place(&self.scratch);
             self.tally.directories += 1;
-            self.start()
+            self.vanishing = self.vanishing.anew();
+            let server = self.start();
+            self.vanishing.ensure(&server);
+            server
         } else {
             self.delete_topic(server)?
         };

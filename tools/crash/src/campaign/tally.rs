@@ -90,7 +90,7 @@ impl Tally {
         )
     }
 
-    pub(crate) fn table(&self, elapsed: Duration) -> String {
+    pub(crate) fn table(&self, more: &[(&'static str, String)], elapsed: Duration) -> String {
         let mut rows: Vec<(&str, String)> = Vec::new();
         for ((_, name), count) in ENDS.iter().zip(self.kills) {
             rows.push((name, count.to_string()));
@@ -113,6 +113,9 @@ impl Tally {
             ("batches of unknown fate", self.unknown_batches.to_string()),
             ("records read back and compared", self.compared.to_string()),
             ("records lost that were not promised", self.lost.to_string()),
+        ]);
+        rows.extend(more.iter().cloned());
+        rows.extend([
             ("start to ready, middle / longest", format!("{middle} ms / {last} ms")),
             ("disk used at most", format!("{} MiB", self.disk_bytes_max >> 20)),
             ("time", format!("{:.0} s", elapsed.as_secs_f64())),

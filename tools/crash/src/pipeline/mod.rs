@@ -4,7 +4,7 @@
 //! What a newcomer gets wrong: members write at least once. That each line is in the log once is
 //! the promise; how often members wrote one again is counted, and no fault.
 
-mod text;
+pub(crate) mod text;
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 1_000_000;
 
 /// All lines of a file, or as many as there are, up to a million, of the sources that Cargo keeps.
-pub(super) fn lines(file: Option<&Path>) -> Result<Vec<String>, String> {
+pub(crate) fn lines(file: Option<&Path>) -> Result<Vec<String>, String> {
     if let Some(file) = file {
         let text = fs::read_to_string(file);
         let text = text.map_err(|error| format!("{}: {error}", file.display()))?;

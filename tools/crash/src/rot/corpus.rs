@@ -1,7 +1,8 @@
 //! The data directory that rots: made by a real server in several lives, with everything in it.
 //!
 //! Sealed segments with indexes, large appends beside the journal and small ones in it, snapshots,
-//! leases, a gap in the offsets, a deleted topic, an idle one. What a newcomer gets wrong: the last
+//! leases, a gap in the offsets, a deleted topic, an idle one; compacted segments, files that were
+//! used again, the state of a group in share mode ([`vanished`]). What a newcomer gets wrong: the last
 //! life ends with a kill and the loss of its arena, so that the journal alone says what is there.
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use plimsoll_tests::{Connection, Random, Server, batch_of, read_back};
 use plimsoll_wire::{AckLevel, Response};
 
 use super::files::Files;
+use super::vanished;
 use crate::program;
 
 /// What is made.
@@ -27,9 +29,11 @@ const TOPICS: [(&str, u32, u32, u32); 4] =
 const DELETED: (&str, u32, u32, u32) = ("deleted", 2, 30, 20);
 const LIVES: u64 = 4;
 
-/// Name and partitions of the topics that are there at the end.
+/// Name and partitions of the topics that are there at the end, but for the compacted one: its
+/// records are others.
 pub(crate) fn readable() -> Vec<(&'static str, u32)> {
-    TOPICS.iter().map(|(name, partitions, ..)| (*name, *partitions)).collect()
+    let all = TOPICS.iter().map(|(name, partitions, ..)| (*name, *partitions));
+    all.chain([(vanished::RETAINED, 1)]).collect()
 }
 
 /// Makes one, with so many shards.
@@ -45,6 +49,7 @@ pub(crate) fn make(
         let server = place.server().program(program).shards(shards).start();
         if life == 0 {
             create(&server, &[TOPICS.as_slice(), &[DELETED]].concat());
+            vanished::create(&server.client())?;
         }
         if life > 0 {
             // Readers have the indexes made.
@@ -65,6 +70,9 @@ pub(crate) fn make(
             1 => server.client().delete_topic(DELETED.0).map_err(|error| error.to_string())?,
             _ => {}
         }
+        if life == LIVES - 1 {
+            vanish(&server, &place.data_dir(), life)?;
+        }
         // The second life ends cleanly; after the others memory is lost.
         if life == 1 {
             let status = server.stop();
@@ -77,6 +85,18 @@ pub(crate) fn make(
     }
     let files = older.pop().unwrap_or_default();
     Ok(Corpus { files, older })
+}
+
+/// Everything that only the last life has.
+fn vanish(server: &Server, data_dir: &Path, life: u64) -> Result<(), String> {
+    vanished::compact(server, data_dir, life << 32 | 1 << 30)?;
+    let mut next_id = life << 32 | 1 << 31;
+    vanished::recycle(server, data_dir, || {
+        next_id += 60;
+        batch_of(next_id - 60, 60)
+    })?;
+    // At the end, so that it is still in the journal as it was appended.
+    vanished::settle(&server.client(), TOPICS[0].0)
 }
 
 fn create(server: &Server, topics: &[(&str, u32, u32, u32)]) {

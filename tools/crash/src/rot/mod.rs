@@ -12,6 +12,7 @@ mod replay;
 mod served;
 mod structures;
 mod tally;
+mod vanished;
 mod ward;
 mod wound;
 
@@ -82,12 +83,14 @@ fn in_memory(args: &Args, seed: u64, program: &Path, scratch: &Path) -> Result<u
         other => return Err(format!("the sound directory does not start: {other:?}")),
     };
     let batches: usize = sound.values().map(|answer| answer.delivered.len()).sum();
+    if !places.missing().is_empty() {
+        return Err(format!("the directory has no {}", places.missing().join(", no ")));
+    }
     println!(
-        "a directory of {} files, {} bytes, {} partitions, {batches} batches; it has no: {}",
+        "a directory of {} files, {} bytes, {} partitions, {batches} batches, with every structure",
         files.0.len(),
         files.bytes(),
         ids.len(),
-        places.missing().join(", ")
     );
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let ward = Ward {

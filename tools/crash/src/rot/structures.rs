@@ -9,10 +9,11 @@ use std::ops::Range;
 
 use plimsoll_batch::BatchHeader;
 use plimsoll_storage::{
-    Anchor, FrameHeader, Manifest, PartitionId, RecoveredPartition, index_path, segment_path,
+    Anchor, FrameHeader, Manifest, PartitionId, RECYCLED_DIRECTORY, RecoveredPartition, SegmentName,
 };
 
 use super::files::Files;
+use super::vanished::GROUP;
 
 /// What a byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,10 +25,16 @@ pub(crate) enum Structure {
     InlineData,
     Snapshot,
     SnapshotTail,
+    SnapshotLists,
     Lease,
+    Start,
+    Compacted,
+    ShareState,
     LastFrame,
     BatchHeader,
     Records,
+    CompactedHeader,
+    CompactedRecords,
     SegmentPadding,
     IndexHeader,
     IndexPlaces,
@@ -36,10 +43,12 @@ pub(crate) enum Structure {
     FramePadding,
     JournalUnused,
     SegmentAhead,
+    StaleBatches,
+    Recycled,
     OtherFile,
 }
 
-pub(crate) const STRUCTURES: [(Structure, &str); 19] = [
+pub(crate) const STRUCTURES: [(Structure, &str); 27] = [
     (Structure::Manifest, "MANIFEST"),
     (Structure::Anchor, "anchor"),
     (Structure::FrameHeader, "frame header"),
@@ -47,10 +56,16 @@ pub(crate) const STRUCTURES: [(Structure, &str); 19] = [
     (Structure::InlineData, "inline data"),
     (Structure::Snapshot, "snapshot"),
     (Structure::SnapshotTail, "snapshot's tail"),
+    (Structure::SnapshotLists, "snapshot's lists"),
     (Structure::Lease, "lease"),
+    (Structure::Start, "start"),
+    (Structure::Compacted, "compacted"),
+    (Structure::ShareState, "state of a share group"),
     (Structure::LastFrame, "last frame"),
     (Structure::BatchHeader, "batch header"),
     (Structure::Records, "records"),
+    (Structure::CompactedHeader, "compacted batch header"),
+    (Structure::CompactedRecords, "compacted records"),
     (Structure::SegmentPadding, "segment padding"),
     (Structure::IndexHeader, "index header"),
     (Structure::IndexPlaces, "index places"),
@@ -58,6 +73,8 @@ pub(crate) const STRUCTURES: [(Structure, &str); 19] = [
     (Structure::FramePadding, "frame padding, unused"),
     (Structure::JournalUnused, "earlier laps, unused"),
     (Structure::SegmentAhead, "allocated ahead, unused"),
+    (Structure::StaleBatches, "old batches, unused"),
+    (Structure::Recycled, "recycled files, unused"),
     (Structure::OtherFile, "other files, unused"),
 ];
 
@@ -152,41 +169,78 @@ impl Map<'_> {
             if length < 24 || entry + length > end {
                 break;
             }
-            let (head, of_head, of_rest) = match bytes[entry] {
-                1 => (72, Structure::AppendEntry, Structure::InlineData),
-                2 => {
-                    let sealed = 16 * number(bytes, entry + 64);
-                    (72 + sealed, Structure::Snapshot, Structure::SnapshotTail)
-                }
-                _ => (length, Structure::Lease, Structure::Lease),
-            };
-            self.put(path, entry..entry + head.min(length), of_head);
-            self.put(path, entry + head.min(length)..entry + length, of_rest);
+            self.entry(path, bytes, entry..entry + length);
             entry += length;
         }
         self.put(path, end..at + header.length_bytes, Structure::FramePadding);
     }
 
+    /// One entry of a frame: its fixed part, and what comes behind.
+    fn entry(&mut self, path: &str, bytes: &[u8], at: Range<usize>) {
+        let names_group = |range: Range<usize>| {
+            bytes[range].windows(GROUP.len()).any(|window| window == GROUP.as_bytes())
+        };
+        let mut put = |from: usize, to: usize, structure| {
+            let to = to.min(at.len());
+            self.put(path, at.start + from.min(to)..at.start + to, structure);
+        };
+        match bytes[at.start] {
+            1 => {
+                put(0, 72, Structure::AppendEntry);
+                let is_share = names_group(at.clone());
+                let of_rest = if is_share { Structure::ShareState } else { Structure::InlineData };
+                put(72, at.len(), of_rest);
+            }
+            2 => {
+                let lists_at = 72 + 16 * number(bytes, at.start + 64);
+                let tail = number(bytes, at.start + 68).next_multiple_of(8);
+                put(0, lists_at, Structure::Snapshot);
+                let is_share = names_group(at.start + lists_at..at.start + lists_at + tail);
+                let of_tail =
+                    if is_share { Structure::ShareState } else { Structure::SnapshotTail };
+                put(lists_at, lists_at + tail, of_tail);
+                put(lists_at + tail, at.len(), Structure::SnapshotLists);
+            }
+            0x20 => put(0, at.len(), Structure::Start),
+            0x21 => put(0, at.len(), Structure::Compacted),
+            _ => put(0, at.len(), Structure::Lease),
+        }
+    }
+
     fn partition(&mut self, id: PartitionId, partition: &RecoveredPartition) {
-        let sealed = partition.sealed.iter().map(|sealed| (sealed.base, sealed.length_bytes));
-        for (base, length) in sealed.chain([(partition.active, partition.end())]) {
-            let run = partition.runs.iter().find(|run| run.segment == base);
+        let name = |segment, generation| SegmentName { segment, generation };
+        let sealed = partition
+            .sealed
+            .iter()
+            .map(|sealed| (name(sealed.base, sealed.compacted.generation), sealed.length_bytes));
+        for (name, length) in sealed.chain([(name(partition.active, 0), partition.end())]) {
+            let run = partition.runs.iter().find(|run| run.segment == name.segment);
             let stored = run.map_or(length, |run| run.stored.min(length)) as usize;
-            let path = segment_path(id, base);
+            let path = name.path(id);
             let Some(bytes) = self.files.0.get(&path) else { continue };
+            let (of_header, of_records) = match name.generation {
+                0 => (Structure::BatchHeader, Structure::Records),
+                _ => (Structure::CompactedHeader, Structure::CompactedRecords),
+            };
             let mut at = 0;
             while at < stored {
                 let Ok(header) = BatchHeader::decode(&bytes[at..]) else { break };
                 let end = (at + header.length_bytes).min(stored);
-                self.put(&path, at..(at + 61).min(end), Structure::BatchHeader);
-                self.put(&path, (at + 61).min(end)..end, Structure::Records);
+                self.put(&path, at..(at + 61).min(end), of_header);
+                self.put(&path, (at + 61).min(end)..end, of_records);
                 at = end;
             }
-            if base != partition.active && stored == length as usize {
-                let padded = stored.next_multiple_of(BLOCK).min(bytes.len());
+            let padded = stored.next_multiple_of(BLOCK).min(bytes.len());
+            if name.segment != partition.active && stored == length as usize {
                 self.put(&path, stored..padded, Structure::SegmentPadding);
             }
-            let path = index_path(id, base);
+            for block in (padded..bytes.len()).step_by(BLOCK) {
+                let range = block..(block + BLOCK).min(bytes.len());
+                if bytes[range.clone()].iter().any(|byte| *byte != 0) {
+                    self.put(&path, range, Structure::StaleBatches);
+                }
+            }
+            let path = name.index_path(id);
             if let Some(bytes) = self.files.0.get(&path) {
                 let places = number(bytes, 64);
                 self.put(&path, 0..72, Structure::IndexHeader);
@@ -206,6 +260,7 @@ impl Map<'_> {
             let structure = match path.as_str() {
                 "MANIFEST" => Structure::Reserved,
                 path if path.starts_with("journal/") => Structure::JournalUnused,
+                path if path.starts_with(RECYCLED_DIRECTORY) => Structure::Recycled,
                 path if path.ends_with(".index") => Structure::Reserved,
                 path if !taken.contains_key(path) => Structure::OtherFile,
                 _ => Structure::SegmentAhead,
