@@ -183,11 +183,17 @@ impl Disk {
             self.trace.note(written);
             bytes = matches!(source, Memory::Arena(_)).then(|| written.to_vec());
         }
-        let below = self.faults.hold_writes_below;
-        let held = matches!(op.action, DiskAction::Write { position_bytes, .. }
-            if position_bytes < below);
+        let held = self.is_to_be_held(&op.action, inode);
         let submitted_at = self.completed;
         self.pending.push(Pending { issuer, op, inode, bytes, submitted_at, fault, held });
+    }
+
+    fn is_to_be_held(&self, action: &DiskAction, inode: Option<InodeId>) -> bool {
+        let DiskAction::Write { position_bytes, .. } = action else { return false };
+        let ends_so =
+            |end| self.names.files().any(|(path, file)| Some(file) == inode && path.ends_with(end));
+        *position_bytes < self.faults.hold_writes_below
+            || self.faults.hold_writes_to.is_some_and(ends_so)
     }
 
     /// Completes one of the operations in flight, any of them; without one there is no completion.

@@ -6,6 +6,7 @@
 
 mod administration;
 mod groups;
+mod moments;
 mod pauses;
 mod retention;
 mod special;
@@ -50,6 +51,7 @@ pub fn draw(seed: u64) -> Scenario {
     administration::make(&mut scenario);
     pauses::make(&mut scenario);
     retention::make(&mut scenario);
+    moments::make(&mut scenario);
     scenario
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use plimsoll_client::BatchOutcome;
 use plimsoll_device::Instant;
-use plimsoll_wire::{AckLevel, Offset, Visible};
+use plimsoll_wire::{AckLevel, ErrorCode, Offset, Visible};
 
 use crate::met::{Meetings, Met};
 use crate::positions::Positions;
@@ -100,6 +100,8 @@ pub(crate) struct Ledger {
     pub(crate) remarks: Option<Vec<String>>,
     /// Stored bytes were damaged: nothing is promised but that no damage is delivered.
     pub(crate) is_damaged: bool,
+    /// The last life goes on, in which no operation is told to fail.
+    pub(crate) nothing_fails: bool,
     /// What the clocks say.
     pub(crate) now: Instant,
     pub(crate) now_ms: i64,
@@ -126,6 +128,7 @@ impl Default for Ledger {
             life: 0,
             remarks: None,
             is_damaged: false,
+            nothing_fails: false,
             now: Instant::ORIGIN,
             now_ms: 0,
             failed_since: BTreeMap::new(),
@@ -143,6 +146,13 @@ impl Default for Ledger {
 impl Ledger {
     pub(crate) fn meet(&mut self, what: Met) {
         self.met[what as usize] += 1;
+    }
+
+    /// A consumer hears why it gets nothing of a partition.
+    pub(crate) fn heard_of_read(&mut self, topic: usize, partition: u32, code: ErrorCode) {
+        if code == ErrorCode::DiskFailed && self.nothing_fails {
+            self.violate(format!("nothing fails, and a read of {topic}/{partition} does"));
+        }
     }
 
     pub(crate) fn violate(&mut self, text: String) {

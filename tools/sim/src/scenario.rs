@@ -254,6 +254,11 @@ pub enum What {
         /// For how long.
         ms: u32,
     },
+    /// What is written to journals stays in flight; everything else goes on.
+    HoldJournals {
+        /// For how long.
+        ms: u32,
+    },
     /// The disk is filled until appends are refused for it, and then has room again: the same
     /// process must take them again.
     FillDisk {

@@ -72,6 +72,8 @@ struct World<'a> {
     consumers: Vec<ConsumerClient>,
     members: Vec<MemberClient>,
     admins: Admins,
+    /// The operator asks for deletions until they are answered, also after an end of the server.
+    operator_insists: bool,
     /// Who writes to the topic that passes now.
     passer: Option<PassingClient>,
     ledger: Ledger,
@@ -81,8 +83,8 @@ struct World<'a> {
     stores: Random,
     /// Until when the disk completes nothing.
     disk_rests_until: Instant,
-    /// Until when the disk holds back what is written to the fronts of files.
-    fronts_held_until: Option<Instant>,
+    /// Until when the disk holds back what is written to the fronts of files, or to journals.
+    held_until: Option<Instant>,
     /// Connections that say nothing, and when they break.
     silent: Vec<(Instant, ClientId)>,
     /// Until when each client takes nothing.
@@ -130,13 +132,14 @@ impl<'a> World<'a> {
             consumers: scenario.consumers.iter().cloned().map(ConsumerClient::new).collect(),
             members,
             admins: Admins::new(&scenario.topics),
+            operator_insists: random.stream("operator").chance(300),
             passer: None,
             ledger,
             order: random.stream("order"),
             time: random.stream("time"),
             stores: random.stream("stores"),
             disk_rests_until: Instant::ORIGIN,
-            fronts_held_until: None,
+            held_until: None,
             silent: Vec::new(),
             slow_until: vec![Instant::ORIGIN; clients],
             passing: 0,
@@ -179,7 +182,7 @@ impl<'a> World<'a> {
             return Err(violation);
         }
         self.break_silence();
-        self.release_fronts();
+        self.release_writes();
         let weights = self.scenario.settings.weights;
         let due = self.process.as_ref().map(|it| it.due(self.clock.now)).unwrap_or_default();
         let mail = self.process.as_ref().map(Process::mail).unwrap_or_default();
@@ -397,7 +400,7 @@ impl<'a> World<'a> {
         let now = self.now();
         let later = |at: &Instant| *at > now;
         let waits = self.slow_until.iter().copied().chain([self.disk_rests_until]);
-        let waits = waits.chain(self.fronts_held_until);
+        let waits = waits.chain(self.held_until);
         let waits = waits.chain(self.silent.iter().map(|(at, _)| *at)).filter(later);
         let process = self.process.as_ref().and_then(Process::poll_timeout);
         let next = clients.chain(waits).chain(process).chain(until).filter(later).min();
@@ -406,10 +409,11 @@ impl<'a> World<'a> {
         true
     }
 
-    fn release_fronts(&mut self) {
-        if self.fronts_held_until.is_some_and(|until| until <= self.now()) {
-            self.fronts_held_until = None;
+    fn release_writes(&mut self) {
+        if self.held_until.is_some_and(|until| until <= self.now()) {
+            self.held_until = None;
             self.disk.faults.hold_writes_below = 0;
+            self.disk.faults.hold_writes_to = None;
             self.disk.release();
         }
     }

@@ -199,6 +199,28 @@ impl Commits {
         self.open.values_mut().for_each(|commit| commit.send = Send::Due);
     }
 
+    /// These topics were made anew: an offset that waits to be sent would be committed of records
+    /// that it does not mean.
+    pub(super) fn forget_topics(&mut self, renewed: &[usize]) -> Vec<Ended> {
+        let ids: Vec<CommitId> = self.open.keys().copied().collect();
+        ids.into_iter().filter_map(|id| self.forget_topics_in(id, renewed)).collect()
+    }
+
+    fn forget_topics_in(&mut self, id: CommitId, renewed: &[usize]) -> Option<Ended> {
+        let commit = self.open.get_mut(&id)?;
+        let is_of_old = |(place, ..): &mut (Place, Offset, String)| renewed.contains(&place.topic);
+        let gone: Vec<_> = commit.offsets.extract_if(.., is_of_old).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        for (place, offset, _) in gone {
+            let result = Err(CommitFault::Refused(ErrorCode::TopicNotFound));
+            let (topic, partition) = (Arc::clone(&self.names[place.topic]), place.partition);
+            commit.report.partitions.push(PartitionCommit { topic, partition, offset, result });
+        }
+        if commit.offsets.is_empty() { self.close(id) } else { None }
+    }
+
     pub(super) fn answered(
         &mut self,
         id: CommitId,

@@ -142,6 +142,9 @@ impl GroupConsumer {
         let old: Vec<Place> = self.partitions.keys().filter(is_of_old).copied().collect();
         self.drop_partitions(&old, now);
         self.withdrawn.retain(|place, _| !renewed.contains(&place.topic));
+        for ended in self.commits.forget_topics(&renewed) {
+            self.commit_ended(Some(ended));
+        }
         let is_to_go = |(place, held): (&Place, &Held)| {
             let keeps = match wanted.get(place) {
                 Some(committed) => !(joined && self.was_overtaken(held, *committed)),
@@ -245,9 +248,12 @@ impl GroupConsumer {
         self.events.extend(added.into_iter().map(of_topic));
     }
 
-    /// Whether somebody else may have consumed a partition while this member was none.
+    /// Whether somebody else may have consumed a partition while this member was none. What is
+    /// committed goes back by a reset only: from there on everything is to be consumed anew.
     fn was_overtaken(&self, held: &Held, committed: Option<Offset>) -> bool {
-        self.options.commit == CommitPolicy::Before || committed > held.handed.max(held.assigned)
+        self.options.commit == CommitPolicy::Before
+            || committed > held.handed.max(held.assigned)
+            || committed < held.committed
     }
 
     /// The server has accepted the member.

@@ -4,7 +4,7 @@ use plimsoll_client::{
     CommitFault, ConnectionFault, GroupConsumer, GroupEvent, GroupOptions, LossReason, Offset,
     Session, StartAt,
 };
-use plimsoll_wire::{ErrorCode, Fate, Opcode};
+use plimsoll_wire::{Assignment, ErrorCode, Fate, Opcode, TopicId};
 use std::time::Duration;
 
 use crate::member::{
@@ -149,6 +149,45 @@ fn a_commit_of_a_lost_membership_fails_and_is_not_sent_by_the_next() {
     assert_eq!(words(&asked(&mut member, NOW)), ["join as 7 with [0]"]);
     let report = member.poll_report(commit).unwrap();
     assert_eq!(report.first_fault(), Some((0, CommitFault::MembershipLost)));
+}
+
+/// It kept its partitions, went on behind what was to be consumed anew, and its next commit undid
+/// the reset.
+#[test]
+fn a_member_that_was_forgotten_goes_on_where_the_group_was_reset_to() {
+    let mut member = joined(GroupOptions::default(), &[(0, Some(5))]);
+    hear(&mut member, &delivery(0, 5, 3), NOW).unwrap();
+    hand_out(&mut member, NOW);
+    member.handle_timeout(at_ms(1000));
+    let beat = asked(&mut member, at_ms(1000));
+    let unknown = error(Opcode::Heartbeat, beat[0].0, ErrorCode::MemberUnknown, Fate::NotAppend);
+    hear(&mut member, &unknown, at_ms(1000)).unwrap();
+    let join = asked(&mut member, at_ms(1000));
+    let has = membership(9, 4, &[(0, Some(2))]);
+    hear(&mut member, &answer(Opcode::JoinGroup, join[0].0, &has), at_ms(1000)).unwrap();
+    let rest = serve(&mut member, at_ms(1000));
+    assert!(words(&rest).contains(&"subscribe 1 at 2"), "{rest:?}");
+}
+
+/// The second commit waited for the answer to the first, and was sent with the number of the new
+/// topic: records were skipped of which nobody had seen one.
+#[test]
+fn a_commit_that_waits_is_not_sent_of_a_topic_that_was_made_anew() {
+    let mut member = joined(GroupOptions::default(), &[(0, Some(5))]);
+    hear(&mut member, &delivery(0, 5, 3), NOW).unwrap();
+    hand_out(&mut member, NOW);
+    member.commit_offsets(&[(0, Offset::new(6), "")], false, NOW);
+    let first = asked(&mut member, NOW);
+    assert_eq!(words(&first), ["commit [(0, 6)]"]);
+    member.commit_offsets(&[(0, Offset::new(8), "")], false, NOW);
+    let mut anew = membership(7, 4, &[(0, None)]);
+    anew.topics.as_mut().unwrap()[0].id = TopicId(2);
+    let mut told = Vec::new();
+    Assignment { group: "g", membership: anew }.encode(&mut told);
+    hear(&mut member, &told, NOW).unwrap();
+    hear(&mut member, &committed(first[0].0, &[(0, Err(ErrorCode::TopicNotFound))]), NOW).unwrap();
+    let rest = serve(&mut member, NOW);
+    assert!(!words(&rest).iter().any(|words| words.starts_with("commit")), "{rest:?}");
 }
 
 #[test]

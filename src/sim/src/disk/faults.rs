@@ -37,6 +37,8 @@ pub struct Faults {
     /// Writes that are submitted now into the first so many bytes of a file stay in flight until
     /// [`Disk::release`](crate::Disk::release).
     pub hold_writes_below: u64,
+    /// So do those that are submitted now to a file whose path ends like this.
+    pub hold_writes_to: Option<&'static str>,
     /// The device is full: what needs new room fails with `NoSpace`. That is an `Allocate`, a new
     /// file or directory, and a write past the end of a file.
     pub no_space: bool,

@@ -145,6 +145,20 @@ fn a_full_device_refuses_what_needs_room_and_overwrites_go_on() {
 }
 
 #[test]
+fn writes_to_a_file_that_is_named_so_stay_in_flight_until_they_are_released() {
+    let mut machine = Machine::with_file(1, 2);
+    machine.open(FileId(2), "b.journal", OpenMode::CreateNew).unwrap();
+    machine.disk.faults.hold_writes_to = Some(".journal");
+    machine.submit(write(FileId(2), 0, 1, 5));
+    assert!(!machine.disk.can_go_on());
+    assert_eq!(machine.write(0, 1, 1), Ok(BLOCK_BYTES), "other files go on");
+    assert_eq!(machine.disk.read_file("b.journal").unwrap(), []);
+    machine.disk.release();
+    assert!(machine.disk.complete_one(&mut machine.arena).is_some());
+    assert_eq!(machine.disk.read_file("b.journal").unwrap()[0], 5);
+}
+
+#[test]
 fn a_flipped_bit_survives_reads_and_crashes() {
     let mut machine = Machine::with_file(1, 1);
     machine.disk.flip_bit("a", 100, 3);

@@ -133,6 +133,14 @@ impl Admins {
         self.next_try = at;
     }
 
+    /// What was to be deleted, and was not answered, is not asked for again: nobody hides that it
+    /// was begun.
+    pub(crate) fn give_up_deletions(&mut self) {
+        if self.connection.is_none() {
+            self.tasks.retain(|task| !matches!(task, Task::DeleteRecords(..)));
+        }
+    }
+
     pub(crate) fn is_ready(&self, network: &Network, now: Instant) -> bool {
         let has_news = self.connection.as_ref().is_some_and(|it| network.has_news(it.end));
         has_news || self.poll_timeout().is_some_and(|timeout| timeout <= now)

@@ -171,6 +171,7 @@ impl ConsumerClient {
                         has_released = true;
                     }
                     ConsumerEvent::Failed { partition, error, .. } => {
+                        ledger.heard_of_read(self.plan.topic, partition, error.code);
                         self.begin_again = Some(around.now + RETRY);
                         let start = Offset::new(error.detail_a);
                         let position = self.positions.entry(partition).or_insert(Offset::ZERO);

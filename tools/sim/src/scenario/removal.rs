@@ -203,6 +203,7 @@ impl What {
             | Self::Stray { .. }
             | Self::DiskPause { .. }
             | Self::HoldFronts { .. }
+            | Self::HoldJournals { .. }
             | Self::DiskFull { .. }
             | Self::Fault { .. }
             | Self::AlterTopic { .. }

@@ -46,10 +46,8 @@ impl World<'_> {
             What::DiskPause { ms } => {
                 self.disk_rests_until = now + Duration::from_millis(u64::from(ms));
             }
-            What::HoldFronts { ms } => {
-                self.fronts_held_until = Some(now + Duration::from_millis(u64::from(ms)));
-                self.disk.faults.hold_writes_below = FRONT_BYTES;
-            }
+            What::HoldFronts { ms } => self.hold_writes(ms, FRONT_BYTES, None),
+            What::HoldJournals { ms } => self.hold_writes(ms, 0, Some(".journal")),
             What::FillDisk { producer } => self.fill_disk(producer)?,
             What::DiskFull { full } => {
                 self.disk.faults.no_space = full && self.is_serving();
@@ -82,6 +80,12 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes so near to the front of a file stay in flight, or those to files that are named so.
+    fn hold_writes(&mut self, ms: u32, below: u64, to: Option<&'static str>) {
+        (self.disk.faults.hold_writes_below, self.disk.faults.hold_writes_to) = (below, to);
+        self.held_until = Some(self.now() + Duration::from_millis(u64::from(ms)));
     }
 
     fn dismiss(&mut self, group: usize, ms: u32) {

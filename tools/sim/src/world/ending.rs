@@ -29,6 +29,7 @@ impl World<'_> {
         if self.ledger.is_damaged {
             return self.live_on_in_damage(has_rotted);
         }
+        self.ledger.nothing_fails = true;
         self.wait_for("the server to serve", |world| {
             world.process.as_ref().is_some_and(Process::is_serving)
         })?;

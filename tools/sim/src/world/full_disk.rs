@@ -65,7 +65,7 @@ impl World<'_> {
             && !damaged
             && !self.has_faults
             && self.disk_rests_until <= self.now()
-            && self.fronts_held_until.is_none()
+            && self.held_until.is_none()
     }
 
     fn append_alone(

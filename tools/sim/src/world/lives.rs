@@ -156,9 +156,12 @@ impl World<'_> {
         }
         self.network.kill();
         self.hear_the_last();
+        if !self.operator_insists {
+            self.admins.give_up_deletions();
+        }
         self.passer.take().into_iter().for_each(|mut passer| passer.die(&mut self.network));
         self.disk.faults = plimsoll_sim::Faults::default();
-        (self.disk_rests_until, self.fronts_held_until) = (self.now(), None);
+        (self.disk_rests_until, self.held_until) = (self.now(), None);
         self.ledger.end_life(end.loses_memory(), is_clean);
     }
 
