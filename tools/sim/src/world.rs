@@ -4,6 +4,7 @@
 //! passes by itself only when nothing else can happen, so a wait costs nothing.
 
 mod acts;
+mod compaction;
 mod ending;
 mod full_disk;
 mod lives;
@@ -20,7 +21,7 @@ use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 use crate::client::{
     Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
 };
-use crate::ledger::{Ledger, Place, Violation};
+use crate::ledger::{Compactions, Ledger, Place, Violation};
 use crate::met::Meetings;
 use crate::positions::Positions;
 use crate::process::{KernelMemory, Machine, News, Process};
@@ -118,6 +119,7 @@ impl<'a> World<'a> {
         ledger.is_damaged = scenario.damages();
         ledger.groups = scenario.groups.iter().map(Positions::new).collect();
         ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
+        ledger.compactions = Compactions::new(&scenario.topics);
         ledger.remarks = log.is_some().then(Vec::new);
         Self {
             scenario,
@@ -284,6 +286,7 @@ impl<'a> World<'a> {
     }
 
     fn check_damage(&self) -> Result<(), Violation> {
+        self.check_compaction_goes_on()?;
         let damage = self.process.as_ref().and_then(|process| process.damaged.as_ref());
         match damage {
             Some(damage) if !self.scenario.misreads() && !self.ledger.is_damaged => {
