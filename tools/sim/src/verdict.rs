@@ -56,7 +56,10 @@ pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<Vec<Met>, Violati
         }
         for (number, group) in ledger.groups.iter().enumerate() {
             if group.plan.topic == place.topic {
-                let judged = group.judge(place.partition, log.keys().copied());
+                let excuses = excuses.get(place);
+                let stays = |id: &RecordId| excuses.is_none_or(|excuses| excuses.stays(*id));
+                let stays = log.iter().filter(|(_, id)| stays(id)).map(|(offset, _)| *offset);
+                let judged = group.judge(place.partition, stays);
                 judged.map_err(|text| Violation(format!("group {number}: {text}")))?;
             }
         }

@@ -154,6 +154,15 @@ impl<'a> Excuses<'a> {
         }
     }
 
+    /// Whether a record that was read at the end was there for everybody until then, also for who
+    /// read later.
+    pub(crate) fn stays(&self, id: RecordId) -> bool {
+        let Some(entry) = self.ledger.entry(id) else { return true };
+        let (Some(key), Some(offset)) = (entry.keyed.key, entry.offset) else { return true };
+        let may_end = entry.keyed.deletes && self.gone.get(&key) >= Some(&offset);
+        self.there.get(&key) == Some(&offset) && !may_end
+    }
+
     /// Whether there is no more than compaction leaves when it has had the time: as much as it must
     /// leave, nearly as much again that is not worth a pass, and `active_bytes` of a segment that
     /// takes data.
