@@ -263,11 +263,12 @@ impl RecoveredPartition {
         if self.headless {
             return Ok(());
         }
-        if self.active < entry.until {
-            // It was sealed, and nothing has been appended since, so that no frame names the next.
-            self.seal_active(entry.until)?;
-        }
         let place = entry.segment.base..entry.until;
+        // The active segment was sealed for it, and nothing has been appended since.
+        let is_active = place.contains(&self.active) && entry.until == self.next_offset;
+        if is_active && self.runs.back().is_some_and(|run| run.stored >= block_ceil(run.end)) {
+            self.seal_at_end();
+        }
         if self.runs.iter().any(|run| place.contains(&run.segment)) {
             return Err("a segment is compacted that is not in its file");
         }
@@ -316,24 +317,15 @@ impl RecoveredPartition {
     pub(crate) fn seal_if_filled_up(&mut self) {
         let filled_up = self.runs.back().is_some_and(|run| run.stored > run.end);
         if filled_up {
-            self.begin_next();
+            self.seal_at_end();
         }
     }
 
-    /// The segment that takes data ends at `end`, and what comes next begins another one.
-    fn seal_active(&mut self, end: Offset) -> Result<(), &'static str> {
-        let is_there = self.runs.back().is_some_and(|run| run.segment == self.active);
-        if !is_there || self.end() == 0 || end != self.next_offset {
-            return Err("segments are compacted up to none that is known");
-        }
-        self.begin_next();
-        Ok(())
-    }
-
-    fn begin_next(&mut self) {
+    /// The active segment ends where the partition does, and an empty one begins there.
+    fn seal_at_end(&mut self) {
         self.seal();
-        let segment = self.next_offset;
-        self.active = segment;
+        self.active = self.next_offset;
+        let segment = self.active;
         self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
         self.forget_stored_runs();
     }
@@ -445,6 +437,33 @@ mod tests {
         assert!(!partition.is_lease_only(), "its data may go on at once");
     }
 
+    /// A journal that was sound was refused as damaged: the segment that took data had been sealed
+    /// to be compacted, and no frame named the next one before that was done.
+    #[test]
+    fn what_was_sealed_to_be_compacted_is_so_before_anything_is_appended_behind_it() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 4096], 10), PLACE).unwrap();
+        let compacted = Compacted { generation: 1, cleaned: Written(8), tombstones: 0 };
+        let segment =
+            Sealed { base: Offset::ZERO, length_bytes: 100, written: Written(7), compacted };
+        let id = PartitionId { topic: 1, partition: 0 };
+        let compacted = CompactedEntry { partition: id, segment, until: Offset::new(10) };
+        assert!(partition.compacted(&compacted, PLACE).is_err(), "it is not in its file");
+        let stored = AppendEntry {
+            extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),
+            ..entry(4096, &[], 0)
+        };
+        partition.append(&stored, PLACE).unwrap();
+        let early = CompactedEntry { until: Offset::new(9), ..compacted };
+        assert!(partition.compacted(&early, PLACE).is_err(), "it does not end there");
+        partition.compacted(&compacted, PLACE).unwrap();
+        assert_eq!(partition.sealed, [segment]);
+        assert_eq!((partition.active, partition.end()), (Offset::new(10), 0));
+        let next = AppendEntry { segment: Offset::new(10), ..entry(0, &[2; 5], 15) };
+        partition.append(&next, PLACE).unwrap();
+        assert_eq!((partition.sealed.len(), partition.end()), (1, 5));
+    }
+
     #[test]
     fn a_new_segment_begins_at_the_next_offset() {
         let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
@@ -468,29 +487,5 @@ mod tests {
         partition.append(&stored, PLACE).unwrap();
         assert_eq!(partition.runs.len(), 1);
         assert_eq!(partition.active, Offset::new(10));
-    }
-
-    #[test]
-    fn the_last_segment_is_compacted_before_anything_is_appended_behind_it() {
-        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
-        partition.append(&entry(0, &[1; 4096], 10), PLACE).unwrap();
-        let compacted = |until: u64| {
-            let compacted = Compacted { generation: 1, cleaned: Written(9), tombstones: 0 };
-            let base = Offset::ZERO;
-            let segment = Sealed { base, length_bytes: 100, written: Written(7), compacted };
-            CompactedEntry {
-                partition: entry(0, &[], 0).partition,
-                segment,
-                until: Offset::new(until),
-            }
-        };
-        assert!(partition.clone().compacted(&compacted(10), PLACE).is_err(), "it is not stored");
-        let extent = Some(Extent { position: 0, length_bytes: 4096, crc: 0 });
-        let stored = AppendEntry { end: 4096, extent, ..entry(4096, &[], 0) };
-        partition.append(&stored, PLACE).unwrap();
-        assert!(partition.clone().compacted(&compacted(9), PLACE).is_err(), "it ends at 10");
-        partition.compacted(&compacted(10), PLACE).unwrap();
-        assert_eq!((partition.active, partition.end()), (Offset::new(10), 0));
-        assert_eq!(partition.sealed, [compacted(10).segment]);
     }
 }

@@ -155,6 +155,23 @@ fn what_is_left_when_the_start_has_moved_is_compacted_too() {
 }
 
 #[test]
+fn what_compaction_does_and_has_before_it_is_counted() {
+    let mut world = new_world(KEYED, false);
+    world.start(1).expect(FINE);
+    rounds(&mut world, 0, 12, 20).expect(FINE);
+    let mut backlog_max = 0;
+    for _ in 0..2_000 {
+        world.settle_for(Duration::from_millis(1));
+        backlog_max = world.life().shards[0].compaction_backlog().max(backlog_max);
+    }
+    rest(&mut world);
+    let (counters, left) = (counters(&mut world), world.pairs(id(1, 0)).len() as u64);
+    assert_eq!(counters.compacted_away_records, 240 - left, "{counters:?}");
+    assert!(counters.compacted_bytes > 0 && counters.compaction_ms > 0, "{counters:?}");
+    assert_eq!((backlog_max, world.life().shards[0].compaction_backlog()), (1, 0));
+}
+
+#[test]
 fn records_without_a_key_all_stay() {
     let mut world = new_world(KEYED, false);
     world.start(1).expect(FINE);
@@ -351,6 +368,28 @@ fn no_key_loses_its_latest_record_by_a_crash_at_any_operation() {
 #[test]
 fn no_key_loses_its_latest_record_by_a_crash_with_durable_writes() {
     cut_everywhere(true);
+}
+
+/// No append names the segment behind one that was sealed for compaction: the next start took the
+/// journal for damaged.
+#[test]
+fn a_segment_that_was_sealed_to_be_compacted_is_there_although_nothing_follows() {
+    // Its lag is over when nobody writes any more.
+    let compaction = Some(Compaction { lag: Duration::from_secs(9), ..COMPACTION });
+    let config = PartitionConfig { segment_bytes: 8 << 20, compaction, ..CONFIG };
+    let mut world = new_world(config, false);
+    world.start(1).expect(FINE);
+    rounds(&mut world, 0, 30, 20).expect(FINE);
+    rest(&mut world);
+    assert!(counters(&mut world).compactions > 0, "it was sealed and compacted");
+    let pairs = world.pairs(id(1, 0));
+    assert!(pairs.len() < 300, "{} records of 600", pairs.len());
+    world.die();
+    let mut killed = world.fork();
+    killed.crash(Crash::Kill);
+    live_on(killed, "killed");
+    world.machine.land();
+    live_on(world.fork_at_power_loss(Survival::Nothing), "power is lost");
 }
 
 #[test]
