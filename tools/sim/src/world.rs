@@ -25,7 +25,7 @@ use crate::ledger::{Compactions, Ledger, Place, Violation};
 use crate::met::Meetings;
 use crate::positions::Positions;
 use crate::process::{KernelMemory, Machine, News, Process};
-use crate::scenario::{End, Scenario};
+use crate::scenario::{End, GroupPlan, Scenario};
 use crate::starts::Starts;
 
 /// What a run was.
@@ -117,7 +117,9 @@ impl<'a> World<'a> {
         let clients = scenario.producers.len() + scenario.consumers.len() + members.len();
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
-        ledger.groups = scenario.groups.iter().map(Positions::new).collect();
+        let has_gaps = |topic: usize| scenario.topics[topic].compaction.is_some();
+        let book = |plan: &GroupPlan| Positions::new(plan, has_gaps(plan.topic));
+        ledger.groups = scenario.groups.iter().map(book).collect();
         ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
         ledger.compactions = Compactions::new(&scenario.topics);
         ledger.remarks = log.is_some().then(Vec::new);
