@@ -436,7 +436,8 @@ impl Scenario {
             || self.has(|it| matches!(it, What::AlterTopic { .. } | What::DeleteRecords { .. }))
     }
 
-    fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
+    /// Whether any act is such a one.
+    pub(crate) fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
         self.lives.iter().any(|life| life.acts.iter().any(|act| is_it(&act.what)))
     }
 }
