@@ -337,7 +337,11 @@ impl Storage {
                 }
                 self.consider_trim(slot);
             }
-            Effect::Start { slot, start, first } => self.start_moved(slot, start, first),
+            Effect::Start { slot, start, first } => {
+                self.start_moved(slot, start, first);
+                // Of what is left, more may be worth a pass.
+                self.consider_compaction(slot);
+            }
             Effect::Compacted { slot, entry } => self.compacted(slot, &entry),
             Effect::Lease { slot, lease } => {
                 let partition = self.partition_mut(slot);

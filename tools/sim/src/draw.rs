@@ -5,6 +5,7 @@
 //! shares themselves are drawn first.
 
 mod administration;
+mod compaction;
 mod groups;
 mod moments;
 mod pauses;
@@ -52,6 +53,7 @@ pub fn draw(seed: u64) -> Scenario {
     pauses::make(&mut scenario);
     retention::make(&mut scenario);
     moments::make(&mut scenario);
+    compaction::make(&mut scenario);
     scenario
 }
 
@@ -123,6 +125,7 @@ fn topic(random: &mut Random) -> TopicPlan {
         segment_bytes: [1 << 20, 1 << 20, 4 << 20][random.below(3) as usize],
         flush_interval_ms: [1, 20, 100][random.below(3) as usize],
         retention: TopicRetention::UNLIMITED,
+        compaction: None,
     }
 }
 
@@ -175,6 +178,7 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         cut_at_served_flush: None,
         cut_at_append: None,
         cut_at_removal: None,
+        cut_at_compaction: None,
         end,
     }
 }

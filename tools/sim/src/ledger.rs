@@ -4,6 +4,8 @@
 //! newcomer gets wrong: an ack counts when the client has heard it. What the server meant to say
 //! binds nobody.
 
+mod compaction;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -11,10 +13,12 @@ use plimsoll_client::BatchOutcome;
 use plimsoll_device::Instant;
 use plimsoll_wire::{AckLevel, ErrorCode, Offset, Visible};
 
+pub(crate) use self::compaction::{Compactions, Excuses};
+use crate::keyed::{Keyed, Shown};
 use crate::met::{Meetings, Met};
 use crate::positions::Positions;
 use crate::starts::{Kept, Starts};
-use crate::value::{RecordId, id_of, value_of};
+use crate::value::RecordId;
 
 /// A partition: the topic's number in the scenario, and its own in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     pub(crate) producer: usize,
     pub(crate) length: usize,
+    /// Its key, and whether it deletes that.
+    pub(crate) keyed: Keyed,
     pub(crate) begun: Instant,
     pub(crate) fate: Fate,
     /// The deepest ack, and the life in which the first came.
@@ -114,6 +120,8 @@ pub(crate) struct Ledger {
     pub(crate) groups: Vec<Positions>,
     /// Where partitions begin.
     pub(crate) starts: Starts,
+    /// Which topics are compacted, and what is known to have gone.
+    pub(crate) compactions: Compactions,
     pub(crate) met: Meetings,
     last_acked: BTreeMap<(usize, usize, Place, AckLevel), Offset>,
     hash: u64,
@@ -136,6 +144,7 @@ impl Default for Ledger {
             violation: None,
             groups: Vec::new(),
             starts: Starts::default(),
+            compactions: Compactions::default(),
             met: Meetings::default(),
             last_acked: BTreeMap::new(),
             hash: 0,
@@ -194,10 +203,13 @@ impl Ledger {
     /// A new record, before it is handed to its producer.
     pub(crate) fn begin(&mut self, producer: usize, place: Place, length: usize) -> RecordId {
         let id = RecordId(self.entries.len() as u64);
+        let keyed = self.compactions.keyed(place.topic, id);
+        let length = if keyed.deletes { 0 } else { length };
         self.entries.push(Entry {
             place,
             producer,
             length,
+            keyed,
             begun: self.now,
             fate: Fate::Pending,
             level: None,
@@ -323,16 +335,17 @@ impl Ledger {
     }
 
     /// A record was delivered on a walk.
-    pub(crate) fn delivered(&mut self, walk: usize, offset: Offset, value: &[u8]) {
+    pub(crate) fn delivered(&mut self, walk: usize, shown: &Shown<'_>) {
+        let offset = shown.offset;
         self.fold(offset.value() << 8 | walk as u64);
-        self.remark(|| format!("walk {walk}: {offset} {:?}", id_of(value)));
+        self.remark(|| format!("walk {walk}: {offset} {:?}", shown.id()));
         let place = self.walks[walk].place;
-        let Some(id) = id_of(value).filter(|id| self.entry(*id).is_some()) else {
+        let Some(id) = shown.id().filter(|id| self.entry(*id).is_some()) else {
             return self.violate(format!("{place:?}: at {offset} is what nobody produced"));
         };
         let entry = self.entry_mut(id);
-        let (length, fate) = (entry.length, entry.fate);
-        if value != value_of(id, length) {
+        let fate = entry.fate;
+        if !shown.is(id, entry) {
             return self.violate(format!("{place:?}: {id:?} at {offset} has other bytes"));
         }
         if fate == Fate::Refused {
@@ -344,6 +357,7 @@ impl Ledger {
         let seen = &mut self.walks[walk].seen;
         let last = seen.last().map(|seen| seen.offset);
         seen.push(now);
+        self.passed_over(walk, last, offset);
         if last.is_some_and(|last| last >= offset) && !self.is_damaged {
             self.violate(format!("{place:?}: {offset} is delivered after {last:?}"));
         }
@@ -390,7 +404,9 @@ impl Ledger {
         let of_place = self.entries.iter().filter(|it| it.place == place && it.required);
         let mut earlier = of_place.filter(|it| {
             let is_safe = it.level == Some(AckLevel::Disk) && it.stamp_ms >= unix_ms;
-            let stays = |at: Offset| at < from && !self.starts.may_have_gone(place, at);
+            let stays = |at: Offset| {
+                at < from && !self.starts.may_have_gone(place, at) && !self.may_be_superseded(it)
+            };
             is_safe && it.offset.is_some_and(stays)
         });
         if let Some(entry) = earlier.next()

@@ -10,6 +10,7 @@
 mod campaign;
 mod client;
 mod draw;
+mod keyed;
 mod ledger;
 mod met;
 mod positions;
@@ -26,8 +27,8 @@ pub use draw::draw;
 pub use ledger::Violation;
 pub use met::{Meetings, Met};
 pub use scenario::{
-    Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, Part, ProducerPlan,
-    ResetTo, Scenario, Settings, TopicPlan, Weights, What,
+    Act, Commits, CompactionCut, CompactionPlan, ConsumerPlan, DiskFault, End, GroupPlan, Life,
+    MemberPlan, Part, ProducerPlan, ResetTo, Scenario, Settings, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

@@ -26,11 +26,17 @@ pub enum Met {
     Committed,
     /// A time was looked for.
     TimeSought,
+    /// A record was gone, because a later one of its key is there.
+    Compacted,
+    /// The deletion of a key was gone, and everything that the key had.
+    DeletionGone,
+    /// An end fell between the beginning of a compacted file and the removal of what it replaces.
+    CutInCompaction,
 }
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 10] = [
+    pub const ALL: [(Met, &str); 13] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -41,6 +47,9 @@ impl Met {
         (Met::GroupDeleted, "groups deleted"),
         (Met::Committed, "commits of groups"),
         (Met::TimeSought, "times sought"),
+        (Met::Compacted, "topics compacted"),
+        (Met::DeletionGone, "deletions gone"),
+        (Met::CutInCompaction, "ends within compactions"),
     ];
 }
 

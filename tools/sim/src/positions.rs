@@ -41,6 +41,8 @@ impl Knowledge {
 /// The books of one group.
 pub(crate) struct Positions {
     pub(crate) plan: GroupPlan,
+    /// Not every offset has a record: a position may lie behind some that are gone.
+    has_gaps: bool,
     /// What is committed durably, as somebody was told.
     committed: Known,
     /// The highest that anybody asked to commit, ever, and since the last reset that was answered.
@@ -73,9 +75,10 @@ struct View {
 }
 
 impl Positions {
-    pub(crate) fn new(plan: &GroupPlan) -> Self {
+    pub(crate) fn new(plan: &GroupPlan, has_gaps: bool) -> Self {
         Self {
             plan: plan.clone(),
+            has_gaps,
             committed: Known::new(),
             asked: Known::new(),
             asked_since: Known::new(),
@@ -127,7 +130,8 @@ impl Positions {
         raise(&mut self.asked, partition, offset);
         raise(&mut self.asked_since, partition, offset);
         let worked = self.worked.get(&partition).copied();
-        if self.plan.commits != Commits::Before && worked.is_none_or(|worked| worked < offset) {
+        let is_ahead = worked.is_none_or(|worked| worked < offset);
+        if self.plan.commits != Commits::Before && is_ahead && !self.has_gaps {
             return Err(format!(
                 "partition {partition}: a commit of {offset} is asked for, ahead of the work, \
                  which has come to {worked:?}"

@@ -68,6 +68,8 @@ pub(crate) struct Process {
     pub(crate) failed: BTreeMap<u16, Now>,
     /// Something was reported damaged.
     pub(crate) damaged: Option<String>,
+    /// A partition is not compacted any more, for what is in it.
+    pub(crate) compaction_stopped: Option<String>,
     host_arena: Arena,
 }
 
@@ -117,6 +119,7 @@ impl Process {
             stopped: 0,
             failed: BTreeMap::new(),
             damaged: None,
+            compaction_stopped: None,
             host_arena: heap_arena(1),
         }
     }
@@ -342,6 +345,7 @@ impl Process {
             }
             Report::Failed(_) => drop(self.failed.insert(shard, machine.now)),
             Report::Damaged(damage) => self.damaged = Some(damage.to_string()),
+            Report::CompactionStopped(text) => self.compaction_stopped = Some(text),
             Report::MetadataUnreadable(text) => return News::Ended(text),
             Report::Stopped => self.stopped += 1,
             _ => {}

@@ -4,6 +4,7 @@
 //! (`shrink.rs`); the same scenario always runs the same way. What a newcomer gets wrong: the order
 //! in which operations complete is not in here. It follows from `seed`, too.
 
+mod compaction;
 mod removal;
 
 use core::fmt;
@@ -12,6 +13,7 @@ use plimsoll_client::OnRemoved;
 use plimsoll_sim::Survival;
 use plimsoll_wire::{AckLevel, Assignor, Durability, TopicRetention, Visible};
 
+pub use compaction::{CompactionCut, CompactionPlan};
 pub use removal::Part;
 
 /// One run.
@@ -78,6 +80,8 @@ pub struct TopicPlan {
     pub flush_interval_ms: u32,
     /// How long its records stay.
     pub retention: TopicRetention,
+    /// Of each key the latest stays, if it is compacted.
+    pub compaction: Option<CompactionPlan>,
 }
 
 /// A producer.
@@ -181,6 +185,8 @@ pub struct Life {
     pub cut_at_append: Option<u64>,
     /// The end comes when this many files have been removed.
     pub cut_at_removal: Option<u64>,
+    /// The end comes while segments are compacted.
+    pub cut_at_compaction: Option<CompactionCut>,
     /// How it ends.
     pub end: End,
 }
@@ -435,7 +441,8 @@ impl Scenario {
             || self.has(|it| matches!(it, What::AlterTopic { .. } | What::DeleteRecords { .. }))
     }
 
-    fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
+    /// Whether any act is such a one.
+    pub(crate) fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
         self.lives.iter().any(|life| life.acts.iter().any(|act| is_it(&act.what)))
     }
 }
@@ -465,7 +472,8 @@ impl fmt::Display for Scenario {
             write!(f, "  life {number}: {shards} shards, cut after {cut_after:?}, at flush ")?;
             write!(f, "{cut_at_flush:?} or, served, {cut_at_served_flush:?}, ")?;
             write!(f, "within append {:?}, at removal ", life.cut_at_append)?;
-            writeln!(f, "{:?}, {:?}", life.cut_at_removal, life.end)?;
+            write!(f, "{:?}, at {:?}, ", life.cut_at_removal, life.cut_at_compaction)?;
+            writeln!(f, "{:?}", life.end)?;
             for Act { wait_us, what } in acts {
                 writeln!(f, "    +{wait_us} us {what:?}")?;
             }

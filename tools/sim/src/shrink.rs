@@ -94,6 +94,10 @@ impl Shrinking {
             if candidate.lives[life].cut_at_removal.take().is_some() {
                 self.offer(candidate);
             }
+            let mut candidate = self.best.clone();
+            if candidate.lives[life].cut_at_compaction.take().is_some() {
+                self.offer(candidate);
+            }
         }
     }
 

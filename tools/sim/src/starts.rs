@@ -254,13 +254,19 @@ impl ClockBook {
         Duration::from_millis(ahead_ms + doubts_ms + age_ms + age_ms / 4 + 3_000)
     }
 
+    /// Whether data may still count as younger than `age_ms`: nobody wrote it before `written_ms`,
+    /// and it was begun then.
+    pub(crate) fn is_young(&self, age_ms: u64, written_ms: i64, begun: Instant) -> bool {
+        let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
+        let is_later = self.doubts_since.is_none_or(|since| begun >= since);
+        let aged_by_ms = if is_later { self.since_ms } else { self.before_ms };
+        written_ms.saturating_add(age_ms) > aged_by_ms
+    }
+
     /// By the age: from `from` on, the first record that is young.
     fn too_old_before(&self, age_ms: u64, from: Offset, records: &[Kept]) -> Offset {
-        let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
         let is_young = |record: &&Kept| {
-            let is_later = self.doubts_since.is_none_or(|since| record.begun >= since);
-            let aged_by_ms = if is_later { self.since_ms } else { self.before_ms };
-            record.is_there && record.written_ms.saturating_add(age_ms) > aged_by_ms
+            record.is_there && self.is_young(age_ms, record.written_ms, record.begun)
         };
         let young = records.iter().filter(is_young).filter_map(|record| record.offset);
         let first = young.filter(|offset| *offset >= from).min();

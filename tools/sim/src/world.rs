@@ -4,6 +4,7 @@
 //! passes by itself only when nothing else can happen, so a wait costs nothing.
 
 mod acts;
+mod compaction;
 mod ending;
 mod full_disk;
 mod lives;
@@ -20,11 +21,11 @@ use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 use crate::client::{
     Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
 };
-use crate::ledger::{Ledger, Place, Violation};
+use crate::ledger::{Compactions, Ledger, Place, Violation};
 use crate::met::Meetings;
 use crate::positions::Positions;
 use crate::process::{KernelMemory, Machine, News, Process};
-use crate::scenario::{End, Scenario};
+use crate::scenario::{End, GroupPlan, Scenario};
 use crate::starts::Starts;
 
 /// What a run was.
@@ -118,8 +119,11 @@ impl<'a> World<'a> {
         let clients = scenario.producers.len() + scenario.consumers.len() + members.len();
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
-        ledger.groups = scenario.groups.iter().map(Positions::new).collect();
+        let has_gaps = |topic: usize| scenario.topics[topic].compaction.is_some();
+        let book = |plan: &GroupPlan| Positions::new(plan, has_gaps(plan.topic));
+        ledger.groups = scenario.groups.iter().map(book).collect();
         ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
+        ledger.compactions = Compactions::new(&scenario.topics);
         ledger.remarks = log.is_some().then(Vec::new);
         Self {
             scenario,
@@ -287,6 +291,7 @@ impl<'a> World<'a> {
     }
 
     fn check_damage(&self) -> Result<(), Violation> {
+        self.check_compaction_goes_on()?;
         let damage = self.process.as_ref().and_then(|process| process.damaged.as_ref());
         match damage {
             Some(damage) if !self.scenario.misreads() && !self.ledger.is_damaged => {

@@ -30,6 +30,7 @@ fn life(acts: Vec<(u64, What)>, end: End) -> Life {
         cut_at_served_flush: None,
         cut_at_append: None,
         cut_at_removal: None,
+        cut_at_compaction: None,
         end,
     }
 }
@@ -44,6 +45,7 @@ fn scenario(retention: TopicRetention, lives: Vec<Life>) -> Scenario {
             segment_bytes: 1 << 20,
             flush_interval_ms: 100,
             retention,
+            compaction: None,
         }],
         producers: vec![ProducerPlan {
             topic: 0,

@@ -29,11 +29,12 @@ fn two_seeds_are_two_runs() {
 /// moved and was logged in part (3534: records lost; 7981: offsets given out twice), a reader sent
 /// to blocks that were still being written (49892), a start that had no room for a full arena
 /// behind a damaged journal (26286), a snapshot that wrote over a part of itself (52255: data was
-/// kept for ever). The last has no other test: a journal that checkpoints filled while an anchor
-/// was slow stopped the next start.
+/// kept for ever), an idle segment whose compaction made its journal look damaged (38), what a
+/// moved start left and nobody compacted (118). The last has no other test: a journal that
+/// checkpoints filled while an anchor was slow stopped the next start.
 #[test]
 fn seeds_that_found_something_are_kept() {
-    for seed in [819, 2_455, 3_534, 7_981, 26_286, 49_892, 52_255, 7_000_033] {
+    for seed in [38, 118, 819, 2_455, 3_534, 7_981, 26_286, 49_892, 52_255, 7_000_033] {
         let outcome = attempt(&draw(seed), None);
         assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }

@@ -131,6 +131,29 @@ fn an_idle_partition_is_compacted_up_to_its_end_and_starts_again() {
     }
 }
 
+/// What was not worth a pass beside much that was clean is, when that has gone from the front: also
+/// where nobody appends any more.
+#[test]
+fn what_is_left_when_the_start_has_moved_is_compacted_too() {
+    let mut world = new_world(KEYED, false);
+    world.start(1).expect(FINE);
+    for filler in 0..40 {
+        let bytes = keyed(&[1_000 + filler], 8_000, filler);
+        world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+    }
+    rest(&mut world);
+    let (shard, slot) = world.life().slots[&id(1, 0)];
+    let clean_end = world.life().shards[shard].watermarks(slot).memory;
+    rounds(&mut world, 0, 6, 8).expect(FINE);
+    rest(&mut world);
+    let before = world.pairs(id(1, 0)).len();
+    assert_eq!(before, 40 + 48, "it is not worth a pass yet");
+    world.delete_records(id(1, 0), clean_end).expect("it is within");
+    rest(&mut world);
+    let after = world.pairs(id(1, 0)).len();
+    assert!(after < 40, "{after} records of 48");
+}
+
 #[test]
 fn what_compaction_does_and_has_before_it_is_counted() {
     let mut world = new_world(KEYED, false);

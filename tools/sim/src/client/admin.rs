@@ -14,14 +14,14 @@ use plimsoll_client::{
     PartitionDescription, ServerError, Topic, TopicChanges,
 };
 use plimsoll_sim::{ClientId, Network};
-use plimsoll_wire::{Offset, OffsetsWhat, TopicRetention};
+use plimsoll_wire::{Offset, OffsetsWhat, TopicCleanup, TopicRetention};
 
 use super::links::Surroundings;
 use super::member::name_of_group;
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 use crate::positions::{Knowledge, Positions, ResetId};
-use crate::scenario::TopicPlan;
+use crate::scenario::{CompactionPlan, TopicPlan};
 
 const RETRY: Duration = Duration::from_millis(20);
 const ANSWER: Duration = Duration::from_secs(5);
@@ -332,6 +332,7 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
                 segment_bytes: plan.segment_bytes,
                 batch_bytes_max,
                 retention: plan.retention,
+                cleanup: plan.compaction.map_or(TopicCleanup::DEFAULT, CompactionPlan::cleanup),
                 ..NewTopic::default()
             })
         }

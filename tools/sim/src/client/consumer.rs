@@ -15,6 +15,7 @@ use plimsoll_sim::Network;
 use plimsoll_wire::Visible;
 
 use super::links::{Links, Surroundings};
+use crate::keyed::Shown;
 use crate::ledger::{Ledger, Place};
 use crate::scenario::ConsumerPlan;
 
@@ -208,7 +209,7 @@ fn note_all(
             if record.offset >= limit {
                 ledger.violate(format!("{} is shown beyond {marks:?}", record.offset));
             }
-            ledger.delivered(walk, record.offset, record.value.unwrap_or_default());
+            ledger.delivered(walk, &Shown::of(&record));
             positions.insert(batch.partition(), Offset::new(record.offset.value() + 1));
         }
         if marks.memory < marks.page_cache || marks.page_cache < marks.disk {

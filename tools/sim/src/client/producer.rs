@@ -12,7 +12,8 @@ use plimsoll_client::{
 use plimsoll_sim::Network;
 
 use super::links::{Links, Surroundings};
-use crate::ledger::{Fate, Ledger, Place};
+use crate::keyed::name_of;
+use crate::ledger::{Entry, Fate, Ledger, Place};
 use crate::scenario::ProducerPlan;
 use crate::value::{RecordId, VALUE_BYTES_MIN, value_of};
 
@@ -77,9 +78,16 @@ impl ProducerClient {
         let mut taken = Vec::new();
         for _ in 0..records {
             let id = ledger.begin(self.number, place, length);
-            let value = value_of(id, length);
-            let stamp_ms = ledger.entries[id.0 as usize].stamp_ms;
-            let record = NewRecord { timestamp_ms: Some(stamp_ms), ..NewRecord::of_value(&value) };
+            let Entry { stamp_ms, keyed, .. } = ledger.entries[id.0 as usize];
+            let (key, number) = (keyed.key_bytes(), id.0.to_le_bytes());
+            let (value, headers) = (value_of(id, length), [name_of(&number)]);
+            let record = NewRecord {
+                timestamp_ms: Some(stamp_ms),
+                key: key.as_deref(),
+                value: (!keyed.deletes).then_some(&value[..]),
+                headers: if keyed.is_named { &headers } else { &[] },
+                ..NewRecord::default()
+            };
             let record = record.to_partition(partition);
             match session.append(&record, now) {
                 Ok(appended) => {

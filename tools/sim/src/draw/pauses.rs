@@ -42,6 +42,7 @@ fn peaceful(scenario: &Scenario) -> Life {
         cut_at_served_flush: None,
         cut_at_append: None,
         cut_at_removal: None,
+        cut_at_compaction: None,
         ..last
     }
 }

@@ -57,7 +57,7 @@ fn append(scenario: &Scenario, random: &mut Random, (records, bytes): (u32, u64)
     What::Append { producer, partition, records, bytes: 8 + random.below(bytes) as u32 }
 }
 
-fn calm_life(shards: u16, end: End) -> Life {
+pub(super) fn calm_life(shards: u16, end: End) -> Life {
     Life {
         shards,
         acts: Vec::new(),
@@ -66,6 +66,7 @@ fn calm_life(shards: u16, end: End) -> Life {
         cut_at_served_flush: None,
         cut_at_append: None,
         cut_at_removal: None,
+        cut_at_compaction: None,
         end,
     }
 }

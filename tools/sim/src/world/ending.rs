@@ -37,6 +37,7 @@ impl World<'_> {
         self.wait_for("every record to have an outcome", |world| {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
+        self.let_compaction_rest()?;
         self.append_last()?;
         self.admins.described.clear();
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
@@ -81,7 +82,8 @@ impl World<'_> {
         }
         let readers = self.consumers[first_reader..late_reader].iter();
         let walks: Vec<usize> = readers.flat_map(ConsumerClient::walks).collect();
-        verdict::judge(&self.ledger, &walks)?;
+        let met = verdict::judge(&self.ledger, &walks)?;
+        met.into_iter().for_each(|it| self.ledger.meet(it));
         self.see_old_data_go()
     }
 
@@ -181,6 +183,7 @@ impl World<'_> {
     /// Appends one more batch to every partition; all of them are acked.
     fn append_last(&mut self) -> Result<(), Violation> {
         let begun = self.ledger.entries.len();
+        self.ledger.compactions.deletes_no_more();
         // Behind the producers of the scenario; those that take nothing are numbered by then.
         self.slow_until.fill(Instant::ORIGIN);
         for (topic, plan) in self.scenario.topics.iter().enumerate() {

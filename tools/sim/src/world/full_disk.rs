@@ -43,7 +43,9 @@ impl World<'_> {
             }
         }
         self.disk.faults.no_space = false;
-        if !is_told && self.ledger.starts.keeps_everything(topic) {
+        let keeps_everything =
+            self.ledger.starts.keeps_everything(topic) && !self.scenario.compacts();
+        if !is_told && keeps_everything {
             let text = format!("the disk is full, and takes {APPENDS_MAX} appends");
             return Err(Violation(text));
         }

@@ -6,6 +6,7 @@ use plimsoll_device::Instant;
 use plimsoll_storage::DataDirId;
 
 use super::World;
+use super::compaction::CompactionWatch;
 use crate::ledger::Violation;
 use crate::process::{News, Process};
 use crate::scenario::{Act, End, Life, What};
@@ -52,6 +53,7 @@ impl World<'_> {
         let (begun, flushes) = (self.steps, self.disk.counts().syncs);
         let removed_before = self.disk.counts().removed;
         let mut flushes_served = None;
+        let mut watch = CompactionWatch::default();
         let (mut starts, mut appends) = (1, 0);
         let mut acts = life.acts.iter().peekable();
         let wait = |act: Option<&&Act>, now: Instant| {
@@ -77,6 +79,9 @@ impl World<'_> {
             if let (Some(at), Some(before)) = (life.cut_at_served_flush, flushes_served)
                 && self.disk.counts().syncs - before >= at
             {
+                return Ok(Lived::Cut);
+            }
+            if life.cut_at_compaction.is_some_and(|cut| watch.is_time(cut, &self.disk)) {
                 return Ok(Lived::Cut);
             }
             if life.cut_at_append.is_some_and(|at| appends >= at)
@@ -137,6 +142,7 @@ impl World<'_> {
 
     pub(super) fn crash(&mut self, end: End, is_clean: bool) {
         self.look_at_clock();
+        self.note_cut_in_compaction();
         let steps = self.steps;
         self.note(|| format!("{end:?} after {steps} steps, clean {is_clean}"));
         if let Some(mut process) = self.process.take() {

@@ -7,7 +7,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use plimsoll_storage::{PartitionId, partition_directory};
+use plimsoll_storage::{PartitionId, SegmentName, partition_directory};
 use plimsoll_wire::{Offset, TopicRetention};
 
 use super::World;
@@ -52,7 +52,7 @@ impl World<'_> {
         self.members.clear();
     }
 
-    fn pass(&mut self, time: Duration) -> Result<(), Violation> {
+    pub(super) fn pass(&mut self, time: Duration) -> Result<(), Violation> {
         self.note(|| format!("{time:?} pass"));
         let until = self.now() + time;
         while self.now() < until {
@@ -92,7 +92,7 @@ impl World<'_> {
     }
 
     /// A segment more than the size may stay: of the largest that any was ever begun with.
-    fn slack(&self, topic: usize) -> u64 {
+    pub(super) fn slack(&self, topic: usize) -> u64 {
         let acts = self.scenario.lives.iter().flat_map(|life| &life.acts);
         let altered = acts.filter_map(|act| match act.what {
             What::AlterTopic { topic: of, segment_bytes, .. } if of == topic => Some(segment_bytes),
@@ -108,10 +108,13 @@ impl World<'_> {
         let directory = partition_directory(id);
         let bases = self.disk.files().into_iter().filter_map(|path| {
             let name = path.strip_prefix(&directory)?.strip_prefix('/')?;
-            name.strip_suffix(".segment")?.parse().ok()
+            let name = SegmentName::of_file(name).filter(|_| name.ends_with(".segment"))?;
+            Some(name.segment.value())
         });
         let mut bases: Vec<u64> = bases.collect();
         bases.sort_unstable();
+        // Of one that was compacted there may be two for a moment.
+        bases.dedup();
         bases.get(1).is_some_and(|second| *second <= start.value())
     }
 }
