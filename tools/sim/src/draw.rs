@@ -8,6 +8,7 @@ mod administration;
 mod groups;
 mod pauses;
 mod retention;
+mod share;
 mod special;
 
 use plimsoll_sim::{Random, Survival};
@@ -41,15 +42,16 @@ pub fn draw(seed: u64) -> Scenario {
         let flushes = [10, 40, 160][random.below(3) as usize];
         life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
     }
-    let groups = Vec::new();
+    let (groups, shares) = (Vec::new(), Vec::new());
     let mut scenario =
-        Scenario { seed, settings, topics, producers, consumers, groups, lives, rots };
+        Scenario { seed, settings, topics, producers, consumers, groups, shares, lives, rots };
     special::make(&mut scenario, random);
     special::shorten_writes(&mut scenario);
     groups::make(&mut scenario);
     administration::make(&mut scenario);
     pauses::make(&mut scenario);
     retention::make(&mut scenario);
+    share::make(&mut scenario);
     scenario
 }
 
@@ -111,6 +113,7 @@ fn settings(random: &mut Random) -> Settings {
         durable_writes: random.chance(300),
         stale_room: random.chance(300),
         mailbox_max: [1, 8, 1024][random.below(3) as usize],
+        share_window_max: 100_000,
         weights,
     }
 }
@@ -135,6 +138,7 @@ fn producer(random: &mut Random, topics: &[TopicPlan]) -> ProducerPlan {
         in_flight_batches_max: [1, 3, 64][random.below(3) as usize],
         linger_us: [0, 0, 1_000][random.below(3) as usize],
         idempotent: random.chance(700),
+        delay_ms: 0,
     }
 }
 

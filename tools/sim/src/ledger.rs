@@ -11,6 +11,7 @@ use plimsoll_client::BatchOutcome;
 use plimsoll_device::Instant;
 use plimsoll_wire::{AckLevel, Offset, Visible};
 
+use crate::deliveries::Deliveries;
 use crate::met::{Meetings, Met};
 use crate::positions::Positions;
 use crate::starts::{Kept, Starts};
@@ -61,6 +62,8 @@ pub(crate) struct Entry {
     pub(crate) written_ms: i64,
     /// What its producer says.
     pub(crate) stamp_ms: i64,
+    /// Groups in share mode do not hand it out before this.
+    pub(crate) due_ms: Option<i64>,
 }
 
 /// One consumer's way through one partition.
@@ -110,6 +113,9 @@ pub(crate) struct Ledger {
     pub(crate) violation: Option<Violation>,
     /// What is known of each group.
     pub(crate) groups: Vec<Positions>,
+    /// What is known of each group in share mode, and since when its members are calm.
+    pub(crate) shares: Vec<Deliveries>,
+    pub(crate) calm_since_ms: Option<i64>,
     /// Where partitions begin.
     pub(crate) starts: Starts,
     pub(crate) met: Meetings,
@@ -132,6 +138,8 @@ impl Default for Ledger {
             has_lost_memory: false,
             violation: None,
             groups: Vec::new(),
+            shares: Vec::new(),
+            calm_since_ms: None,
             starts: Starts::default(),
             met: Meetings::default(),
             last_acked: BTreeMap::new(),
@@ -196,6 +204,7 @@ impl Ledger {
             required: false,
             written_ms: self.now_ms,
             stamp_ms: self.now_ms,
+            due_ms: None,
         });
         id
     }
@@ -277,7 +286,7 @@ impl Ledger {
     }
 
     /// Somebody was told that a record is at an offset.
-    fn tell(&mut self, place: Place, offset: Offset, id: RecordId) {
+    pub(crate) fn tell(&mut self, place: Place, offset: Offset, id: RecordId) {
         let other = *self.told.entry((place, offset)).or_insert(id);
         if other != id && !self.is_damaged {
             self.violate(format!("{place:?}: offset {offset} is {other:?} and {id:?}"));
@@ -328,7 +337,11 @@ impl Ledger {
         if fate == Fate::Refused {
             self.violate(format!("{place:?}: {id:?} was refused and is delivered at {offset}"));
         }
-        self.tell(place, offset, id);
+        // A copy of a dead record has its place elsewhere.
+        if self.entry(id).is_some_and(|it| it.place.topic == place.topic) || !self.has_copies(place)
+        {
+            self.tell(place, offset, id);
+        }
         let is_durable = self.walks[walk].visible == Visible::Disk;
         let now = Seen { offset, id, life: self.life, is_durable, required: true };
         let seen = &mut self.walks[walk].seen;

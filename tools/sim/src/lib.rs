@@ -9,6 +9,7 @@
 
 mod campaign;
 mod client;
+mod deliveries;
 mod draw;
 mod ledger;
 mod met;
@@ -27,7 +28,7 @@ pub use ledger::Violation;
 pub use met::{Meetings, Met};
 pub use scenario::{
     Act, Commits, ConsumerPlan, DiskFault, End, GroupPlan, Life, MemberPlan, Part, ProducerPlan,
-    ResetTo, Scenario, Settings, TopicPlan, Weights, What,
+    ResetTo, Scenario, Settings, SharePlan, SharerPlan, Temper, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

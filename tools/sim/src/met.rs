@@ -26,11 +26,23 @@ pub enum Met {
     Committed,
     /// A time was looked for.
     TimeSought,
+    /// A group in share mode has an accepted record.
+    Accepted,
+    /// A lock ended by itself, and somebody else got the record.
+    LockEnded,
+    /// A verdict was refused, because its member had the record no more.
+    VerdictRefused,
+    /// A record was found in a dead-letter topic.
+    DeadLettered,
+    /// A record was handed out that was not to be before a time.
+    Delayed,
+    /// The server ended while a group in share mode had records under way.
+    ShareCrashed,
 }
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 10] = [
+    pub const ALL: [(Met, &str); 16] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -41,6 +53,12 @@ impl Met {
         (Met::GroupDeleted, "groups deleted"),
         (Met::Committed, "commits of groups"),
         (Met::TimeSought, "times sought"),
+        (Met::Accepted, "records accepted in share mode"),
+        (Met::LockEnded, "locks ended"),
+        (Met::VerdictRefused, "late verdicts"),
+        (Met::DeadLettered, "dead letters"),
+        (Met::Delayed, "delayed records"),
+        (Met::ShareCrashed, "ends of the server with records under way"),
     ];
 }
 

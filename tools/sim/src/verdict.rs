@@ -36,6 +36,7 @@ pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<(), Violation> {
         let empty = Log::new();
         compare(walk, logs.get(&walk.place).unwrap_or(&empty), start(&walk.place))?;
     }
+    ledger.judge_shares(&logs)?;
     for (place, log) in &logs {
         holes(ledger, *place, log)?;
         for (number, group) in ledger.groups.iter().enumerate() {

@@ -9,6 +9,7 @@ mod full_disk;
 mod lives;
 mod retention;
 mod rot;
+mod shares;
 
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -18,8 +19,9 @@ use plimsoll_device::Instant;
 use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 
 use crate::client::{
-    Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
+    Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, SharerClient, Surroundings,
 };
+use crate::deliveries::Deliveries;
 use crate::ledger::{Ledger, Place, Violation};
 use crate::met::Meetings;
 use crate::positions::Positions;
@@ -71,6 +73,7 @@ struct World<'a> {
     producers: Vec<ProducerClient>,
     consumers: Vec<ConsumerClient>,
     members: Vec<MemberClient>,
+    sharers: Vec<SharerClient>,
     admins: Admins,
     /// Who writes to the topic that passes now.
     passer: Option<PassingClient>,
@@ -113,10 +116,17 @@ impl<'a> World<'a> {
             MemberClient::new(group, seat, plan, &random)
         });
         let members: Vec<MemberClient> = seats.collect();
-        let clients = scenario.producers.len() + scenario.consumers.len() + members.len();
+        let seats = scenario.sharers().map(|(share, seat)| {
+            let plan = scenario.shares[share].sharers[seat].clone();
+            SharerClient::new(share, seat, plan, &random)
+        });
+        let sharers: Vec<SharerClient> = seats.collect();
+        let clients = scenario.producers.len() + scenario.consumers.len();
+        let clients = clients + members.len() + sharers.len();
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
         ledger.groups = scenario.groups.iter().map(Positions::new).collect();
+        ledger.shares = scenario.shares.iter().map(Deliveries::new).collect();
         ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
         ledger.remarks = log.is_some().then(Vec::new);
         Self {
@@ -129,6 +139,7 @@ impl<'a> World<'a> {
             producers: producers.map(|(number, plan)| ProducerClient::new(number, plan)).collect(),
             consumers: scenario.consumers.iter().cloned().map(ConsumerClient::new).collect(),
             members,
+            sharers,
             admins: Admins::new(&scenario.topics),
             passer: None,
             ledger,
@@ -326,6 +337,7 @@ impl<'a> World<'a> {
                 ready.push(number);
             }
         }
+        self.ready_sharers(&mut ready);
         let clients = self.clients();
         if self.admins.is_ready(&self.network, now) {
             ready.push(clients);
@@ -338,7 +350,7 @@ impl<'a> World<'a> {
 
     /// How many clients there are, without the operator.
     fn clients(&self) -> usize {
-        self.producers.len() + self.consumers.len() + self.members.len()
+        self.producers.len() + self.consumers.len() + self.members.len() + self.sharers.len()
     }
 
     fn knows(&self, topic: usize) -> bool {
@@ -373,7 +385,15 @@ impl<'a> World<'a> {
             }
             return member.turn(ledger, &mut around);
         }
-        if seat == self.members.len() {
+        let seat = seat - self.members.len();
+        if let Some(sharer) = self.sharers.get_mut(seat) {
+            let plan = &self.scenario.shares[sharer.share()];
+            if sharer.wants_to_begin(now) && shares::are_known(plan, topics) {
+                sharer.begin(plan, topics, now);
+            }
+            return sharer.turn(ledger, &mut around);
+        }
+        if seat == self.sharers.len() {
             self.admins.turn(ledger, &mut around);
             if let Some((topic, bytes)) = self.admins.found.pop() {
                 let before = self.passer.replace(PassingClient::new(topic, bytes, now));
@@ -389,6 +409,7 @@ impl<'a> World<'a> {
         let clients = self.producers.iter().filter_map(ProducerClient::poll_timeout);
         let clients = clients.chain(self.consumers.iter().filter_map(ConsumerClient::poll_timeout));
         let clients = clients.chain(self.members.iter().filter_map(MemberClient::poll_timeout));
+        let clients = clients.chain(self.sharers.iter().filter_map(SharerClient::poll_timeout));
         let passer = self.passer.as_ref().and_then(PassingClient::poll_timeout);
         let clients = clients.chain(self.admins.poll_timeout()).chain(passer).map(|at| {
             let nanos = at.since(ClientInstant::ORIGIN).as_nanos();

@@ -17,6 +17,7 @@ fn settings() -> Settings {
         durable_writes: true,
         stale_room: true,
         mailbox_max: 8,
+        share_window_max: 100_000,
         weights: Weights { turn: 192, disk: 3, network: 48, mail: 48, client: 48 },
     }
 }
@@ -52,9 +53,11 @@ fn scenario(retention: TopicRetention, lives: Vec<Life>) -> Scenario {
             in_flight_batches_max: 64,
             linger_us: 0,
             idempotent: true,
+            delay_ms: 0,
         }],
         consumers: Vec::new(),
         groups: Vec::new(),
+        shares: Vec::new(),
         lives,
         rots: false,
     }

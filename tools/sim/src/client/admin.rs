@@ -18,6 +18,7 @@ use plimsoll_wire::{Offset, OffsetsWhat, TopicRetention};
 
 use super::links::Surroundings;
 use super::member::name_of_group;
+use super::sharer::name_of_share;
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 use crate::positions::{Knowledge, Positions, ResetId};
@@ -54,6 +55,8 @@ pub(crate) enum Task {
     DeleteGroup(usize),
     /// What this group has committed.
     DescribeGroup(usize),
+    /// How far this group in share mode is.
+    DescribeShare(usize),
 }
 
 /// Where in a partition a group is to go on.
@@ -184,9 +187,11 @@ impl Admins {
         }
         let name = name_in(task, ledger);
         let request = match task {
-            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
-                groups::request(task, &name, &self.topics, ledger)
-            }
+            Task::Locate(..)
+            | Task::Reset(..)
+            | Task::DeleteGroup(_)
+            | Task::DescribeGroup(_)
+            | Task::DescribeShare(_) => groups::request(task, &name, &self.topics, ledger),
             _ => request(task, &name, &self.plans),
         };
         let Some(request) = request else { return };
@@ -205,9 +210,11 @@ impl Admins {
         let Some(asked) = connection.asked.take() else { return };
         ledger.remark(|| format!("{:?} is answered {reply:?}", asked.task));
         let next = match &asked.task {
-            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
-                self.take_answer_of_group(&asked, reply, ledger, now)
-            }
+            Task::Locate(..)
+            | Task::Reset(..)
+            | Task::DeleteGroup(_)
+            | Task::DescribeGroup(_)
+            | Task::DescribeShare(_) => self.take_answer_of_group(&asked, reply, ledger, now),
             _ => self.take_answer(&asked, reply, ledger),
         };
         match next {
@@ -304,6 +311,7 @@ fn name_in(task: &Task, ledger: &Ledger) -> String {
         Task::Reset(group, _) | Task::DeleteGroup(group) | Task::DescribeGroup(group) => {
             name_of_group(*group)
         }
+        Task::DescribeShare(share) => name_of_share(*share),
         Task::CreatePassing(name) | Task::FindPassing(name, ..) | Task::DeletePassing(name) => {
             name.clone()
         }
@@ -349,7 +357,11 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
         Task::DeleteRecords(place, to) => {
             AdminRequest::DeleteRecords { topic: name, partition: place.partition, to: *to }
         }
-        Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
+        Task::Locate(..)
+        | Task::Reset(..)
+        | Task::DeleteGroup(_)
+        | Task::DescribeGroup(_)
+        | Task::DescribeShare(_) => {
             return None;
         }
     })

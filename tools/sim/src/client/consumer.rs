@@ -207,7 +207,14 @@ fn note_all(
             if record.offset >= limit {
                 ledger.violate(format!("{} is shown beyond {marks:?}", record.offset));
             }
-            ledger.delivered(walk, record.offset, record.value.unwrap_or_default());
+            let value = record.value.unwrap_or_default();
+            if ledger.has_copies(ledger.walks[walk].place) {
+                let headers = record.headers.clone();
+                let headers: Vec<(&[u8], &[u8])> =
+                    headers.map(|it| (it.name, it.value.unwrap_or_default())).collect();
+                ledger.saw_copy(ledger.walks[walk].place.topic, value, &headers);
+            }
+            ledger.delivered(walk, record.offset, value);
             positions.insert(batch.partition(), Offset::new(record.offset.value() + 1));
         }
         if marks.memory < marks.page_cache || marks.page_cache < marks.disk {

@@ -37,6 +37,7 @@ impl World<'_> {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
         self.append_last()?;
+        self.end_shares()?;
         self.admins.described.clear();
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
         let last = self.ends();
@@ -152,12 +153,13 @@ impl World<'_> {
         let producers: Vec<bool> = self.producers.iter().map(ProducerClient::is_settled).collect();
         let consumers: Vec<String> = self.consumers.iter().map(ToString::to_string).collect();
         let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
+        let sharers: Vec<String> = self.sharers.iter().map(ToString::to_string).collect();
         let tasks = &self.admins.tasks;
         let failed = self.process.as_ref().map(|process| process.failed.len());
         let stats = self.process.as_ref().map(Process::stats);
         let pending = self.disk.pending();
         format!(
-            "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
+            "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, {sharers:?}, \
              operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
              disk, shards {stats:?}"
         )
@@ -190,6 +192,7 @@ impl World<'_> {
                 in_flight_batches_max: 1,
                 linger_us: 0,
                 idempotent: true,
+                delay_ms: self.last_delay_ms(topic),
             };
             let number = self.producers.len();
             let mut producer = ProducerClient::new(number, plan_of);

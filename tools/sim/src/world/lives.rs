@@ -137,6 +137,7 @@ impl World<'_> {
 
     pub(super) fn crash(&mut self, end: End, is_clean: bool) {
         self.look_at_clock();
+        self.note_shares_under_way();
         let steps = self.steps;
         self.note(|| format!("{end:?} after {steps} steps, clean {is_clean}"));
         if let Some(mut process) = self.process.take() {
