@@ -138,7 +138,9 @@ impl Handout {
         self.life < other.life
             || self.stamp_ms < other.stamp_ms
             || (self.stamp_ms == other.stamp_ms
-                && (self.count < other.count || (self.dead.is_none() && other.dead.is_some())))
+                && (self.count < other.count
+                    || (self.dead.is_none() && other.dead.is_some())
+                    || self.said == Said::Deferred))
     }
 }
 
@@ -299,10 +301,11 @@ impl Deliveries {
         Ok(())
     }
 
-    /// The server says that all of it had its verdict before.
+    /// The server says that of it all that was not done before has its verdict now.
     pub(crate) fn was_taken_before(&mut self, sent: &Sent, when: When) -> Result<(), String> {
-        if sent.first != sent.last {
-            // A part of it had its verdict before, nobody knows which.
+        let ends = matches!(sent.verdict, Verdict::Accept | Verdict::Gone | Verdict::DeadLettered);
+        if sent.first != sent.last && !ends {
+            // A part of it was done before, nobody knows which.
             return Ok(());
         }
         for (offset, ..) in &sent.records {
@@ -403,7 +406,8 @@ impl Known {
     /// It is not to be handed out again before `due_ms`. Somebody may have had it meanwhile.
     fn delay(&mut self, at: At, handout: Option<Handout>, due_ms: i64) -> Result<(), String> {
         let (Some(handout), Some(last)) = (handout, self.last) else { return Ok(()) };
-        if !handout.is_before(&last) {
+        // If its member was handed it again meanwhile, the verdict may be of that.
+        if last.member == handout.member || !handout.is_before(&last) {
             self.due_ms = due_ms;
         } else if last.stamp_ms < due_ms && last.count == handout.count + 1 {
             return Err(format!("{at:?} is not due before {due_ms}, and was handed out: {last:?}"));

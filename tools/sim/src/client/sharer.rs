@@ -137,6 +137,12 @@ impl SharerClient {
         self.ghost.take().into_iter().for_each(|mut ghost| ghost.vanish(network));
     }
 
+    /// It takes what has arrived, also if it sleeps.
+    pub(crate) fn wake(&mut self) {
+        let former = self.former.iter_mut().map(|(app, _)| app);
+        self.current.iter_mut().chain(former).for_each(SharerApp::wake);
+    }
+
     /// The clients' ends of all connections.
     pub(crate) fn ends(&self) -> Vec<ClientId> {
         self.apps().flat_map(|app| app.links.ends()).collect()

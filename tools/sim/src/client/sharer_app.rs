@@ -104,6 +104,10 @@ impl SharerApp {
         })
     }
 
+    pub(crate) fn wake(&mut self) {
+        self.sleeps_until = Instant::ORIGIN;
+    }
+
     /// It takes nothing more, and goes when its verdicts are answered.
     pub(crate) fn leave(&mut self, now: Instant) {
         self.work.clear();

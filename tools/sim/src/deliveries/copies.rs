@@ -100,12 +100,12 @@ impl Ledger {
         let offset = Offset::new(origin.offset.ok_or("a copy of no offset")?);
         let is_it = origin.topic == crate::client::name_of(place.topic)
             && origin.partition == Some(place.partition)
-            && origin.group == crate::client::name_of_share(share)
-            && self.told.get(&(place, offset)) == Some(&id);
+            && origin.group == crate::client::name_of_share(share);
         if !is_it {
             let text = format!("{}/{:?} at {offset}", origin.topic, origin.partition);
             return Err(format!("the copy of {id:?} says that it is of {text}"));
         }
+        self.tell(place, offset, id);
         self.shares[share].copied((place, offset), DeadCopy { id, reason }, origin.deliveries)?;
         self.meet(Met::DeadLettered);
         Ok(())

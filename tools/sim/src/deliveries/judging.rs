@@ -19,10 +19,10 @@ const LATE_MS_MAX: i64 = 2_500;
 impl Deliveries {
     /// Whether the server may take a record for done.
     fn may_be_done(&self, at: At) -> bool {
-        let Some(record) = self.records.get(&at) else { return false };
-        let asked = record.asked;
-        let unheard = self.unheard + self.open;
-        let is_used_up = record.heard + unheard >= u64::from(self.plan.deliveries_max);
+        let record = self.records.get(&at);
+        let asked = record.map(|it| it.asked).unwrap_or_default();
+        let heard = record.map_or(0, |it| it.heard) + self.unheard + self.open;
+        let is_used_up = heard >= u64::from(self.plan.deliveries_max);
         match self.plan.dead_letters {
             Some(_) => asked.is_accepted || asked.is_dead_lettered,
             // With nowhere to go dead records are dropped.

@@ -49,6 +49,7 @@ impl World<'_> {
                 let is_past = |(place, offset): &(Place, Offset)| {
                     place.topic != consumer.plan.topic
                         || consumer.position(place.partition) > *offset
+                        || world.ledger.starts.known(*place) > *offset
                 };
                 last.iter().all(is_past)
             })

@@ -6,6 +6,7 @@ use plimsoll_device::Instant;
 use plimsoll_storage::DataDirId;
 
 use super::World;
+use crate::client::SharerClient;
 use crate::ledger::Violation;
 use crate::process::{News, Process};
 use crate::scenario::{Act, End, Life, What};
@@ -166,6 +167,7 @@ impl World<'_> {
     /// What had left the server is heard now, so that it is known before which loss it was said.
     fn hear_the_last(&mut self) {
         self.slow_until.fill(Instant::ORIGIN);
+        self.sharers.iter_mut().for_each(SharerClient::wake);
         for client in 0..=self.clients() {
             self.turn_client(client);
         }
