@@ -168,7 +168,7 @@ impl World<'_> {
 
     /// The last offset of every partition, as the server told. It may be behind that of the last
     /// record that was acked: nobody waits for what was sent without an ack.
-    fn ends(&self) -> Vec<(Place, Offset)> {
+    pub(super) fn ends(&self) -> Vec<(Place, Offset)> {
         let mut ends = Vec::new();
         for (topic, partitions) in &self.admins.described {
             for described in partitions {
@@ -222,7 +222,7 @@ impl World<'_> {
     }
 
     /// Asks where the partitions stand, and whether all is on disk.
-    fn is_all_on_disk(&mut self) -> bool {
+    pub(super) fn is_all_on_disk(&mut self) -> bool {
         if !self.admins.tasks.is_empty() {
             return false;
         }

@@ -12,7 +12,7 @@ use plimsoll_wire::Offset;
 
 use super::World;
 use crate::client::Task;
-use crate::ledger::Violation;
+use crate::ledger::{Place, Violation};
 use crate::met::Met;
 use crate::scenario::SharePlan;
 
@@ -60,12 +60,15 @@ impl World<'_> {
         self.ledger.calm_since_ms = Some(self.clock.now.unix_ms);
         let now = self.client_now();
         self.sharers.iter_mut().for_each(|sharer| sharer.calm_down(now));
+        self.admins.described.clear();
+        self.wait_for("all of it to be on disk", Self::is_all_on_disk)?;
+        let ends = self.ends();
         self.wait_for("every group in share mode to come to its end", |world| {
             let is_answered = world.admins.tasks.is_empty();
             if is_answered {
                 world.ask_how_far_shares_are();
             }
-            is_answered && world.are_shares_done()
+            is_answered && world.are_shares_done(&ends)
         })?;
         let now = self.client_now();
         self.sharers.iter_mut().for_each(|sharer| sharer.end(now));
@@ -84,15 +87,12 @@ impl World<'_> {
         }
     }
 
-    /// Everything is done up to the last record that was acked.
-    fn are_shares_done(&self) -> bool {
+    /// Everything is done up to the last record of each partition.
+    fn are_shares_done(&self, ends: &[(Place, Offset)]) -> bool {
         self.ledger.shares.iter().all(|share| {
-            let acked = self.ledger.entries.iter().filter(|it| it.required);
-            let mut of_it = acked.filter(|it| share.consumes(it.place));
-            of_it.all(|entry| {
-                let is_before = |end: Offset| entry.offset.is_none_or(|offset| offset < end);
-                let gone = self.ledger.starts.known(entry.place);
-                is_before(share.start(entry.place)) || is_before(gone)
+            let mut of_it = ends.iter().filter(|(place, _)| share.consumes(*place));
+            of_it.all(|(place, last)| {
+                share.start(*place).max(self.ledger.starts.known(*place)) > *last
             })
         })
     }
