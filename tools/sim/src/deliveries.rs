@@ -45,6 +45,8 @@ struct Known {
     /// Not before this, by the server's clock.
     due_ms: i64,
     asked: Asked,
+    /// Its copy may have gone with the dead-letter topic.
+    may_have_lost_copy: bool,
     done: Option<Settled>,
     rejected: Option<Settled>,
 }

@@ -34,6 +34,8 @@ pub enum Met {
     VerdictRefused,
     /// A record was found in a dead-letter topic.
     DeadLettered,
+    /// A dead-letter topic was deleted, and created anew.
+    DeadLettersGone,
     /// A record was handed out that was not to be before a time.
     Delayed,
     /// The server ended while a group in share mode had records under way.
@@ -42,7 +44,7 @@ pub enum Met {
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 16] = [
+    pub const ALL: [(Met, &str); 17] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -57,6 +59,7 @@ impl Met {
         (Met::LockEnded, "locks ended"),
         (Met::VerdictRefused, "late verdicts"),
         (Met::DeadLettered, "dead letters"),
+        (Met::DeadLettersGone, "dead-letter topics renewed"),
         (Met::Delayed, "delayed records"),
         (Met::ShareCrashed, "ends of the server with records under way"),
     ];

@@ -334,6 +334,14 @@ pub enum What {
         /// Its number.
         group: usize,
     },
+    /// The dead-letter topic of a group in share mode is deleted, with all that is in it, and
+    /// created anew.
+    DropDeadLetters {
+        /// The group's number.
+        share: usize,
+        /// How long there is none.
+        ms: u32,
+    },
     /// A topic is created, written to, and deleted.
     Passing {
         /// How much is written: a record of so many bytes, some times.

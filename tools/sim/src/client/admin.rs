@@ -38,6 +38,8 @@ pub(crate) enum Task {
     FindPassing(String, u32, u32),
     /// It is to go.
     DeletePassing(String),
+    /// A topic of the scenario is to go, and not to be there for so many milliseconds.
+    Drop(usize, u32),
     /// What is known of all topics.
     List,
     /// Where the partitions of this topic stand.
@@ -241,6 +243,11 @@ impl Admins {
                 self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
                 return Next::Done(Duration::from_millis(u64::from(*lasts_ms)));
             }
+            (Task::Drop(topic, ms), reply) if is_gone(&reply) => {
+                self.topics.remove(topic);
+                ledger.lose_copies(*topic);
+                return Next::Done(Duration::from_millis(u64::from(*ms)));
+            }
             (Task::List, Ok(AdminReply::Topics(topics))) => self.take_list(&topics, ledger),
             (Task::Describe(topic), Ok(AdminReply::Partitions(partitions))) => {
                 for described in &partitions {
@@ -302,10 +309,21 @@ impl Asked {
     }
 }
 
+/// Whether a topic was deleted, now or by the same question before.
+fn is_gone(reply: &Result<AdminReply, ServerError>) -> bool {
+    match reply {
+        Ok(reply) => matches!(reply, AdminReply::Done),
+        Err(error) => error.code == ErrorCode::TopicNotFound,
+    }
+}
+
 /// The name of what is asked about.
 fn name_in(task: &Task, ledger: &Ledger) -> String {
     match task {
-        Task::Create(topic) | Task::Describe(topic) | Task::Alter(topic, ..) => name_of(*topic),
+        Task::Create(topic)
+        | Task::Describe(topic)
+        | Task::Drop(topic, _)
+        | Task::Alter(topic, ..) => name_of(*topic),
         Task::DeleteRecords(place, _) => name_of(place.topic),
         Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
         Task::Reset(group, _) | Task::DeleteGroup(group) | Task::DescribeGroup(group) => {
@@ -341,7 +359,7 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             let new = NewTopic { name, partitions: 2, ..NewTopic::default() };
             AdminRequest::CreateTopic(NewTopic { segment_bytes, batch_bytes_max, ..new })
         }
-        Task::DeletePassing(_) => AdminRequest::DeleteTopic { topic: name },
+        Task::DeletePassing(_) | Task::Drop(..) => AdminRequest::DeleteTopic { topic: name },
         Task::FindPassing(..) => AdminRequest::Metadata { topics: vec![name] },
         Task::List => AdminRequest::Metadata { topics: Vec::new() },
         Task::Describe(topic) => {

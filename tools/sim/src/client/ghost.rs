@@ -1,4 +1,5 @@
-//! The last word of a member that has died: a verdict that arrives when others may have its records.
+//! The last word of a member that has died: a verdict that arrives when others may have its
+//! records.
 //!
 //! What a newcomer gets wrong: it is right to take it as long as the lock lasts. The books say
 //! whether somebody else had been handed the record by then.

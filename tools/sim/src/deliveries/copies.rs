@@ -80,6 +80,14 @@ impl Ledger {
         true
     }
 
+    /// A topic was deleted, and copies with it.
+    pub(crate) fn lose_copies(&mut self, topic: usize) {
+        if let Some(share) = self.dead_letters_of(topic) {
+            self.meet(Met::DeadLettersGone);
+            self.shares[share].lose_copies();
+        }
+    }
+
     fn check_copy(
         &mut self,
         share: usize,
@@ -126,6 +134,15 @@ impl Deliveries {
         }
         self.copies.entry(at).or_default().push(copy);
         Ok(())
+    }
+
+    /// The dead-letter topic was deleted.
+    fn lose_copies(&mut self) {
+        self.copies.clear();
+        for record in self.records.values_mut() {
+            record.may_have_lost_copy |= record.asked.is_dead_lettered || record.asked.is_refused;
+            record.may_have_lost_copy |= record.last.is_some_and(|last| last.dead.is_some());
+        }
     }
 
     /// Whether there is a copy of this record.

@@ -32,9 +32,11 @@ impl Deliveries {
 
     /// Whether a record was accepted, or it is known where it went.
     fn is_accounted_for(&self, at: At, id: RecordId) -> bool {
-        let is_accepted = self.records.get(&at).is_some_and(|it| it.asked.is_accepted);
+        let record = self.records.get(&at);
+        let is_accepted = record.is_some_and(|it| it.asked.is_accepted);
+        let is_lost = record.is_some_and(|it| it.may_have_lost_copy && it.asked.is_dead_lettered);
         match self.plan.dead_letters {
-            Some(_) => is_accepted || self.has_copy(at, id),
+            Some(_) => is_accepted || is_lost || self.has_copy(at, id),
             None => self.may_be_done(at),
         }
     }

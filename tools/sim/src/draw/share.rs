@@ -1,8 +1,8 @@
 //! Groups in share mode over the topics of a run: what they allow, and what happens to whom.
 //!
-//! In a part of the runs, and from a stream of its own: what else a seed draws stays as it is. What
-//! a newcomer gets wrong: delays are kept by the wall clock, so that a run in which somebody sets it
-//! has none of these groups.
+//! In a part of the runs, and from a stream of its own: what else a seed draws stays as it is.
+//! What a newcomer gets wrong: delays are kept by the wall clock, so that a run in which somebody
+//! sets it has none of these groups.
 
 use plimsoll_sim::{Random, Survival};
 use plimsoll_wire::{Durability, TopicRetention};
@@ -14,7 +14,7 @@ const PERMILLE: u64 = 130;
 
 /// Adds a group in share mode to a scenario, or leaves it as it is.
 pub(super) fn make(scenario: &mut Scenario) {
-    let mut random = Random::new(scenario.seed).stream("share groups");
+    let mut random = Random::new(scenario.seed).stream("share mode");
     let random = &mut random;
     if !random.chance(PERMILLE) || scenario.sets_clock() {
         return;
@@ -29,7 +29,7 @@ pub(super) fn make(scenario: &mut Scenario) {
     }
     let first = scenario.producers.len() + scenario.consumers.len() + scenario.seats().count();
     let sharers = group.sharers.len() as u64;
-    let lock_ms = group.lock_ms;
+    let (lock_ms, has_dead_letters) = (group.lock_ms, group.dead_letters.is_some());
     scenario.shares = vec![group];
     let acts_max = [4, 10, 30][random.below(3) as usize];
     for number in 0..scenario.lives.len() {
@@ -41,6 +41,12 @@ pub(super) fn make(scenario: &mut Scenario) {
         for act in acts {
             let at = random.below(life.acts.len() as u64 + 1) as usize;
             life.acts.insert(at, act);
+        }
+        if has_dead_letters && random.chance(120) {
+            let ms = [20, 400, 2_000][random.below(3) as usize];
+            let at = random.below(life.acts.len() as u64 + 1) as usize;
+            let what = What::DropDeadLetters { share: 0, ms };
+            life.acts.insert(at, Act { wait_us: wait_us(random), what });
         }
         give_time(life, lock_ms, random);
     }

@@ -116,7 +116,9 @@ impl Scenario {
                 };
                 let is_topic = what.topic().is_none_or(|topic| *topic < topics);
                 let is_group = what.group().is_none_or(|group| *group < self.groups.len());
+                let is_share = what.share().is_none_or(|share| *share < self.shares.len());
                 is_place
+                    && is_share
                     && is_topic
                     && is_group
                     && what.client().is_none_or(|client| *client < clients)
@@ -196,6 +198,7 @@ impl Scenario {
             self.drop_sharer(share, 0);
         }
         self.shares.remove(share);
+        self.keep_acts(|what| what.share().is_none_or(|named| renumber(named, share)));
     }
 
     fn drop_sharer(&mut self, share: usize, seat: usize) {
@@ -249,6 +252,7 @@ impl What {
             | Self::ResetGroup { .. }
             | Self::DeleteGroup { .. }
             | Self::DescribeGroup { .. }
+            | Self::DropDeadLetters { .. }
             | Self::Passing { .. } => None,
         }
     }
@@ -260,6 +264,14 @@ impl What {
             | Self::Dismiss { group, .. }
             | Self::ResetGroup { group, .. }
             | Self::DeleteGroup { group } => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The group in share mode that it names.
+    fn share(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::DropDeadLetters { share, .. } => Some(share),
             _ => None,
         }
     }

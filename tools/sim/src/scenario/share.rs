@@ -1,8 +1,8 @@
 //! A group in share mode, as data: what it consumes, what it allows, and how its members behave.
 //!
 //! What a newcomer gets wrong: the dead-letter topic is a topic of the scenario like the others, so
-//! that it is created, described and read to its end as they are. No producer of the scenario writes
-//! to it.
+//! that it is created, described and read to its end as they are. No producer of the scenario
+//! writes to it.
 
 /// A group in share mode.
 #[derive(Clone, Debug)]

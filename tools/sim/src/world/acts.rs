@@ -73,6 +73,12 @@ impl World<'_> {
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
+            What::DropDeadLetters { share, ms } => {
+                if let Some(topic) = self.scenario.shares[share].dead_letters {
+                    let tasks = [Task::Drop(topic, ms), Task::Create(topic), Task::List];
+                    self.admins.tasks.extend(tasks);
+                }
+            }
             What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);

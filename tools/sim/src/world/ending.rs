@@ -160,8 +160,8 @@ impl World<'_> {
         let stats = self.process.as_ref().map(Process::stats);
         let pending = self.disk.pending();
         format!(
-            "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, {sharers:?}, \
-             operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
+            "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
+             in share mode {sharers:?}, operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
              disk, shards {stats:?}"
         )
     }

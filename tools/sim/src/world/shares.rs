@@ -18,6 +18,8 @@ use crate::scenario::SharePlan;
 
 /// How often it is asked how far a group is.
 const ASKS: Duration = Duration::from_millis(100);
+/// Nothing of a run holds up so many records.
+const WIDE_WINDOW: u64 = 100_000;
 /// Some of the last records come so much later.
 const LAST_DELAY_MS: u32 = 1_800;
 
@@ -57,7 +59,9 @@ impl World<'_> {
         if self.ledger.shares.is_empty() {
             return Ok(());
         }
-        self.ledger.calm_since_ms = Some(self.clock.now.unix_ms);
+        // Where few may be under way, what is delayed holds up what comes after it.
+        let is_wide = self.scenario.settings.share_window_max >= WIDE_WINDOW;
+        self.ledger.calm_since_ms = is_wide.then_some(self.clock.now.unix_ms);
         let now = self.client_now();
         self.sharers.iter_mut().for_each(|sharer| sharer.calm_down(now));
         self.admins.described.clear();
