@@ -8,11 +8,13 @@
     clippy::expect_used,
     reason = "a test ends at the first thing that is not as it must be"
 )]
+#![allow(clippy::duplicate_mod, reason = "one test for two clients of the same shape")]
 
 mod command;
 mod delayed;
 mod kills;
 mod member;
 mod through_tokio;
+mod through_uring;
 mod verdicts;
 mod worker;

@@ -402,17 +402,22 @@ impl Storage {
         encode_snapshot(&fields, &sealed, out);
         let tail_at = SNAPSHOT_BYTES + sealed.len() * SEALED_BYTES;
         out[tail_at + tail_bytes..snapshot_written_at(sealed.len(), tail_bytes)].fill(0);
+        let mut copied_to = stored;
         for (number, id) in logged.tail.into_iter().enumerate() {
             let span = self.memory.span(id);
             // What a span carries, the one before it has given already.
             let from = if number == 0 { span.stored } else { span.carried };
-            let (start, logged) = (span.position + u64::from(from), span.logged);
-            if logged > from {
-                let source = self.memory.range(id, from, logged);
+            let start = span.position + u64::from(from);
+            // What is carried may not be logged yet where it comes from.
+            let until = u64::from(span.logged).min(end.saturating_sub(span.position));
+            if until > u64::from(from) {
+                let source = self.memory.range(id, from, narrow(until));
                 let target = at.start_bytes + tail_at + (start - stored) as usize;
+                copied_to = span.position + until;
                 self.memory.arena_mut().copy_within(source, target);
             }
         }
+        assert_eq!(copied_to, end.max(stored), "a snapshot has all that is logged, and no more");
         draft.body_bytes += length;
         if producers > 0 {
             self.put_producers(slot, producers, &list, draft);
@@ -435,7 +440,10 @@ impl Storage {
                 let span = self.memory.span(*id);
                 let kept = partition.first_planned..span.segment;
                 let before = partition.sealed.iter().rfind(|it| kept.contains(&it.base));
-                match before.filter(|_| span.position == 0 && span.logged == 0) {
+                let is_begun = span.position > 0 || span.logged > 0;
+                // What was compacted is in its file, whose generation only the list can say.
+                let may_end = before.filter(|it| !is_begun && it.compacted == Default::default());
+                match may_end {
                     Some(before) => Point {
                         offset: span.segment,
                         segment: before.base,

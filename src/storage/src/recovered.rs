@@ -264,6 +264,11 @@ impl RecoveredPartition {
             return Ok(());
         }
         let place = entry.segment.base..entry.until;
+        // The active segment was sealed for it, and nothing has been appended since.
+        let is_active = place.contains(&self.active) && entry.until == self.next_offset;
+        if is_active && self.runs.back().is_some_and(|run| run.stored >= block_ceil(run.end)) {
+            self.seal_at_end();
+        }
         if self.runs.iter().any(|run| place.contains(&run.segment)) {
             return Err("a segment is compacted that is not in its file");
         }
@@ -312,12 +317,17 @@ impl RecoveredPartition {
     pub(crate) fn seal_if_filled_up(&mut self) {
         let filled_up = self.runs.back().is_some_and(|run| run.stored > run.end);
         if filled_up {
-            self.seal();
-            self.active = self.next_offset;
-            let segment = self.active;
-            self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
-            self.forget_stored_runs();
+            self.seal_at_end();
         }
+    }
+
+    /// The active segment ends where the partition does, and an empty one begins there.
+    fn seal_at_end(&mut self) {
+        self.seal();
+        self.active = self.next_offset;
+        let segment = self.active;
+        self.runs.push_back(Run { segment, stored: 0, bytes: Vec::new(), end: 0 });
+        self.forget_stored_runs();
     }
 
     /// Runs of sealed segments that are in their files need not be kept.
@@ -425,6 +435,33 @@ mod tests {
         partition.move_start(&start(15, 15), PLACE).unwrap();
         assert_eq!((partition.active, partition.end()), (Offset::new(15), 0));
         assert!(!partition.is_lease_only(), "its data may go on at once");
+    }
+
+    /// A journal that was sound was refused as damaged: the segment that took data had been sealed
+    /// to be compacted, and no frame named the next one before that was done.
+    #[test]
+    fn what_was_sealed_to_be_compacted_is_so_before_anything_is_appended_behind_it() {
+        let mut partition = RecoveredPartition::begin(Offset::ZERO, PLACE);
+        partition.append(&entry(0, &[1; 4096], 10), PLACE).unwrap();
+        let compacted = Compacted { generation: 1, cleaned: Written(8), tombstones: 0 };
+        let segment =
+            Sealed { base: Offset::ZERO, length_bytes: 100, written: Written(7), compacted };
+        let id = PartitionId { topic: 1, partition: 0 };
+        let compacted = CompactedEntry { partition: id, segment, until: Offset::new(10) };
+        assert!(partition.compacted(&compacted, PLACE).is_err(), "it is not in its file");
+        let stored = AppendEntry {
+            extent: Some(Extent { position: 0, length_bytes: 4096, crc: 0 }),
+            ..entry(4096, &[], 0)
+        };
+        partition.append(&stored, PLACE).unwrap();
+        let early = CompactedEntry { until: Offset::new(9), ..compacted };
+        assert!(partition.compacted(&early, PLACE).is_err(), "it does not end there");
+        partition.compacted(&compacted, PLACE).unwrap();
+        assert_eq!(partition.sealed, [segment]);
+        assert_eq!((partition.active, partition.end()), (Offset::new(10), 0));
+        let next = AppendEntry { segment: Offset::new(10), ..entry(0, &[2; 5], 15) };
+        partition.append(&next, PLACE).unwrap();
+        assert_eq!((partition.sealed.len(), partition.end()), (1, 5));
     }
 
     #[test]

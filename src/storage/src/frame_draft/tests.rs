@@ -10,6 +10,8 @@ use plimsoll_device::{BLOCK_BYTES, DiskAction, DiskCompletion, DiskOp, DiskResul
 use plimsoll_sim::heap_arena;
 
 use super::*;
+use crate::compacted::Compacted;
+use crate::entry::{Entries, Entry};
 use crate::journal::Journal;
 use crate::limits::ARENA_BYTES_MIN;
 use crate::partition::SegmentFile;
@@ -44,8 +46,8 @@ fn batch_of(length_bytes: usize) -> Vec<u8> {
     lengths.into_iter().find(|batch| batch.len() == length_bytes).unwrap()
 }
 
-/// A partition with whole blocks only, which an extent stores, so that nothing of it goes inline.
-fn with_whole_blocks() -> (Storage, Slot) {
+/// A partition without data.
+fn empty_partition() -> (Storage, Slot) {
     let config = StorageConfig {
         data_dir: DataDirId([1; 16]),
         epoch: 1,
@@ -69,9 +71,19 @@ fn with_whole_blocks() -> (Storage, Slot) {
     storage.finish_opening(NOW);
     run(&mut storage);
     storage.all_seeded();
-    let bytes = batch_of(32 * BLOCK_BYTES);
+    (storage, slot)
+}
+
+fn append(storage: &mut Storage, slot: Slot, length_bytes: usize) {
+    let bytes = batch_of(length_bytes);
     let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
     storage.append(slot, &batch, Level::Memory, NOW).unwrap();
+}
+
+/// A partition with whole blocks only, which an extent stores, so that nothing of it goes inline.
+fn with_whole_blocks() -> (Storage, Slot) {
+    let (mut storage, slot) = empty_partition();
+    append(&mut storage, slot, 32 * BLOCK_BYTES);
     let blocks = SegmentFile { segment: Offset::ZERO, exists: true, allocated: 1 << 20 };
     storage.partition_mut(slot).files.push(blocks);
     storage.partition_mut(slot).lease_planned = Offset::MAX;
@@ -99,4 +111,61 @@ fn a_nearly_full_frame_takes_no_span_whose_entry_does_not_fit() {
     let mut draft = draft_with_room(&mut storage, APPEND_BYTES + 8);
     assert!(storage.plan_partition(slot, &mut draft), "an entry and its padding are enough");
     assert_eq!((draft.extents.len(), draft.room()), (1, 8));
+}
+
+/// A span of less than a block was closed, and the next one carried what was not logged yet: the
+/// snapshot's tail was longer than the snapshot said, and lay over what stands behind it, which is
+/// when data was written and which files compaction has made.
+#[test]
+fn a_snapshot_has_nothing_of_what_is_carried_and_not_logged_yet() {
+    let (mut storage, slot) = empty_partition();
+    storage.partition_mut(slot).lease_planned = Offset::MAX;
+    append(&mut storage, slot, 600);
+    let mut logs = FrameDraft::new(storage.frame_runs.pop().unwrap());
+    assert!(storage.plan_partition(slot, &mut logs));
+    append(&mut storage, slot, 1900);
+    append(&mut storage, slot, 3000);
+    let carried: Vec<u32> =
+        storage.partition(slot).spans.iter().map(|id| storage.memory.span(*id).carried).collect();
+    assert_eq!(carried, [0, 2500], "the second span carries what the first has not logged");
+
+    let mut draft = FrameDraft::new(storage.frame_runs.pop().unwrap());
+    let whole = storage.memory.range(draft.run, 0, narrow(FRAME_BYTES_MAX as u64));
+    storage.memory.arena_mut().bytes_mut(whole).fill(0xEE);
+    assert!(storage.put_snapshot(slot, &mut draft));
+    let end = FRAME_HEADER_BYTES + draft.body_bytes;
+    let frame = storage.memory.bytes(draft.run, 0, narrow(FRAME_BYTES_MAX as u64));
+    assert!(frame[end..].iter().all(|byte| *byte == 0xEE), "nothing lies behind the snapshot");
+    let entry = Entries::new(&frame[FRAME_HEADER_BYTES..end]).next().unwrap().unwrap();
+    let Entry::Snapshot(snapshot) = entry else { panic!("{entry:?}") };
+    assert_eq!((snapshot.end, snapshot.tail.len()), (600, 600));
+    assert!(snapshot.tail[16..] == batch_of(600)[16..], "the tail is the first batch");
+    assert_eq!(snapshot.active_written(), storage.partition(slot).span_written(Offset::ZERO));
+}
+
+/// A compacted segment was named as the one that takes data, which has no generation: the next
+/// start looked for the file that it was first written to.
+#[test]
+fn a_snapshot_has_a_compacted_segment_among_the_sealed_ones() {
+    let (mut storage, slot) = empty_partition();
+    storage.partition_mut(slot).lease_planned = Offset::MAX;
+    append(&mut storage, slot, 600);
+    storage.roll(slot);
+    let compacted = Compacted { generation: 1, ..Compacted::default() };
+    let partition = storage.partition_mut(slot);
+    partition.sealed[0].compacted = compacted;
+    for span in core::mem::take(&mut partition.spans) {
+        storage.memory.drop_span(span);
+    }
+    append(&mut storage, slot, 700);
+
+    let mut draft = FrameDraft::new(storage.frame_runs.pop().unwrap());
+    assert!(storage.put_snapshot(slot, &mut draft));
+    let end = FRAME_HEADER_BYTES + draft.body_bytes;
+    let frame = storage.memory.bytes(draft.run, FRAME_HEADER_BYTES as u32, narrow(end as u64));
+    let entry = Entries::new(frame).next().unwrap().unwrap();
+    let Entry::Snapshot(snapshot) = entry else { panic!("{entry:?}") };
+    let sealed: Vec<_> = snapshot.sealed().map(|it| (it.length_bytes, it.compacted)).collect();
+    assert_eq!(sealed, [(600, compacted)]);
+    assert_eq!((snapshot.active, snapshot.end), (Offset::new(1), 0));
 }
