@@ -205,7 +205,7 @@ impl Deliveries {
         }
     }
 
-    /// When a member that is heard no more is surely forgotten by the server, if that goes on.
+    /// Whether the server surely takes a member for alive.
     pub(crate) fn is_alive(&self, member: MemberId, when: When) -> bool {
         let alive = self.members.get(&member);
         alive.is_some_and(|it| it.life == when.life && !it.has_left && it.until_ms > when.now_ms)
@@ -252,7 +252,7 @@ impl Deliveries {
         Ok(Shown { lock_ended: was_left && last.member != handout.member })
     }
 
-    /// The application is shown a record, or rejects it.
+    /// The application rejects a record.
     pub(crate) fn refuse(&mut self, at: At) {
         self.records.entry(at).or_default().asked.is_refused = true;
     }
@@ -356,7 +356,7 @@ impl Deliveries {
         self.records.get(&at).is_some_and(|record| record.done.is_some())
     }
 
-    /// Whether a member has a record that it has said nothing of.
+    /// Whether a member may have a record that it has said nothing of.
     pub(crate) fn is_at_work(&self) -> bool {
         let mut last = self.records.values().filter_map(|record| record.last);
         last.any(|handout| handout.said == Said::Nothing)
