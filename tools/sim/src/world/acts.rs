@@ -73,12 +73,7 @@ impl World<'_> {
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
-            What::DropDeadLetters { share, ms } => {
-                if let Some(topic) = self.scenario.shares[share].dead_letters {
-                    let tasks = [Task::Drop(topic, ms), Task::Create(topic), Task::List];
-                    self.admins.tasks.extend(tasks);
-                }
-            }
+            What::DropDeadLetters { share, ms } => self.drop_dead_letters(share, ms),
             What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);

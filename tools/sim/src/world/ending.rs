@@ -161,8 +161,8 @@ impl World<'_> {
         let pending = self.disk.pending();
         format!(
             "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
-             in share mode {sharers:?}, operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
-             disk, shards {stats:?}"
+             in share mode {sharers:?}, operator's tasks {tasks:?}, failed shards {failed:?}, \
+             {pending} operations on the disk, shards {stats:?}"
         )
     }
 

@@ -54,6 +54,14 @@ impl World<'_> {
         if is_consumed && !self.scenario.forgets() { LAST_DELAY_MS } else { 0 }
     }
 
+    /// The operator deletes a dead-letter topic, and creates it anew.
+    pub(super) fn drop_dead_letters(&mut self, share: usize, ms: u32) {
+        if let Some(topic) = self.scenario.shares[share].dead_letters {
+            let tasks = [Task::Drop(topic, ms), Task::Create(topic), Task::List];
+            self.admins.tasks.extend(tasks);
+        }
+    }
+
     /// Every group in share mode comes to its end, and its members go.
     pub(super) fn end_shares(&mut self) -> Result<(), Violation> {
         if self.ledger.shares.is_empty() {
