@@ -11,7 +11,8 @@ use plimsoll_client::Topic;
 use plimsoll_wire::Offset;
 
 use super::World;
-use crate::client::Task;
+use crate::client::{SharerClient, Task};
+use crate::deliveries::Deliveries;
 use crate::ledger::{Place, Violation};
 use crate::met::Met;
 use crate::scenario::SharePlan;
@@ -43,7 +44,7 @@ impl World<'_> {
 
     /// The process is about to end.
     pub(super) fn note_shares_under_way(&mut self) {
-        if self.process.is_some() && self.ledger.shares.iter().any(|share| share.is_at_work()) {
+        if self.process.is_some() && self.ledger.shares.iter().any(Deliveries::is_at_work) {
             self.ledger.meet(Met::ShareCrashed);
         }
     }
@@ -86,7 +87,7 @@ impl World<'_> {
         self.sharers.iter_mut().for_each(|sharer| sharer.end(now));
         self.wait_for("the operator", |world| world.admins.tasks.is_empty())?;
         self.wait_for("members in share mode to leave", |world| {
-            world.sharers.iter().all(|sharer| sharer.has_gone())
+            world.sharers.iter().all(SharerClient::has_gone)
         })
     }
 
