@@ -2,19 +2,24 @@
 
 mod admin;
 mod consumer;
+mod ghost;
 mod links;
 mod member;
 mod member_app;
 mod member_tap;
 mod passing;
 mod producer;
+mod sharer;
+mod sharer_app;
+mod sharer_tap;
 
-pub(crate) use admin::{Admins, Aim, Task};
+pub(crate) use admin::{Admins, Aim, Task, name_of};
 pub(crate) use consumer::ConsumerClient;
 pub(crate) use links::{Links, Surroundings};
 pub(crate) use member::MemberClient;
 pub(crate) use passing::PassingClient;
 pub(crate) use producer::ProducerClient;
+pub(crate) use sharer::{SharerClient, name_of_share};
 
 use core::time::Duration;
 

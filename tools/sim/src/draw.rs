@@ -10,6 +10,7 @@ mod groups;
 mod moments;
 mod pauses;
 mod retention;
+mod share;
 mod special;
 
 use plimsoll_sim::{Random, Survival};
@@ -43,9 +44,9 @@ pub fn draw(seed: u64) -> Scenario {
         let flushes = [10, 40, 160][random.below(3) as usize];
         life.cut_at_flush = random.chance(250).then(|| 1 + random.below(flushes));
     }
-    let groups = Vec::new();
+    let (groups, shares) = (Vec::new(), Vec::new());
     let mut scenario =
-        Scenario { seed, settings, topics, producers, consumers, groups, lives, rots };
+        Scenario { seed, settings, topics, producers, consumers, groups, shares, lives, rots };
     special::make(&mut scenario, random);
     special::shorten_writes(&mut scenario);
     groups::make(&mut scenario);
@@ -54,6 +55,7 @@ pub fn draw(seed: u64) -> Scenario {
     retention::make(&mut scenario);
     moments::make(&mut scenario);
     compaction::make(&mut scenario);
+    share::make(&mut scenario);
     scenario
 }
 
@@ -115,6 +117,7 @@ fn settings(random: &mut Random) -> Settings {
         durable_writes: random.chance(300),
         stale_room: random.chance(300),
         mailbox_max: [1, 8, 1024][random.below(3) as usize],
+        share_window_max: 100_000,
         weights,
     }
 }
@@ -140,6 +143,7 @@ fn producer(random: &mut Random, topics: &[TopicPlan]) -> ProducerPlan {
         in_flight_batches_max: [1, 3, 64][random.below(3) as usize],
         linger_us: [0, 0, 1_000][random.below(3) as usize],
         idempotent: random.chance(700),
+        delay_ms: 0,
     }
 }
 
@@ -170,17 +174,7 @@ fn life(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Life {
         9 => End::Power(Survival::Newest),
         _ => End::Power(Survival::Random),
     };
-    Life {
-        shards,
-        acts,
-        cut_after,
-        cut_at_flush: None,
-        cut_at_served_flush: None,
-        cut_at_append: None,
-        cut_at_removal: None,
-        cut_at_compaction: None,
-        end,
-    }
+    Life { acts, cut_after, ..Life::calm(shards, end) }
 }
 
 fn act(random: &mut Random, character: &Character, cast: &Cast<'_>) -> Act {

@@ -14,6 +14,7 @@ use plimsoll_device::Instant;
 use plimsoll_wire::{AckLevel, ErrorCode, Offset, Visible};
 
 pub(crate) use self::compaction::{Compactions, Excuses};
+use crate::deliveries::Deliveries;
 use crate::keyed::{Keyed, Shown};
 use crate::met::{Meetings, Met};
 use crate::positions::Positions;
@@ -67,6 +68,8 @@ pub(crate) struct Entry {
     pub(crate) written_ms: i64,
     /// What its producer says.
     pub(crate) stamp_ms: i64,
+    /// Groups in share mode do not hand it out before this.
+    pub(crate) due_ms: Option<i64>,
 }
 
 /// One consumer's way through one partition.
@@ -118,6 +121,9 @@ pub(crate) struct Ledger {
     pub(crate) violation: Option<Violation>,
     /// What is known of each group.
     pub(crate) groups: Vec<Positions>,
+    /// What is known of each group in share mode, and since when its members are calm.
+    pub(crate) shares: Vec<Deliveries>,
+    pub(crate) calm_since_ms: Option<i64>,
     /// Where partitions begin.
     pub(crate) starts: Starts,
     /// Which topics are compacted, and what is known to have gone.
@@ -143,6 +149,8 @@ impl Default for Ledger {
             has_lost_memory: false,
             violation: None,
             groups: Vec::new(),
+            shares: Vec::new(),
+            calm_since_ms: None,
             starts: Starts::default(),
             compactions: Compactions::default(),
             met: Meetings::default(),
@@ -218,6 +226,7 @@ impl Ledger {
             required: false,
             written_ms: self.now_ms,
             stamp_ms: self.now_ms,
+            due_ms: None,
         });
         id
     }
@@ -299,7 +308,7 @@ impl Ledger {
     }
 
     /// Somebody was told that a record is at an offset.
-    fn tell(&mut self, place: Place, offset: Offset, id: RecordId) {
+    pub(crate) fn tell(&mut self, place: Place, offset: Offset, id: RecordId) {
         let other = *self.told.entry((place, offset)).or_insert(id);
         if other != id && !self.is_damaged {
             self.violate(format!("{place:?}: offset {offset} is {other:?} and {id:?}"));
@@ -351,7 +360,11 @@ impl Ledger {
         if fate == Fate::Refused {
             self.violate(format!("{place:?}: {id:?} was refused and is delivered at {offset}"));
         }
-        self.tell(place, offset, id);
+        // A copy of a dead record has its place elsewhere.
+        if self.entry(id).is_some_and(|it| it.place.topic == place.topic) || !self.has_copies(place)
+        {
+            self.tell(place, offset, id);
+        }
         let is_durable = self.walks[walk].visible == Visible::Disk;
         let now = Seen { offset, id, life: self.life, is_durable, required: true };
         let seen = &mut self.walks[walk].seen;

@@ -9,6 +9,7 @@
 
 mod campaign;
 mod client;
+mod deliveries;
 mod draw;
 mod keyed;
 mod ledger;
@@ -28,7 +29,8 @@ pub use ledger::Violation;
 pub use met::{Meetings, Met};
 pub use scenario::{
     Act, Commits, CompactionCut, CompactionPlan, ConsumerPlan, DiskFault, End, GroupPlan, Life,
-    MemberPlan, Part, ProducerPlan, ResetTo, Scenario, Settings, TopicPlan, Weights, What,
+    MemberPlan, Part, ProducerPlan, ResetTo, Scenario, Settings, SharePlan, SharerPlan, Temper,
+    TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

@@ -32,11 +32,25 @@ pub enum Met {
     DeletionGone,
     /// An end fell between the beginning of a compacted file and the removal of what it replaces.
     CutInCompaction,
+    /// A group in share mode has an accepted record.
+    Accepted,
+    /// A lock ended by itself, and somebody else got the record.
+    LockEnded,
+    /// A verdict was refused, because its member had the record no more.
+    VerdictRefused,
+    /// A record was found in a dead-letter topic.
+    DeadLettered,
+    /// A dead-letter topic was deleted, and created anew.
+    DeadLettersGone,
+    /// A record was handed out that was not to be before a time.
+    Delayed,
+    /// The server ended while a group in share mode had records under way.
+    ShareCrashed,
 }
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 13] = [
+    pub const ALL: [(Met, &str); 20] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -50,6 +64,13 @@ impl Met {
         (Met::Compacted, "topics compacted"),
         (Met::DeletionGone, "deletions gone"),
         (Met::CutInCompaction, "ends within compactions"),
+        (Met::Accepted, "records accepted in share mode"),
+        (Met::LockEnded, "locks ended"),
+        (Met::VerdictRefused, "late verdicts"),
+        (Met::DeadLettered, "dead letters"),
+        (Met::DeadLettersGone, "dead-letter topics renewed"),
+        (Met::Delayed, "delayed records"),
+        (Met::ShareCrashed, "ends of the server with records under way"),
     ];
 }
 

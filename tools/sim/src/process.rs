@@ -201,6 +201,7 @@ impl Process {
             outbox_max: 64,
             // So that logs of offsets are shortened, also in a short life.
             offset_log_fresh_bytes_min: 4 << 10,
+            share_window_max: self.settings.share_window_max,
             ..ShardLimits::default()
         };
         let shard = ShardConfig {

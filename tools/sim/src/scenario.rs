@@ -6,6 +6,7 @@
 
 mod compaction;
 mod removal;
+mod share;
 
 use core::fmt;
 
@@ -15,6 +16,7 @@ use plimsoll_wire::{AckLevel, Assignor, Durability, TopicRetention, Visible};
 
 pub use compaction::{CompactionCut, CompactionPlan};
 pub use removal::Part;
+pub use share::{SharePlan, SharerPlan, Temper};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Scenario {
     pub consumers: Vec<ConsumerPlan>,
     /// Their members are numbered behind the consumers, group after group.
     pub groups: Vec<GroupPlan>,
+    /// Groups in share mode; their members are numbered behind those of the others.
+    pub shares: Vec<SharePlan>,
     /// One after the other; a last one without faults always follows.
     pub lives: Vec<Life>,
     /// Before the last one begins, a journal rots where that must be noticed.
@@ -50,6 +54,8 @@ pub struct Settings {
     pub stale_room: bool,
     /// Mail in a box between two shards, at most.
     pub mailbox_max: usize,
+    /// Offsets of a partition that a group in share mode has under way, at most.
+    pub share_window_max: u64,
     /// How likely each is to go on next.
     pub weights: Weights,
 }
@@ -99,6 +105,8 @@ pub struct ProducerPlan {
     pub linger_us: u32,
     /// Whether it sends again what may have been written.
     pub idempotent: bool,
+    /// Groups in share mode get a part of its records so much later, at most.
+    pub delay_ms: u32,
 }
 
 /// A consumer of all partitions of a topic.
@@ -337,6 +345,14 @@ pub enum What {
         /// Its number.
         group: usize,
     },
+    /// The dead-letter topic of a group in share mode is deleted, with all that is in it, and
+    /// created anew.
+    DropDeadLetters {
+        /// The group's number.
+        share: usize,
+        /// How long there is none.
+        ms: u32,
+    },
     /// A topic is created, written to, and deleted.
     Passing {
         /// How much is written: a record of so many bytes, some times.
@@ -406,6 +422,23 @@ impl End {
     }
 }
 
+impl Life {
+    /// In which nothing happens, up to its end.
+    pub fn calm(shards: u16, end: End) -> Self {
+        Self {
+            shards,
+            acts: Vec::new(),
+            cut_after: None,
+            cut_at_flush: None,
+            cut_at_served_flush: None,
+            cut_at_append: None,
+            cut_at_removal: None,
+            cut_at_compaction: None,
+            end,
+        }
+    }
+}
+
 impl Scenario {
     /// How many parts it has that could be left out.
     #[must_use]
@@ -415,12 +448,24 @@ impl Scenario {
             + self.producers.len()
             + self.consumers.len()
             + self.groups.iter().map(|group| group.members.len()).sum::<usize>()
+            + self.shares.iter().map(|share| share.sharers.len()).sum::<usize>()
     }
 
     /// All members, each with the number of its group and its seat there.
     pub(crate) fn seats(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let groups = self.groups.iter().enumerate();
         groups.flat_map(|(group, plan)| (0..plan.members.len()).map(move |seat| (group, seat)))
+    }
+
+    /// As `seats`, of groups in share mode.
+    pub(crate) fn sharers(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let shares = self.shares.iter().enumerate();
+        shares.flat_map(|(share, plan)| (0..plan.sharers.len()).map(move |seat| (share, seat)))
+    }
+
+    /// Whether somebody sets the wall clock.
+    pub(crate) fn sets_clock(&self) -> bool {
+        self.has(|what| matches!(what, What::SetClock { .. }))
     }
 
     /// Whether it holds a fault after which stored bytes may be damaged for good.
@@ -466,6 +511,12 @@ impl fmt::Display for Scenario {
             write!(f, "  client {number}: of group {group} of topic {topic}, {commits:?}, ")?;
             write!(f, "{on_removed:?}, ")?;
             writeln!(f, "{assignor:?}, {session_timeout_ms} ms: {:?}", members[seat])?;
+        }
+        let sharers = members + self.seats().count();
+        for (number, (share, seat)) in (sharers..).zip(self.sharers()) {
+            let plan = SharePlan { sharers: Vec::new(), ..self.shares[share].clone() };
+            let sharer = &self.shares[share].sharers[seat];
+            writeln!(f, "  client {number}: in share mode, {share}, {plan:?}: {sharer:?}")?;
         }
         for (number, life) in self.lives.iter().enumerate() {
             let Life { shards, acts, cut_after, cut_at_flush, cut_at_served_flush, .. } = life;

@@ -49,6 +49,7 @@ pub(crate) fn judge(ledger: &Ledger, last: &[usize]) -> Result<Vec<Met>, Violati
         let log = logs.get(&walk.place).unwrap_or(&empty);
         compare(walk, log, start(&walk.place), is_excused)?;
     }
+    ledger.judge_shares(&logs)?;
     for (place, log) in &logs {
         match excuses.get(place) {
             Some(excuses) => is_small(ledger, (*place, log), excuses)?,

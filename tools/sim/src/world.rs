@@ -10,6 +10,7 @@ mod full_disk;
 mod lives;
 mod retention;
 mod rot;
+mod shares;
 
 use core::fmt::Write as _;
 use core::time::Duration;
@@ -19,8 +20,9 @@ use plimsoll_device::Instant;
 use plimsoll_sim::{ClientId, Clock, Disk, Network, Random};
 
 use crate::client::{
-    Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, Surroundings,
+    Admins, ConsumerClient, MemberClient, PassingClient, ProducerClient, SharerClient, Surroundings,
 };
+use crate::deliveries::Deliveries;
 use crate::ledger::{Compactions, Ledger, Place, Violation};
 use crate::met::Meetings;
 use crate::positions::Positions;
@@ -72,6 +74,7 @@ struct World<'a> {
     producers: Vec<ProducerClient>,
     consumers: Vec<ConsumerClient>,
     members: Vec<MemberClient>,
+    sharers: Vec<SharerClient>,
     admins: Admins,
     /// The operator asks for deletions until they are answered, also after an end of the server.
     operator_insists: bool,
@@ -116,12 +119,19 @@ impl<'a> World<'a> {
             MemberClient::new(group, seat, plan, &random)
         });
         let members: Vec<MemberClient> = seats.collect();
-        let clients = scenario.producers.len() + scenario.consumers.len() + members.len();
+        let seats = scenario.sharers().map(|(share, seat)| {
+            let plan = scenario.shares[share].sharers[seat].clone();
+            SharerClient::new(share, seat, plan, &random)
+        });
+        let sharers: Vec<SharerClient> = seats.collect();
+        let clients = scenario.producers.len() + scenario.consumers.len();
+        let clients = clients + members.len() + sharers.len();
         let mut ledger = Ledger::default();
         ledger.is_damaged = scenario.damages();
         let has_gaps = |topic: usize| scenario.topics[topic].compaction.is_some();
         let book = |plan: &GroupPlan| Positions::new(plan, has_gaps(plan.topic));
         ledger.groups = scenario.groups.iter().map(book).collect();
+        ledger.shares = scenario.shares.iter().map(Deliveries::new).collect();
         ledger.starts = Starts::new(scenario.topics.iter().map(|topic| topic.retention));
         ledger.compactions = Compactions::new(&scenario.topics);
         ledger.remarks = log.is_some().then(Vec::new);
@@ -135,6 +145,7 @@ impl<'a> World<'a> {
             producers: producers.map(|(number, plan)| ProducerClient::new(number, plan)).collect(),
             consumers: scenario.consumers.iter().cloned().map(ConsumerClient::new).collect(),
             members,
+            sharers,
             admins: Admins::new(&scenario.topics),
             operator_insists: random.stream("operator").chance(300),
             passer: None,
@@ -334,6 +345,7 @@ impl<'a> World<'a> {
                 ready.push(number);
             }
         }
+        self.ready_sharers(&mut ready);
         let clients = self.clients();
         if self.admins.is_ready(&self.network, now) {
             ready.push(clients);
@@ -346,7 +358,7 @@ impl<'a> World<'a> {
 
     /// How many clients there are, without the operator.
     fn clients(&self) -> usize {
-        self.producers.len() + self.consumers.len() + self.members.len()
+        self.producers.len() + self.consumers.len() + self.members.len() + self.sharers.len()
     }
 
     fn knows(&self, topic: usize) -> bool {
@@ -381,7 +393,15 @@ impl<'a> World<'a> {
             }
             return member.turn(ledger, &mut around);
         }
-        if seat == self.members.len() {
+        let seat = seat - self.members.len();
+        if let Some(sharer) = self.sharers.get_mut(seat) {
+            let plan = &self.scenario.shares[sharer.share()];
+            if sharer.wants_to_begin(now) && shares::are_known(plan, topics) {
+                sharer.begin(plan, topics, now);
+            }
+            return sharer.turn(ledger, &mut around);
+        }
+        if seat == self.sharers.len() {
             self.admins.turn(ledger, &mut around);
             if let Some((topic, bytes)) = self.admins.found.pop() {
                 let before = self.passer.replace(PassingClient::new(topic, bytes, now));
@@ -397,6 +417,7 @@ impl<'a> World<'a> {
         let clients = self.producers.iter().filter_map(ProducerClient::poll_timeout);
         let clients = clients.chain(self.consumers.iter().filter_map(ConsumerClient::poll_timeout));
         let clients = clients.chain(self.members.iter().filter_map(MemberClient::poll_timeout));
+        let clients = clients.chain(self.sharers.iter().filter_map(SharerClient::poll_timeout));
         let passer = self.passer.as_ref().and_then(PassingClient::poll_timeout);
         let clients = clients.chain(self.admins.poll_timeout()).chain(passer).map(|at| {
             let nanos = at.since(ClientInstant::ORIGIN).as_nanos();

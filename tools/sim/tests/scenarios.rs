@@ -17,22 +17,14 @@ fn settings() -> Settings {
         durable_writes: true,
         stale_room: true,
         mailbox_max: 8,
+        share_window_max: 100_000,
         weights: Weights { turn: 192, disk: 3, network: 48, mail: 48, client: 48 },
     }
 }
 
 fn life(acts: Vec<(u64, What)>, end: End) -> Life {
-    Life {
-        shards: 1,
-        acts: acts.into_iter().map(|(wait_us, what)| Act { wait_us, what }).collect(),
-        cut_after: None,
-        cut_at_flush: None,
-        cut_at_served_flush: None,
-        cut_at_append: None,
-        cut_at_removal: None,
-        cut_at_compaction: None,
-        end,
-    }
+    let acts = acts.into_iter().map(|(wait_us, what)| Act { wait_us, what }).collect();
+    Life { acts, ..Life::calm(1, end) }
 }
 
 /// One topic of two partitions and one producer, which wants all on disk.
@@ -54,9 +46,11 @@ fn scenario(retention: TopicRetention, lives: Vec<Life>) -> Scenario {
             in_flight_batches_max: 64,
             linger_us: 0,
             idempotent: true,
+            delay_ms: 0,
         }],
         consumers: Vec::new(),
         groups: Vec::new(),
+        shares: Vec::new(),
         lives,
         rots: false,
     }

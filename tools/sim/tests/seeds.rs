@@ -35,9 +35,23 @@ fn two_seeds_are_two_runs() {
 #[test]
 fn seeds_that_found_something_are_kept() {
     for seed in [38, 118, 819, 2_455, 3_534, 7_981, 26_286, 49_892, 52_255, 7_000_033] {
-        let outcome = attempt(&draw(seed), None);
+        let scenario = draw(seed);
+        assert!(scenario.shares.is_empty(), "seed {seed} is not the run any more that it was");
+        let outcome = attempt(&scenario, None);
         assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }
+}
+
+/// Groups in share mode are no rarity among the seeds, and do all that they may.
+#[test]
+fn one_run_in_ten_has_a_group_in_share_mode() {
+    let scenarios: Vec<_> = (1..=1_000).map(draw).collect();
+    let shares: Vec<_> = scenarios.iter().flat_map(|it| &it.shares).collect();
+    assert!(shares.len() >= 100, "only {}", shares.len());
+    assert!(shares.iter().any(|share| share.dead_letters.is_none()));
+    assert!(shares.iter().any(|share| share.sharers.iter().any(|sharer| sharer.haunts)));
+    let delays = scenarios.iter().flat_map(|it| &it.producers).any(|it| it.delay_ms > 0);
+    assert!(delays, "nobody delays a record");
 }
 
 /// In this one the record of a topic's creation rots, is told, and the topic with it is not there.

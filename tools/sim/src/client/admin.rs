@@ -18,6 +18,7 @@ use plimsoll_wire::{Offset, OffsetsWhat, TopicCleanup, TopicRetention};
 
 use super::links::Surroundings;
 use super::member::name_of_group;
+use super::sharer::name_of_share;
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 use crate::positions::{Knowledge, Positions, ResetId};
@@ -37,6 +38,8 @@ pub(crate) enum Task {
     FindPassing(String, u32, u32),
     /// It is to go.
     DeletePassing(String),
+    /// A topic of the scenario is to go, and not to be there for so many milliseconds.
+    Drop(usize, u32),
     /// What is known of all topics.
     List,
     /// Where the partitions of this topic stand.
@@ -54,6 +57,8 @@ pub(crate) enum Task {
     DeleteGroup(usize),
     /// What this group has committed.
     DescribeGroup(usize),
+    /// How far this group in share mode is.
+    DescribeShare(usize),
 }
 
 /// Where in a partition a group is to go on.
@@ -192,9 +197,11 @@ impl Admins {
         }
         let name = name_in(task, ledger);
         let request = match task {
-            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
-                groups::request(task, &name, &self.topics, ledger)
-            }
+            Task::Locate(..)
+            | Task::Reset(..)
+            | Task::DeleteGroup(_)
+            | Task::DescribeGroup(_)
+            | Task::DescribeShare(_) => groups::request(task, &name, &self.topics, ledger),
             _ => request(task, &name, &self.plans),
         };
         let Some(request) = request else { return };
@@ -213,9 +220,11 @@ impl Admins {
         let Some(asked) = connection.asked.take() else { return };
         ledger.remark(|| format!("{:?} is answered {reply:?}", asked.task));
         let next = match &asked.task {
-            Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
-                self.take_answer_of_group(&asked, reply, ledger, now)
-            }
+            Task::Locate(..)
+            | Task::Reset(..)
+            | Task::DeleteGroup(_)
+            | Task::DescribeGroup(_)
+            | Task::DescribeShare(_) => self.take_answer_of_group(&asked, reply, ledger, now),
             _ => self.take_answer(&asked, reply, ledger),
         };
         match next {
@@ -241,6 +250,11 @@ impl Admins {
             (Task::FindPassing(_, bytes, lasts_ms), Ok(AdminReply::Topics(topics))) => {
                 self.found.extend(topics.into_iter().map(|topic| (topic, *bytes)));
                 return Next::Done(Duration::from_millis(u64::from(*lasts_ms)));
+            }
+            (Task::Drop(topic, ms), reply) if is_gone(&reply) => {
+                self.topics.remove(topic);
+                ledger.lose_copies(*topic);
+                return Next::Done(Duration::from_millis(u64::from(*ms)));
             }
             (Task::List, Ok(AdminReply::Topics(topics))) => self.take_list(&topics, ledger),
             (Task::Describe(topic), Ok(AdminReply::Partitions(partitions))) => {
@@ -303,15 +317,27 @@ impl Asked {
     }
 }
 
+/// Whether a topic was deleted, now or by the same question before.
+fn is_gone(reply: &Result<AdminReply, ServerError>) -> bool {
+    match reply {
+        Ok(reply) => matches!(reply, AdminReply::Done),
+        Err(error) => error.code == ErrorCode::TopicNotFound,
+    }
+}
+
 /// The name of what is asked about.
 fn name_in(task: &Task, ledger: &Ledger) -> String {
     match task {
-        Task::Create(topic) | Task::Describe(topic) | Task::Alter(topic, ..) => name_of(*topic),
+        Task::Create(topic)
+        | Task::Describe(topic)
+        | Task::Drop(topic, _)
+        | Task::Alter(topic, ..) => name_of(*topic),
         Task::DeleteRecords(place, _) => name_of(place.topic),
         Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
         Task::Reset(group, _) | Task::DeleteGroup(group) | Task::DescribeGroup(group) => {
             name_of_group(*group)
         }
+        Task::DescribeShare(share) => name_of_share(*share),
         Task::CreatePassing(name) | Task::FindPassing(name, ..) | Task::DeletePassing(name) => {
             name.clone()
         }
@@ -342,7 +368,7 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             let new = NewTopic { name, partitions: 2, ..NewTopic::default() };
             AdminRequest::CreateTopic(NewTopic { segment_bytes, batch_bytes_max, ..new })
         }
-        Task::DeletePassing(_) => AdminRequest::DeleteTopic { topic: name },
+        Task::DeletePassing(_) | Task::Drop(..) => AdminRequest::DeleteTopic { topic: name },
         Task::FindPassing(..) => AdminRequest::Metadata { topics: vec![name] },
         Task::List => AdminRequest::Metadata { topics: Vec::new() },
         Task::Describe(topic) => {
@@ -358,7 +384,11 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
         Task::DeleteRecords(place, to) => {
             AdminRequest::DeleteRecords { topic: name, partition: place.partition, to: *to }
         }
-        Task::Locate(..) | Task::Reset(..) | Task::DeleteGroup(_) | Task::DescribeGroup(_) => {
+        Task::Locate(..)
+        | Task::Reset(..)
+        | Task::DeleteGroup(_)
+        | Task::DescribeGroup(_)
+        | Task::DescribeShare(_) => {
             return None;
         }
     })

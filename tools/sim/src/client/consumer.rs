@@ -209,6 +209,13 @@ fn note_all(
             if record.offset >= limit {
                 ledger.violate(format!("{} is shown beyond {marks:?}", record.offset));
             }
+            if ledger.has_copies(ledger.walks[walk].place) {
+                let headers = record.headers.clone();
+                let headers: Vec<(&[u8], &[u8])> =
+                    headers.map(|it| (it.name, it.value.unwrap_or_default())).collect();
+                let topic = ledger.walks[walk].place.topic;
+                ledger.saw_copy(topic, record.value.unwrap_or_default(), &headers);
+            }
             ledger.delivered(walk, &Shown::of(&record));
             positions.insert(batch.partition(), Offset::new(record.offset.value() + 1));
         }

@@ -7,7 +7,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use plimsoll_client::{
-    BatchId, DurabilityWanted, Instant, NewRecord, Producer, ProducerOptions, Session, Topic,
+    BatchId, DeliverAfter, DurabilityWanted, Instant, NewRecord, Producer, ProducerOptions,
+    Session, Topic,
 };
 use plimsoll_sim::Network;
 
@@ -72,7 +73,9 @@ impl ProducerClient {
         ledger: &mut Ledger,
         now: Instant,
     ) -> Vec<RecordId> {
-        let Some(session) = &mut self.session else { return Vec::new() };
+        if self.session.is_none() {
+            return Vec::new();
+        }
         let place = Place { topic: self.plan.topic, partition };
         let length = length.max(VALUE_BYTES_MIN);
         let mut taken = Vec::new();
@@ -81,16 +84,20 @@ impl ProducerClient {
             let Entry { stamp_ms, keyed, .. } = ledger.entries[id.0 as usize];
             let (key, number) = (keyed.key_bytes(), id.0.to_le_bytes());
             let (value, headers) = (value_of(id, length), [name_of(&number)]);
+            let due_ms = self.due_ms(id, stamp_ms);
             let record = NewRecord {
                 timestamp_ms: Some(stamp_ms),
                 key: key.as_deref(),
                 value: (!keyed.deletes).then_some(&value[..]),
                 headers: if keyed.is_named { &headers } else { &[] },
+                deliver_after: due_ms.map(DeliverAfter::UnixMs),
                 ..NewRecord::default()
             };
             let record = record.to_partition(partition);
+            let Some(session) = &mut self.session else { break };
             match session.append(&record, now) {
                 Ok(appended) => {
+                    ledger.entries[id.0 as usize].due_ms = due_ms;
                     self.batches.entry(appended.batch).or_default().push(id);
                     taken.push(id);
                 }
@@ -98,6 +105,13 @@ impl ProducerClient {
             }
         }
         taken
+    }
+
+    /// When groups in share mode may hand a record out: three in four are delayed, some by less.
+    fn due_ms(&self, id: RecordId, stamp_ms: i64) -> Option<i64> {
+        let part = i64::try_from(id.0 % 4).unwrap_or(0);
+        let delay_ms = i64::from(self.plan.delay_ms) * part / 3;
+        (delay_ms > 0).then_some(stamp_ms + delay_ms)
     }
 
     /// Its process dies.

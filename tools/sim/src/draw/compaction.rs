@@ -125,7 +125,7 @@ fn fill(scenario: &mut Scenario, random: &mut Random) {
 
 fn calm(scenario: &Scenario, random: &mut Random) -> Life {
     let like = &scenario.lives[random.below(scenario.lives.len() as u64) as usize];
-    special::calm_life(like.shards, like.end)
+    Life::calm(like.shards, like.end)
 }
 
 /// Acts that name a partition that is not there any more name the first.

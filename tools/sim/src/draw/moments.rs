@@ -33,19 +33,6 @@ pub(super) fn make(scenario: &mut Scenario) {
     }
 }
 
-fn life(shards: u16, end: End) -> Life {
-    Life {
-        shards,
-        acts: Vec::new(),
-        cut_after: None,
-        cut_at_flush: None,
-        cut_at_served_flush: None,
-        cut_at_append: None,
-        cut_at_removal: None,
-        end,
-    }
-}
-
 /// The first starts of all die over one of their flushes, the next one takes what they left, and
 /// power fails after it has served.
 fn stumble(scenario: &mut Scenario, random: &mut Random) {
@@ -53,13 +40,13 @@ fn stumble(scenario: &mut Scenario, random: &mut Random) {
     let flushes = 4 + 2 * u64::from(shards);
     let mut lives = Vec::new();
     for _ in 0..1 + random.below(3) {
-        let mut cut_off = life(shards, End::Kill);
+        let mut cut_off = Life::calm(shards, End::Kill);
         cut_off.acts.push(Act { wait_us: 1_000_000, what: What::Nothing });
         cut_off.cut_at_flush = Some(1 + random.below(flushes));
         lives.push(cut_off);
     }
     let survivals = [Survival::Nothing, Survival::Nothing, Survival::Random];
-    let mut serves = life(shards, End::Power(survivals[random.below(3) as usize]));
+    let mut serves = Life::calm(shards, End::Power(survivals[random.below(3) as usize]));
     let producer = random.below(scenario.producers.len() as u64) as usize;
     scenario.producers[producer].durability = Durability::Disk;
     for _ in 0..1 + random.below(3) {
@@ -77,8 +64,8 @@ fn hand_over(scenario: &mut Scenario, random: &mut Random) {
     let shards = 1 + random.below(3) as u16;
     let ends = [End::Kill, End::KillLosingArenas, End::Power(Survival::Random)];
     let mut end = || ends[random.below(3) as usize];
-    let mut busy = life(shards, end());
-    let mut cut_off = [life(1 + shards % 3, end()), life(1 + (shards + 1) % 3, end())];
+    let mut busy = Life::calm(shards, end());
+    let mut cut_off = [Life::calm(1 + shards % 3, end()), Life::calm(1 + (shards + 1) % 3, end())];
     let producer = random.below(scenario.producers.len() as u64) as usize;
     let plan = &mut scenario.producers[producer];
     (plan.durability, plan.in_flight_batches_max, plan.linger_us) = (Durability::Disk, 64, 0);

@@ -34,17 +34,8 @@ fn act(wait_us: u64, what: What) -> Act {
 }
 
 fn peaceful(scenario: &Scenario) -> Life {
-    let last = scenario.lives[scenario.lives.len() - 1].clone();
-    Life {
-        acts: Vec::new(),
-        cut_after: None,
-        cut_at_flush: None,
-        cut_at_served_flush: None,
-        cut_at_append: None,
-        cut_at_removal: None,
-        cut_at_compaction: None,
-        ..last
-    }
+    let last = &scenario.lives[scenario.lives.len() - 1];
+    Life::calm(last.shards, last.end)
 }
 
 /// Batches that are in doubt, and of which the first is given up before the others.

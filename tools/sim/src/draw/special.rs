@@ -57,20 +57,6 @@ fn append(scenario: &Scenario, random: &mut Random, (records, bytes): (u32, u64)
     What::Append { producer, partition, records, bytes: 8 + random.below(bytes) as u32 }
 }
 
-pub(super) fn calm_life(shards: u16, end: End) -> Life {
-    Life {
-        shards,
-        acts: Vec::new(),
-        cut_after: None,
-        cut_at_flush: None,
-        cut_at_served_flush: None,
-        cut_at_append: None,
-        cut_at_removal: None,
-        cut_at_compaction: None,
-        end,
-    }
-}
-
 fn power(random: &mut Random) -> End {
     let survivals = [Survival::Nothing, Survival::Newest, Survival::Random];
     End::Power(survivals[random.below(3) as usize])
@@ -84,7 +70,7 @@ fn bursts(scenario: &mut Scenario, random: &mut Random) {
     scenario.lives = (0..count)
         .map(|_| {
             let end = if random.chance(700) { power(random) } else { End::Kill };
-            let mut life = calm_life(shards, end);
+            let mut life = Life::calm(shards, end);
             for _ in 0..1 + random.below(4) {
                 // The topics may have to be made before.
                 life.acts.push(Act { wait_us: 20_000 + random.below(5_000), what: What::Nothing });
@@ -108,7 +94,7 @@ fn relay(scenario: &mut Scenario, random: &mut Random) {
     let mut lives = Vec::new();
     let mut shards = 1 + random.below(2) as u16;
     for _ in 0..1 + random.below(3) {
-        let mut busy = calm_life(shards, End::Kill);
+        let mut busy = Life::calm(shards, End::Kill);
         for _ in 0..2 + random.below(20) {
             let records = 1 + random.below(4) as u32;
             let what = append(scenario, random, (records, bytes));
@@ -122,7 +108,7 @@ fn relay(scenario: &mut Scenario, random: &mut Random) {
         if random.chance(300) {
             shards = 1 + random.below(2) as u16;
         }
-        let mut quiet = calm_life(shards, power(random));
+        let mut quiet = Life::calm(shards, power(random));
         for _ in 0..random.below(3) {
             let what = append(scenario, random, (1, bytes.min(1_000)));
             quiet.acts.push(Act { wait_us: random.below(3_000), what });
@@ -137,7 +123,7 @@ fn relay(scenario: &mut Scenario, random: &mut Random) {
 /// So much through the journal that it goes round and runs nearly full, while its anchors are slow.
 fn flood(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
-    let mut life = calm_life(1, power(random));
+    let mut life = Life::calm(1, power(random));
     let appends = 120 + random.below(250);
     let (few, holds_at) = (random.chance(500), random.below(appends));
     for number in 0..appends {
@@ -161,7 +147,7 @@ fn flood(scenario: &mut Scenario, random: &mut Random) {
 fn lap(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     let end = if random.chance(700) { power(random) } else { End::Kill };
-    let mut life = calm_life(1, end);
+    let mut life = Life::calm(1, end);
     let appends = 200 + random.below(120);
     let holds_at = 5 + random.below(60);
     for number in 0..appends {
@@ -184,14 +170,14 @@ fn lap(scenario: &mut Scenario, random: &mut Random) {
 fn catch_up(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     let shards = 1 + random.below(2) as u16;
-    let mut filling = calm_life(shards, End::Stop);
+    let mut filling = Life::calm(shards, End::Stop);
     for _ in 0..15 + random.below(40) {
         let records = 1 + random.below(3) as u32;
         let what = append(scenario, random, (records, INLINE_BYTES));
         filling.acts.push(Act { wait_us: random.below(3_000), what });
     }
     filling.acts.push(Act { wait_us: 30_000, what: What::Nothing });
-    let mut reading = calm_life(shards, if random.chance(500) { End::Kill } else { End::Stop });
+    let mut reading = Life::calm(shards, if random.chance(500) { End::Kill } else { End::Stop });
     let (first, count) = (scenario.producers.len(), scenario.consumers.len() as u64);
     reading.acts.push(Act { wait_us: 10_000, what: What::Nothing });
     for _ in 0..4 + random.below(20) {
@@ -211,7 +197,7 @@ fn catch_up(scenario: &mut Scenario, random: &mut Random) {
 fn fill(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     let producer = random.below(scenario.producers.len() as u64) as usize;
-    let mut life = calm_life(1, power(random));
+    let mut life = Life::calm(1, power(random));
     for _ in 0..random.below(12) {
         let what = append(scenario, random, (1, 20_000));
         life.acts.push(Act { wait_us: random.below(3_000), what });
@@ -257,7 +243,7 @@ pub(super) fn make_narrow(scenario: &mut Scenario) {
 fn reuse(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     make_narrow(scenario);
-    let mut life = calm_life(1, power(random));
+    let mut life = Life::calm(1, power(random));
     life.acts.push(Act { wait_us: 20_000, what: What::Nothing });
     for _ in 0..1 + random.below(3) {
         life.acts.push(Act { wait_us: 0, what: What::Passing { bytes: 600_000, lasts_ms: 20 } });
@@ -278,7 +264,7 @@ fn inherit(scenario: &mut Scenario, random: &mut Random) {
     hurry(scenario);
     scenario.topics.iter_mut().for_each(|topic| topic.partitions = 2);
     let bytes = 100 + random.below(1_100) as u32;
-    let mut life = calm_life(1, End::Kill);
+    let mut life = Life::calm(1, End::Kill);
     let passing = What::Passing { bytes, lasts_ms: 200 };
     life.acts.push(Act { wait_us: 30_000, what: passing });
     life.acts.push(Act { wait_us: 300_000, what: What::Nothing });

@@ -5,7 +5,7 @@
 //! numbered behind the consumers, and these behind the producers, so that nearly every removal
 //! moves somebody.
 
-use super::{Act, Scenario, What};
+use super::{Act, Scenario, SharePlan, What};
 
 /// A part that may be left out of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub enum Part {
     Group(usize),
     /// A member of a group.
     Member(usize, usize),
+    /// A group in share mode, and its members.
+    Share(usize),
+    /// A member of one.
+    Sharer(usize, usize),
 }
 
 impl Scenario {
@@ -40,6 +44,9 @@ impl Scenario {
         // A group without members would never come to the end.
         let seats = self.seats().filter(|(group, _)| self.groups[*group].members.len() > 1);
         parts.extend(seats.map(|(group, seat)| Part::Member(group, seat)));
+        parts.extend((0..self.shares.len()).map(Part::Share));
+        let sharers = self.sharers().filter(|(share, _)| self.shares[*share].sharers.len() > 1);
+        parts.extend(sharers.map(|(share, seat)| Part::Sharer(share, seat)));
         parts.extend((0..self.consumers.len()).map(Part::Consumer));
         parts.extend((0..self.producers.len()).map(Part::Producer));
         let topics = self.topics.iter().enumerate();
@@ -74,6 +81,8 @@ impl Scenario {
                 left.groups[group].members.remove(seat);
                 left.renumber_clients(client);
             }
+            Part::Share(share) => left.drop_share(share),
+            Part::Sharer(share, seat) => left.drop_sharer(share, seat),
         }
         left
     }
@@ -85,11 +94,14 @@ impl Scenario {
         let mut of_topics = self.producers.iter().map(|it| it.topic);
         let mut consumed = self.consumers.iter().map(|it| it.topic);
         let mut of_groups = self.groups.iter().map(|it| it.topic);
+        let mut of_shares =
+            self.shares.iter().flat_map(|it| it.topics.iter().chain(&it.dead_letters));
         let acts = self.lives.iter().flat_map(|life| &life.acts);
         let mut acts = acts.map(|act| act.what);
         of_topics.all(|it| it < topics)
             && consumed.all(|it| it < topics)
             && of_groups.all(|it| it < topics)
+            && of_shares.all(|it| *it < topics)
             && acts.all(|mut what| {
                 let is_place = match what {
                     What::Append { producer, partition, .. } => {
@@ -104,7 +116,9 @@ impl Scenario {
                 };
                 let is_topic = what.topic().is_none_or(|topic| *topic < topics);
                 let is_group = what.group().is_none_or(|group| *group < self.groups.len());
+                let is_share = what.share().is_none_or(|share| *share < self.shares.len());
                 is_place
+                    && is_share
                     && is_topic
                     && is_group
                     && what.client().is_none_or(|client| *client < clients)
@@ -113,7 +127,7 @@ impl Scenario {
 
     /// How many clients there are.
     fn clients(&self) -> usize {
-        self.producers.len() + self.consumers.len() + self.seats().count()
+        self.producers.len() + self.consumers.len() + self.seats().count() + self.sharers().count()
     }
 
     /// A member's number among the clients.
@@ -127,6 +141,11 @@ impl Scenario {
         while let Some(group) = self.groups.iter().position(|it| of(it.topic)) {
             self.drop_group(group);
         }
+        let is_of_it =
+            |it: &SharePlan| it.topics.contains(&topic) || it.dead_letters == Some(topic);
+        while let Some(share) = self.shares.iter().position(is_of_it) {
+            self.drop_share(share);
+        }
         while let Some(consumer) = self.consumers.iter().position(|it| of(it.topic)) {
             self.consumers.remove(consumer);
             self.renumber_clients(self.producers.len() + consumer);
@@ -139,6 +158,11 @@ impl Scenario {
         self.keep_acts(|what| what.topic().is_none_or(|named| renumber(named, topic)));
         let topics = self.producers.iter_mut().map(|it| &mut it.topic);
         let topics = topics.chain(self.consumers.iter_mut().map(|it| &mut it.topic));
+        for share in &mut self.shares {
+            for named in share.topics.iter_mut().chain(&mut share.dead_letters) {
+                *named -= usize::from(*named > topic);
+            }
+        }
         for named in topics.chain(self.groups.iter_mut().map(|it| &mut it.topic)) {
             *named -= usize::from(*named > topic);
         }
@@ -167,6 +191,21 @@ impl Scenario {
         }
         self.groups.remove(group);
         self.keep_acts(|what| what.group().is_none_or(|named| renumber(named, group)));
+    }
+
+    fn drop_share(&mut self, share: usize) {
+        while !self.shares[share].sharers.is_empty() {
+            self.drop_sharer(share, 0);
+        }
+        self.shares.remove(share);
+        self.keep_acts(|what| what.share().is_none_or(|named| renumber(named, share)));
+    }
+
+    fn drop_sharer(&mut self, share: usize, seat: usize) {
+        let before: usize = self.shares[..share].iter().map(|it| it.sharers.len()).sum();
+        let others = self.clients() - self.sharers().count();
+        self.shares[share].sharers.remove(seat);
+        self.renumber_clients(others + before + seat);
     }
 
     /// A client is gone: so is what was done to it or by it.
@@ -214,6 +253,7 @@ impl What {
             | Self::ResetGroup { .. }
             | Self::DeleteGroup { .. }
             | Self::DescribeGroup { .. }
+            | Self::DropDeadLetters { .. }
             | Self::Passing { .. } => None,
         }
     }
@@ -225,6 +265,14 @@ impl What {
             | Self::Dismiss { group, .. }
             | Self::ResetGroup { group, .. }
             | Self::DeleteGroup { group } => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The group in share mode that it names.
+    fn share(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::DropDeadLetters { share, .. } => Some(share),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use plimsoll_sim::{ClientId, Random};
 use plimsoll_wire::{Offset, OffsetsWhat};
 
 use super::World;
-use crate::client::{Aim, Links, MemberClient, Task};
+use crate::client::{Aim, Links, MemberClient, SharerClient, Task};
 use crate::ledger::{Place, Violation};
 use crate::process::Process;
 use crate::scenario::{DiskFault, ResetTo, What};
@@ -71,6 +71,7 @@ impl World<'_> {
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
+            What::DropDeadLetters { share, ms } => self.drop_dead_letters(share, ms),
             What::Passing { bytes, lasts_ms } => {
                 self.passing += 1;
                 let name = format!("passing-{}", self.passing);
@@ -165,7 +166,16 @@ impl World<'_> {
         self.members.get_mut(client.checked_sub(first)?)
     }
 
+    /// The member in share mode of this number, if it is one.
+    fn sharer_mut(&mut self, client: usize) -> Option<&mut SharerClient> {
+        let first = self.producers.len() + self.consumers.len() + self.members.len();
+        self.sharers.get_mut(client.checked_sub(first)?)
+    }
+
     fn ends_of(&mut self, client: usize) -> Vec<ClientId> {
+        if let Some(sharer) = self.sharer_mut(client) {
+            return sharer.ends();
+        }
         if let Some(member) = self.member_mut(client) {
             return member.ends();
         }
@@ -176,7 +186,9 @@ impl World<'_> {
     fn close_connections(&mut self, client: usize) {
         for end in self.ends_of(client) {
             self.network.leave(end);
-            if let Some(member) = self.member_mut(client) {
+            if let Some(sharer) = self.sharer_mut(client) {
+                sharer.close(end);
+            } else if let Some(member) = self.member_mut(client) {
                 member.close(end);
             } else if let Some(links) = self.links_of(client) {
                 links.close(end);
@@ -195,6 +207,8 @@ impl World<'_> {
             let seat = client - self.producers.len() - self.consumers.len();
             if let Some(member) = self.members.get_mut(seat) {
                 member.make_room(&mut self.ledger, &mut self.network, now);
+            } else if let Some(sharer) = self.sharers.get_mut(seat - self.members.len()) {
+                sharer.make_room(&mut self.ledger, &mut self.network, now);
             }
         }
     }

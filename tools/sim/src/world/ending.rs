@@ -39,6 +39,7 @@ impl World<'_> {
         })?;
         self.let_compaction_rest()?;
         self.append_last()?;
+        self.end_shares()?;
         self.admins.described.clear();
         self.wait_for("every watermark to come to the end", Self::is_all_on_disk)?;
         let last = self.ends();
@@ -50,6 +51,7 @@ impl World<'_> {
                 let is_past = |(place, offset): &(Place, Offset)| {
                     place.topic != consumer.plan.topic
                         || consumer.position(place.partition) > *offset
+                        || world.ledger.starts.known(*place) > *offset
                 };
                 last.iter().all(is_past)
             })
@@ -155,20 +157,21 @@ impl World<'_> {
         let producers: Vec<bool> = self.producers.iter().map(ProducerClient::is_settled).collect();
         let consumers: Vec<String> = self.consumers.iter().map(ToString::to_string).collect();
         let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
+        let sharers: Vec<String> = self.sharers.iter().map(ToString::to_string).collect();
         let tasks = &self.admins.tasks;
         let failed = self.process.as_ref().map(|process| process.failed.len());
         let stats = self.process.as_ref().map(Process::stats);
         let pending = self.disk.pending();
         format!(
             "producers settled {producers:?}, consumers {consumers:?}, members {members:?}, \
-             operator's tasks {tasks:?}, failed shards {failed:?}, {pending} operations on the \
-             disk, shards {stats:?}"
+             in share mode {sharers:?}, operator's tasks {tasks:?}, failed shards {failed:?}, \
+             {pending} operations on the disk, shards {stats:?}"
         )
     }
 
     /// The last offset of every partition, as the server told. It may be behind that of the last
     /// record that was acked: nobody waits for what was sent without an ack.
-    fn ends(&self) -> Vec<(Place, Offset)> {
+    pub(super) fn ends(&self) -> Vec<(Place, Offset)> {
         let mut ends = Vec::new();
         for (topic, partitions) in &self.admins.described {
             for described in partitions {
@@ -194,6 +197,7 @@ impl World<'_> {
                 in_flight_batches_max: 1,
                 linger_us: 0,
                 idempotent: true,
+                delay_ms: self.last_delay_ms(topic),
             };
             let number = self.producers.len();
             let mut producer = ProducerClient::new(number, plan_of);
@@ -222,7 +226,7 @@ impl World<'_> {
     }
 
     /// Asks where the partitions stand, and whether all is on disk.
-    fn is_all_on_disk(&mut self) -> bool {
+    pub(super) fn is_all_on_disk(&mut self) -> bool {
         if !self.admins.tasks.is_empty() {
             return false;
         }

@@ -7,6 +7,7 @@ use plimsoll_storage::DataDirId;
 
 use super::World;
 use super::compaction::CompactionWatch;
+use crate::client::SharerClient;
 use crate::ledger::Violation;
 use crate::process::{News, Process};
 use crate::scenario::{Act, End, Life, What};
@@ -143,6 +144,7 @@ impl World<'_> {
     pub(super) fn crash(&mut self, end: End, is_clean: bool) {
         self.look_at_clock();
         self.note_cut_in_compaction();
+        self.note_shares_under_way();
         let steps = self.steps;
         self.note(|| format!("{end:?} after {steps} steps, clean {is_clean}"));
         if let Some(mut process) = self.process.take() {
@@ -174,6 +176,7 @@ impl World<'_> {
     /// What had left the server is heard now, so that it is known before which loss it was said.
     fn hear_the_last(&mut self) {
         self.slow_until.fill(Instant::ORIGIN);
+        self.sharers.iter_mut().for_each(SharerClient::wake);
         for client in 0..=self.clients() {
             self.turn_client(client);
         }

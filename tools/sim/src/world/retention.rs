@@ -49,7 +49,11 @@ impl World<'_> {
         self.members.iter_mut().for_each(|member| member.die(&mut self.network));
         self.producers.clear();
         self.consumers.clear();
+        for sharer in &mut self.sharers {
+            sharer.die(&mut self.ledger, &mut self.network);
+        }
         self.members.clear();
+        self.sharers.clear();
     }
 
     pub(super) fn pass(&mut self, time: Duration) -> Result<(), Violation> {

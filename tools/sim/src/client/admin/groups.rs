@@ -131,6 +131,17 @@ impl Admins {
                 ledger.of_group(*group, outcome);
                 ledger.meet(Met::GroupDeleted);
             }
+            (Task::DescribeShare(share), Ok(AdminReply::Group(info))) => {
+                for described in &info.share {
+                    let topics = self.topics.iter();
+                    let mut of_it = topics.filter(|it| it.1.id == described.partition.topic.0);
+                    let Some((topic, _)) = of_it.next() else { continue };
+                    let partition = described.partition.partition.0;
+                    let place = Place { topic: *topic, partition };
+                    ledger.saw_share_start(*share, place, described.start);
+                }
+            }
+            (Task::DescribeShare(_), Err(error)) if error.code == ErrorCode::GroupNotFound => {}
             (Task::Reset(group, _) | Task::DeleteGroup(group), Err(error)) => {
                 let not_done = [ErrorCode::GroupNotEmpty, ErrorCode::GroupNotFound];
                 if let (Some(id), true) = (asked.reset, not_done.contains(&error.code)) {
