@@ -32,8 +32,8 @@ pub fn records_of_batch(first_id: u64, records: u32) -> u32 {
     (records..).find(|records| !is_deletion(first_id + u64::from(*records) - 1)).unwrap_or(records)
 }
 
-/// A batch with the records `first_id`, `first_id + 1`, ...: few keys, again and again, of which some
-/// are deleted.
+/// A batch with the records `first_id`, `first_id + 1`, ...: few keys, again and again, of which
+/// some are deleted.
 ///
 /// # Panics
 ///
