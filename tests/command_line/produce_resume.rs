@@ -100,3 +100,25 @@ fn the_first_run_finds_nothing_and_has_an_ack_for_every_line() {
     assert!(second.code == 0 && second.stderr.contains("plimsoll: 20 records were"), "{second:?}");
     assert_eq!(fs::read_to_string(&acks).unwrap(), acked(20..30));
 }
+
+/// It was left out without a word, and looked like a lost line.
+#[test]
+fn a_last_line_that_is_not_finished_waits_and_the_command_says_so() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "t"]).ok();
+    let (file, kept) = (place.file("lines"), place.file("kept"));
+    fs::write(&file, "one\ntwo\nthree").unwrap();
+    let words = ["produce", "t", "--resume", kept.to_str().unwrap(), file.to_str().unwrap()];
+    for already in ["0", "2"] {
+        let run = ask(&server, &words);
+        let says = [&*format!("{already} records were there already"), "the last 5 bytes"];
+        assert!(run.code == 0 && says.iter().all(|it| run.stderr.contains(it)), "{run:?}");
+        assert!(run.stderr.contains(file.to_str().unwrap()), "{run:?}");
+        assert_eq!(end(&server), 2);
+    }
+    fs::write(&file, "one\ntwo\nthree\n").unwrap();
+    let run = ask(&server, &words);
+    assert!(run.code == 0 && !run.stderr.contains("not produced"), "{run:?}");
+    assert_eq!(end(&server), 3);
+}

@@ -8,6 +8,7 @@
     clippy::expect_used,
     reason = "a test ends at the first thing that is not as it must be"
 )]
+#![allow(clippy::duplicate_mod, reason = "one test for two clients of the same shape")]
 
 mod campaign;
 mod command;
@@ -15,5 +16,6 @@ mod delayed;
 mod kills;
 mod member;
 mod through_tokio;
+mod through_uring;
 mod verdicts;
 mod worker;

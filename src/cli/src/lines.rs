@@ -13,27 +13,38 @@ use crate::failure::Failure;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Calls `take` with each line of the files, or of stdin where there are none (`-` is stdin as
-/// well), until it says to stop.
+/// well), until it says to stop. Gives the last lines that do not count yet.
 pub(crate) fn each_line(
     files: &[PathBuf],
     last: LastLine,
     mut take: impl FnMut(&[u8]) -> Result<Flow, Failure>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Unfinished>, Failure> {
+    let mut unfinished = Vec::new();
     let stdin = [PathBuf::from("-")];
     let files = if files.is_empty() { &stdin[..] } else { files };
     for path in files {
         let unreadable =
             |error: io::Error| Failure::Failed(format!("cannot read {}: {error}", path.display()));
-        let flow = if is_stdin(path) {
+        let (flow, left_bytes) = if is_stdin(path) {
             lines_of(io::stdin().lock(), last, &mut take, unreadable)?
         } else {
             lines_of(File::open(path).map_err(unreadable)?, last, &mut take, unreadable)?
         };
+        if left_bytes > 0 {
+            unfinished.push(Unfinished { path: path.clone(), bytes: left_bytes });
+        }
         if flow == Flow::Stop {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    Ok(unfinished)
+}
+
+/// A last line without a line feed that did not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: usize,
 }
 
 /// What a last line without a line feed is.
@@ -62,21 +73,21 @@ fn lines_of(
     last: LastLine,
     take: &mut impl FnMut(&[u8]) -> Result<Flow, Failure>,
     unreadable: impl Fn(io::Error) -> Failure,
-) -> Result<Flow, Failure> {
+) -> Result<(Flow, usize), Failure> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
     let mut line = Vec::new();
     loop {
         line.clear();
         if input.read_until(b'\n', &mut line).map_err(&unreadable)? == 0 {
-            return Ok(Flow::GoOn);
+            return Ok((Flow::GoOn, 0));
         }
         let record = match line.strip_suffix(b"\n") {
             Some(record) => record,
             None if last == LastLine::Counts => &line,
-            None => return Ok(Flow::GoOn),
+            None => return Ok((Flow::GoOn, line.len())),
         };
         if take(record)? == Flow::Stop {
-            return Ok(Flow::Stop);
+            return Ok((Flow::Stop, 0));
         }
     }
 }

@@ -16,7 +16,7 @@ use plimsoll_client_blocking::{
 
 use crate::ack_file::AckSink;
 use crate::failure::Failure;
-use crate::lines::{Flow, LastLine, each_line, is_stdin, split_key};
+use crate::lines::{Flow, LastLine, Unfinished, each_line, is_stdin, split_key};
 use crate::produce_resume::{self, Resumed};
 use crate::size::parse_size;
 use crate::span::parse_deliver_after;
@@ -117,11 +117,20 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
     ACKS.finish();
     let written = writer.map(thread::JoinHandle::join);
     report(&taken, &summary, asks_acks, seconds);
-    read?;
+    read?.iter().for_each(tell_unfinished);
     if let (Some(Ok(Err(error))), Some(path)) = (written, &args.acks_out) {
         return Err(Failure::Failed(format!("cannot write to {}: {error}", path.display())));
     }
     judge(&taken, &summary, asks_acks)
+}
+
+/// What of a file was left for the next run.
+fn tell_unfinished(Unfinished { path, bytes }: &Unfinished) {
+    eprintln!(
+        "plimsoll: {}: the last {bytes} bytes are not produced: no line feed ends them, so that \
+         more of that line may be on its way; run the same command again when it is there",
+        path.display()
+    );
 }
 
 /// A producer, and what is to be left out of the files because it is there already.

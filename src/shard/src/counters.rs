@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 
 use plimsoll_storage::StorageCounters;
 
+use crate::groups::ShareTally;
+
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
@@ -42,6 +44,8 @@ pub(crate) struct Counters {
     /// Offsets that groups in share mode have handed out, and verdicts that counted.
     pub(crate) share_acquired: u64,
     pub(crate) share_settled: u64,
+    /// What became of such offsets.
+    pub(crate) share: ShareTally,
     /// Times that the log of committed offsets was shortened.
     pub(crate) offset_logs_shortened: u64,
     /// Members of groups that were declared dead.
@@ -51,13 +55,23 @@ pub(crate) struct Counters {
     pub(crate) waits_for_receive_memory: u64,
 }
 
-/// Names and values for `stats`, in an order that is the same on every shard. `connections` is how
-/// many there are now.
+/// How many there are now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standings {
+    pub(crate) connections: usize,
+    /// Partitions that are being compacted, or wait for it.
+    pub(crate) compaction_backlog: usize,
+    /// Offsets that members of groups in share mode hold.
+    pub(crate) share_locks: u64,
+}
+
+/// Names and values for `stats`, in an order that is the same on every shard.
 pub(crate) fn stats(
     counters: &Counters,
     storage: &StorageCounters,
-    connections: usize,
+    standings: &Standings,
 ) -> Vec<(&'static str, u64)> {
+    let share = &counters.share;
     Vec::from([
         ("appended_batches", storage.appended_batches),
         ("appended_records", storage.appended_records),
@@ -72,6 +86,12 @@ pub(crate) fn stats(
         ("removed_bytes", storage.removed_bytes),
         ("recycled_segments", storage.recycled_segments),
         ("reused_segments", storage.reused_segments),
+        ("compactions", storage.compactions),
+        ("compaction_ms", storage.compaction_ms),
+        ("compaction_backlog", standings.compaction_backlog as u64),
+        ("compacted_bytes", storage.compacted_bytes),
+        ("compacted_away_bytes", storage.compacted_away_bytes),
+        ("compacted_away_records", storage.compacted_away_records),
         ("checkpoints", storage.checkpoints),
         ("acked_memory", counters.acked_memory),
         ("acked_page_cache", counters.acked_page_cache),
@@ -79,7 +99,7 @@ pub(crate) fn stats(
         ("refused", counters.refused),
         ("unknown", counters.unknown),
         ("duplicates", counters.duplicates),
-        ("connections", connections as u64),
+        ("connections", standings.connections as u64),
         ("connections_opened", counters.connections_opened),
         ("connections_refused", counters.connections_refused),
         ("protocol_errors", counters.protocol_errors),
@@ -92,6 +112,14 @@ pub(crate) fn stats(
         ("offsets_committed", counters.offsets_committed),
         ("share_acquired", counters.share_acquired),
         ("share_settled", counters.share_settled),
+        ("share_locks", standings.share_locks),
+        ("share_accepted", share.accepted),
+        ("share_released", share.released),
+        ("share_rejected", share.rejected),
+        ("share_timed_out", share.timed_out),
+        ("share_abandoned", share.abandoned),
+        ("share_dead_lettered", share.dead_lettered),
+        ("share_dropped", share.dropped),
         ("offset_logs_shortened", counters.offset_logs_shortened),
         ("members_expired", counters.members_expired),
         ("waits_for_append_memory", counters.waits_for_append_memory),
@@ -105,7 +133,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_for_two_counters() {
-        let stats = stats(&Counters::default(), &StorageCounters::default(), 0);
+        let stats = stats(&Counters::default(), &StorageCounters::default(), &Standings::default());
         let mut names: Vec<&str> = stats.iter().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names.dedup();

@@ -29,7 +29,7 @@ pub(crate) use self::request::{
     CommitRequest, GroupRequest, JoinRequest, ShareAcquireRequest, ShareSettleRequest,
 };
 pub(crate) use self::share::{
-    Acquired, DeadLetters, Incarnation, Share, ShareFact, ShareRecord, Terms, Waiter,
+    Acquired, DeadLetters, Incarnation, Share, ShareFact, ShareRecord, ShareTally, Terms, Waiter,
 };
 
 /// A group's name.
@@ -47,8 +47,12 @@ pub(crate) struct Groups {
     generation_of_gone: Generation,
     /// When groups in share mode are to be looked at.
     share_timers: BTreeSet<(Instant, GroupName)>,
-    /// How many offsets are under way in all groups in share mode.
+    /// How many offsets are under way in all groups in share mode, and how many of them members
+    /// hold.
     under_way: u64,
+    share_locks: u64,
+    /// What became of all that were handed out.
+    share_tally: ShareTally,
     /// Times that a group has begun in a partition since the start.
     incarnations_begun: u64,
 }
@@ -161,9 +165,11 @@ impl Groups {
         act: impl FnOnce(&mut Share) -> T,
     ) -> Option<T> {
         let share = self.by_name.get_mut(name)?.share.as_mut()?;
-        let before = share.under_way();
+        let (under_way, locks) = (share.under_way(), share.locks());
         let done = act(share);
-        self.under_way = self.under_way.saturating_sub(before) + share.under_way();
+        self.under_way = self.under_way.saturating_sub(under_way) + share.under_way();
+        self.share_locks = self.share_locks.saturating_sub(locks) + share.locks();
+        self.share_tally.add(share.take_tally());
         Some(done)
     }
 
@@ -178,7 +184,19 @@ impl Groups {
 
     pub(crate) fn count_under_way(&mut self) {
         let shares = self.by_name.values().filter_map(|group| group.share.as_ref());
-        self.under_way = shares.map(Share::under_way).sum();
+        let sums = shares.map(|share| (share.under_way(), share.locks()));
+        (self.under_way, self.share_locks) =
+            sums.fold((0, 0), |sums, share| (sums.0 + share.0, sums.1 + share.1));
+    }
+
+    /// How many offsets members of groups in share mode hold.
+    pub(crate) fn share_locks(&self) -> u64 {
+        self.share_locks
+    }
+
+    /// What became of all offsets that groups in share mode have handed out.
+    pub(crate) fn share_tally(&self) -> ShareTally {
+        self.share_tally
     }
 
     /// A number that no partition of a group had before.

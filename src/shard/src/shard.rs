@@ -50,7 +50,7 @@ use self::work::Work;
 use crate::catalog::Catalog;
 use crate::config::ShardConfig;
 use crate::connection::{Connection, ConnectionId};
-use crate::counters::Counters;
+use crate::counters::{Counters, Standings};
 use crate::groups::Groups;
 use crate::mail::{Client, Letter, Mail};
 use crate::partition::Partition;
@@ -260,7 +260,13 @@ impl Shard {
 
     /// The counters of this shard, by name, as `stats` shows the sum over all shards.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
-        crate::counters::stats(&self.counters, &self.storage.counters(), self.connections.len())
+        let standings = Standings {
+            connections: self.connections.len(),
+            compaction_backlog: self.storage.compaction_backlog(),
+            share_locks: self.groups.share_locks(),
+        };
+        let counters = Counters { share: self.groups.share_tally(), ..self.counters };
+        crate::counters::stats(&counters, &self.storage.counters(), &standings)
     }
 
     /// The shard's append memory, from which sends and disk writes are made, for a machine that has

@@ -446,6 +446,33 @@ fn without_a_dead_letter_topic_what_is_dead_is_done_with_and_counted() {
 }
 
 #[test]
+fn what_becomes_of_records_is_counted() {
+    let (mut world, socket) = with_topic(1, 1);
+    let member = joined(&mut world, socket, SETTINGS);
+    assert_eq!(acquire(&mut world, socket, member, 10), [(0, 9, 1, None)]);
+    assert_eq!((world.stat("share_acquired"), world.stat("share_locks")), (10, 10));
+    let verdicts = [
+        range(0, 1, Verdict::Accept),
+        range(2, 2, Verdict::Release { delay_ms: 60_000 }),
+        range(3, 5, Verdict::Reject),
+        range(6, 6, Verdict::DeadLettered),
+        range(7, 7, Verdict::Renew),
+    ];
+    assert_eq!(settle(&mut world, socket, member, &verdicts), [None; 5]);
+    assert_eq!(world.stat("share_locks"), 3);
+    // Who asks finds what was rejected dead, and nowhere to go.
+    assert_eq!(acquire(&mut world, socket, member, 10), []);
+    world.advance(6 * SECOND);
+    assert_eq!(acquire(&mut world, socket, member, 2), [(7, 8, 2, None)]);
+    let leave = LeaveGroup { group: "g", member };
+    assert_eq!(world.ask(socket, |out| leave.encode(CorrelationId(5), out)), Answer::Empty);
+    let names = ["accepted", "released", "rejected", "dead_lettered", "dropped", "timed_out"];
+    let counts = names.map(|name| world.stat(&format!("share_{name}")));
+    assert_eq!(counts, [2, 1, 3, 1, 3, 3]);
+    assert_eq!((world.stat("share_abandoned"), world.stat("share_locks")), (2, 0));
+}
+
+#[test]
 fn without_its_dead_letter_topic_a_group_is_not_joined_and_its_dead_records_wait() {
     let (mut world, socket) = with_topic(2, 1);
     let settings = ShareSettings { dead_letter: "dead", ..SETTINGS };

@@ -45,6 +45,11 @@ pub(crate) struct Compactor {
 }
 
 impl Compactor {
+    /// Partitions that are being compacted, or wait for it.
+    pub(crate) fn backlog(&self) -> usize {
+        self.waiting.len() + usize::from(self.pass.is_some())
+    }
+
     /// When it goes on by itself.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);

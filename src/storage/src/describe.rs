@@ -63,6 +63,11 @@ pub struct StorageCounters {
     pub compacted_bytes: u64,
     /// Bytes of batches that went with them.
     pub compacted_away_bytes: u64,
+    /// Records that went with them.
+    pub compacted_away_records: u64,
+    /// Milliseconds that all passes took, with their pauses; also those that did not come to their
+    /// end.
+    pub compaction_ms: u64,
     /// Files of such segments that were kept for new ones.
     pub recycled_segments: u64,
     /// New segments that took such a file.
@@ -112,6 +117,11 @@ impl Storage {
     /// Counters since the start.
     pub fn counters(&self) -> StorageCounters {
         self.counters
+    }
+
+    /// Partitions of which a pass of compaction is under way, or waits for its turn.
+    pub fn compaction_backlog(&self) -> usize {
+        self.compaction.backlog()
     }
 
     /// Why the shard acks nothing more at `disk`, if it does not.

@@ -402,19 +402,22 @@ impl Storage {
         encode_snapshot(&fields, &sealed, out);
         let tail_at = SNAPSHOT_BYTES + sealed.len() * SEALED_BYTES;
         out[tail_at + tail_bytes..snapshot_written_at(sealed.len(), tail_bytes)].fill(0);
+        let mut copied_to = stored;
         for (number, id) in logged.tail.into_iter().enumerate() {
             let span = self.memory.span(id);
             // What a span carries, the one before it has given already.
             let from = if number == 0 { span.stored } else { span.carried };
-            // What the first one carries may be another's that is not logged yet.
-            let logged = span.logged.min(narrow(end.saturating_sub(span.position)));
             let start = span.position + u64::from(from);
-            if logged > from {
-                let source = self.memory.range(id, from, logged);
+            // What is carried may not be logged yet where it comes from.
+            let until = u64::from(span.logged).min(end.saturating_sub(span.position));
+            if until > u64::from(from) {
+                let source = self.memory.range(id, from, narrow(until));
                 let target = at.start_bytes + tail_at + (start - stored) as usize;
+                copied_to = span.position + until;
                 self.memory.arena_mut().copy_within(source, target);
             }
         }
+        assert_eq!(copied_to, end.max(stored), "a snapshot has all that is logged, and no more");
         draft.body_bytes += length;
         if producers > 0 {
             self.put_producers(slot, producers, &list, draft);

@@ -189,7 +189,10 @@ pub(crate) struct ClockBook {
     doubts_since: Option<Instant>,
     /// The latest that any data may be noted to have been written at.
     latest_ms: i64,
-    /// It has leapt, at some time.
+    /// What the wall clock said beyond the monotonic one at the first look of all.
+    first_ms: Option<i64>,
+    /// It has leapt, at some time: then a start may doubt it also where the latest that can have
+    /// been written gives no reason to, since what is on disk may be older.
     has_leapt: bool,
 }
 
@@ -222,6 +225,7 @@ impl ClockBook {
         let monotonic_ms = millis(now.monotonic);
         let offset_ms = now.unix_ms - monotonic_ms;
         let is_near = |other: i64| (offset_ms - other).abs() <= LEAP_MS;
+        self.has_leapt |= !is_near(*self.first_ms.get_or_insert(offset_ms));
         let is_found = self.found_ms.is_some_and(|found_ms| offset_ms <= found_ms + LEAP_MS);
         match self.leap {
             _ if is_found || is_near(self.trusted_ms) => {

@@ -28,11 +28,12 @@ fn two_seeds_are_two_runs() {
 /// was never made durable (819), answers about a topic that is undecided (2455), a partition that
 /// moved and was logged in part (3534: records lost; 7981: offsets given out twice), a reader sent
 /// to blocks that were still being written (49892), a start that had no room for a full arena
-/// behind a damaged journal (26286). The last has no other test: a journal that checkpoints filled
-/// while an anchor was slow stopped the next start.
+/// behind a damaged journal (26286), a snapshot that wrote over a part of itself (52255: data was
+/// kept for ever). The last has no other test: a journal that checkpoints filled while an anchor
+/// was slow stopped the next start.
 #[test]
 fn seeds_that_found_something_are_kept() {
-    for seed in [819, 2_455, 3_534, 7_981, 26_286, 49_892, 7_000_033] {
+    for seed in [819, 2_455, 3_534, 7_981, 26_286, 49_892, 52_255, 7_000_033] {
         let outcome = attempt(&draw(seed), None);
         assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }
@@ -42,6 +43,14 @@ fn seeds_that_found_something_are_kept() {
 #[test]
 fn a_topic_may_go_with_a_journal_of_which_damage_is_told() {
     let outcome = attempt(&draw(1_393), None);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
+/// In this one a start finds a clock of a year later than the newest of what is on disk; later data
+/// was asked for and never written. What is old goes an hour later, and that is in time.
+#[test]
+fn a_start_may_doubt_its_clock_by_what_is_on_disk() {
+    let outcome = attempt(&draw(61_125), None);
     assert!(outcome.is_ok(), "{outcome:?}");
 }
 

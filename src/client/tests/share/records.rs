@@ -64,6 +64,44 @@ fn what_the_partition_has_no_more_is_gone() {
     assert_eq!(words(&asked(&mut member, NOW)), ["gone 2..=4", "fetch 0 at 5"]);
 }
 
+/// The partition begins behind all that was acquired: what nobody has been handed is left out too.
+#[test]
+fn a_leap_to_the_beginning_of_the_partition_is_gone_at_once() {
+    let mut member = joined(ShareOptions::default());
+    assert!(member.poll_record(NOW).is_none());
+    let (id, _) = only(&mut member, NOW);
+    hear(&mut member, &acquired(id, &[run(0, 1, 1)]), NOW).unwrap();
+    let (id, _) = only(&mut member, NOW);
+    hear(&mut member, &crate::script::bound(id), NOW).unwrap();
+    let (id, _) = only(&mut member, NOW);
+    // The partition begins at 5 now.
+    let refused = error(Opcode::Fetch, id, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &refused, NOW).unwrap();
+    assert_eq!(asked(&mut member, NOW)[0].1, "gone 0..=4");
+}
+
+/// Nothing is left of the partition: it was all compacted away, or never was.
+#[test]
+fn where_no_record_is_left_everything_is_gone_up_to_what_is_on_disk() {
+    let mut member = joined(ShareOptions::default());
+    hand_out(&mut member, &[run(10, 19, 1), run(30, 31, 2)], &[]);
+    let said = words(&asked(&mut member, NOW)).join(", ");
+    assert!(said.contains("gone 10..=19") && said.contains("gone 30..=99"), "{said}");
+    assert!(!said.contains("fetch"), "{said}");
+}
+
+/// Of a partition from which records in the middle have gone the others are handed out, and only
+/// the holes are told.
+#[test]
+fn holes_between_records_are_gone_and_no_leap() {
+    let mut member = joined(ShareOptions::default());
+    let batches = [batch(12, 1, 0), batch(16, 1, 0)].concat();
+    hand_out(&mut member, &[run(10, 16, 1)], &batches);
+    let seen: Vec<u64> = take(&mut member).iter().map(|record| record.offset.value()).collect();
+    assert_eq!(seen, [12, 16]);
+    assert_eq!(asked(&mut member, NOW)[0].1, "gone 10..=11, gone 13..=15");
+}
+
 fn delayed(base_offset: u64, times_ms: &[i64]) -> Vec<u8> {
     let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
     for time_ms in times_ms {

@@ -9,6 +9,8 @@ mod keeping;
 mod policy;
 mod record;
 mod span;
+mod standing;
+mod tally;
 mod window;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +29,8 @@ use crate::mail::Client;
 
 pub(crate) use self::policy::SharePolicy;
 pub(crate) use self::record::{Incarnation, ShareFact, ShareRecord};
+use self::standing::{Round, Standing};
+pub(crate) use self::tally::ShareTally;
 pub(crate) use self::window::DeadLetters;
 use self::window::{Asking, Change, Window};
 
@@ -45,8 +49,10 @@ pub(crate) struct Share {
     turn: Option<TopicPartition>,
     /// What is to be appended to the log, in this order.
     unwritten: Vec<(TopicPartition, ShareFact)>,
-    /// How many offsets in all windows are not done.
-    under_way: u64,
+    /// Which partitions there is something to look at in.
+    standing: Standing,
+    /// What has not been added to the sum over all groups yet.
+    tally: ShareTally,
     /// When it is to be looked at, at the latest.
     pub(crate) timer: Option<Instant>,
 }
@@ -65,9 +71,7 @@ struct SharePartition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Where to begin is to be looked up, or is being.
-    Seeking {
-        is_asked: bool,
-    },
+    Seeking,
     /// Where it begins is not on disk yet: nothing is handed out, because after a crash the group
     /// might begin behind it.
     Opening,
@@ -160,7 +164,17 @@ impl Share {
     }
 
     pub(crate) fn under_way(&self) -> u64 {
-        self.under_way
+        self.standing.under_way
+    }
+
+    /// How many offsets members hold.
+    pub(crate) fn locks(&self) -> u64 {
+        self.standing.held
+    }
+
+    /// What became of offsets since the last call.
+    pub(crate) fn take_tally(&mut self) -> ShareTally {
+        core::mem::take(&mut self.tally)
     }
 
     /// Takes note of partitions of wanted topics that are not known yet, as many as there may be.
@@ -174,6 +188,7 @@ impl Share {
                     left -= 1;
                     let sought = SharePartition { is_of_new_topic, ..SharePartition::sought() };
                     self.partitions.insert(partition, sought);
+                    self.standing.sought.insert(partition);
                 }
             }
         }
@@ -181,22 +196,13 @@ impl Share {
 
     /// Those of which it is not known where to begin, and nobody has been asked.
     pub(crate) fn take_sought(&mut self) -> Vec<TopicPartition> {
-        let mut sought = Vec::new();
-        for (partition, it) in &mut self.partitions {
-            if it.stage == (Stage::Seeking { is_asked: false }) {
-                it.stage = Stage::Seeking { is_asked: true };
-                sought.push(*partition);
-            }
-        }
-        sought
+        core::mem::take(&mut self.standing.sought).into_iter().collect()
     }
 
     /// Whoever was asked where to begin does not know it.
     pub(crate) fn seek_again(&mut self, partition: TopicPartition) {
-        if let Some(it) = self.partitions.get_mut(&partition)
-            && it.is_sought()
-        {
-            it.stage = Stage::Seeking { is_asked: false };
+        if self.is_sought(partition) {
+            self.standing.sought.insert(partition);
         }
     }
 
@@ -219,11 +225,14 @@ impl Share {
         start: Offset,
         incarnation: Incarnation,
     ) {
-        let known = self.partitions.entry(partition).or_insert_with(SharePartition::sought);
-        self.under_way -= known.window.open();
-        known.stage = Stage::Opening;
-        known.incarnation = incarnation;
-        known.window = Window::at(start);
+        self.partitions.entry(partition).or_insert_with(SharePartition::sought);
+        self.change(partition, |known| {
+            known.stage = Stage::Opening;
+            known.incarnation = incarnation;
+            known.window = Window::at(start);
+        });
+        self.standing.sought.remove(&partition);
+        self.standing.unwatched.insert(partition);
         self.opening.retain(|(opening, _)| *opening != partition);
         self.opening.push((partition, None));
         self.unwritten.push((partition, ShareFact::Start(Some((incarnation, start)))));
@@ -255,9 +264,9 @@ impl Share {
 
     fn forget_partition(&mut self, partition: TopicPartition) -> bool {
         self.opening.retain(|(opening, _)| *opening != partition);
-        let known = self.partitions.remove(&partition);
-        self.under_way -= known.as_ref().map_or(0, |it| it.window.open());
-        known.is_some_and(|it| !it.is_sought())
+        let Some(known) = self.partitions.remove(&partition) else { return false };
+        self.standing.forget(partition, known.window.glance());
+        !known.is_sought()
     }
 
     /// Gives a member what there is. `disk` says up to where a partition is on disk.
@@ -268,80 +277,96 @@ impl Share {
         terms: &Terms,
         disk: impl Fn(TopicPartition) -> Option<Offset>,
     ) -> Acquired {
+        let wanted: BTreeSet<TopicId> =
+            topics.iter().filter_map(|name| self.topics.get(name)).map(|it| it.id).collect();
         let mut acquired = Acquired::default();
         let mut left = u64::from(records_max);
-        for partition in self.in_turn(topics) {
-            let Some(disk) = disk(partition) else { continue };
-            let ranges_max = terms.ranges_max.saturating_sub(acquired.ranges.len());
-            if left == 0 || ranges_max == 0 {
-                break;
+        self.expire(terms.now);
+        let mut round = Round::behind(self.turn);
+        while left > 0
+            && acquired.ranges.len() < terms.ranges_max
+            && let Some(partition) = self.standing.next(&mut round)
+        {
+            let is_open = self.partitions.get(&partition).is_some_and(SharePartition::is_open);
+            if !is_open || !wanted.contains(&partition.topic) {
+                continue;
             }
-            self.expire_partition(partition, terms.now);
+            let Some(disk) = disk(partition) else { continue };
             let room = terms.room.saturating_sub(acquired.under_way);
-            let Some(known) = self.partitions.get_mut(&partition) else { continue };
-            let under_way = known.window.open();
             let asking = Asking {
                 member,
                 until: terms.now.monotonic + self.policy.lock,
                 records_max: left,
-                ranges_max,
+                ranges_max: terms.ranges_max - acquired.ranges.len(),
                 disk,
-                window_max: terms.window_max.min(under_way.saturating_add(room)),
+                window_max: terms.window_max,
                 deliveries_max: self.policy.deliveries_max,
                 dead_letters: terms.dead_letters,
             };
-            let start = known.window.start();
-            let got = known.window.acquire(&asking);
-            acquired.under_way += known.window.open().saturating_sub(under_way);
-            self.under_way = self.under_way - under_way + known.window.open();
-            known.dropped += offsets_of(&got.dropped);
-            acquired.misses_dead_letters |= got.is_missing_dead_letters;
-            left -= offsets_of(&got.ranges);
-            let ranges = got.ranges.into_iter().map(|(first, span)| AcquiredRange {
-                partition,
-                first,
-                last: span.last,
-                deliveries: span.deliveries,
-                dead: span.dead,
-            });
-            let before = acquired.ranges.len();
-            acquired.ranges.extend(ranges);
-            if acquired.ranges.len() > before {
-                self.turn = Some(partition);
-            }
-            self.write(partition, start, got.dropped);
+            left -= self.acquire_of(partition, asking, room, &mut acquired);
         }
         acquired
     }
 
-    /// The open partitions of those topics; the one after the last that gave something comes first.
-    fn in_turn(&self, topics: &BTreeSet<String>) -> Vec<TopicPartition> {
-        let shapes = topics.iter().filter_map(|name| self.topics.get(name));
-        let of_topic = |shape: &TopicShape| {
-            let at = |index| TopicPartition { topic: shape.id, partition: PartitionIndex(index) };
-            self.partitions.range(at(0)..=at(u32::MAX))
-        };
-        let open = shapes.flat_map(of_topic).filter(|(_, it)| it.stage == Stage::Open);
-        let mut partitions: Vec<TopicPartition> = open.map(|(partition, _)| *partition).collect();
-        partitions.sort_unstable();
-        let first = self.turn.and_then(|turn| partitions.iter().position(|it| *it > turn));
-        partitions.rotate_left(first.unwrap_or(0));
-        partitions
+    /// Gives a member what there is in a partition; how many offsets. No more than `room` may come
+    /// under way with it.
+    fn acquire_of(
+        &mut self,
+        partition: TopicPartition,
+        mut asking: Asking,
+        room: u64,
+        acquired: &mut Acquired,
+    ) -> u64 {
+        let taken = self.change(partition, |known| {
+            let (start, under_way) = (known.window.start(), known.window.open());
+            asking.window_max = asking.window_max.min(under_way.saturating_add(room));
+            let got = known.window.acquire(&asking);
+            known.dropped += offsets_of(&got.dropped);
+            (start, got, known.window.open().saturating_sub(under_way))
+        });
+        let Some((start, got, under_way)) = taken else { return 0 };
+        acquired.under_way += under_way;
+        acquired.misses_dead_letters |= got.is_missing_dead_letters;
+        if !got.ranges.is_empty() {
+            self.turn = Some(partition);
+        }
+        let given = offsets_of(&got.ranges);
+        self.tally.dropped += offsets_of(&got.dropped);
+        acquired.ranges.extend(got.ranges.into_iter().map(|(first, span)| AcquiredRange {
+            partition,
+            first,
+            last: span.last,
+            deliveries: span.deliveries,
+            dead: span.dead,
+        }));
+        self.write(partition, start, got.dropped);
+        given
     }
 
     /// Partitions of those topics from which more can be handed out as soon as it is on disk, and
-    /// where that would begin.
-    pub(crate) fn dry_partitions(
-        &self,
+    /// where that would begin: of those of which nobody will tell yet. Their owners are to be asked
+    /// now. `disk` says up to where a partition is on disk.
+    pub(crate) fn take_dry(
+        &mut self,
         topics: &BTreeSet<String>,
+        disk: impl Fn(TopicPartition) -> Option<Offset>,
     ) -> Vec<(TopicPartition, Option<Offset>)> {
         let shapes = topics.iter().filter_map(|name| self.topics.get(name));
-        let of_topic = |shape: &TopicShape| {
-            let at = |index| TopicPartition { topic: shape.id, partition: PartitionIndex(index) };
-            self.partitions.range(at(0)..=at(u32::MAX))
-        };
-        let begun = shapes.flat_map(of_topic).filter(|(_, it)| !it.is_sought());
-        begun.map(|(partition, it)| (*partition, Some(it.window.end()))).collect()
+        let unwatched = shapes.flat_map(|shape| self.standing.unwatched_of(shape.id));
+        let ends = unwatched.filter_map(|at| Some((at, self.partitions.get(&at)?.window.end())));
+        let dry = ends.filter(|(at, end)| disk(*at).is_none_or(|disk| disk <= *end));
+        let dry: Vec<_> = dry.map(|(at, end)| (at, Some(end))).collect();
+        for (at, _) in &dry {
+            self.standing.unwatched.remove(at);
+        }
+        dry
+    }
+
+    /// Nobody will tell of the partition until its owner is asked again.
+    pub(crate) fn note_unwatched(&mut self, partition: TopicPartition) {
+        if self.partitions.get(&partition).is_some_and(|it| !it.is_sought()) {
+            self.standing.unwatched.insert(partition);
+        }
     }
 
     /// Carries out a verdict of a member. Says why it does not count, or not for all. The partition
@@ -356,32 +381,32 @@ impl Share {
         let RangeToSettle { partition, first, last, verdict } = *range;
         self.expire_partition(partition, now);
         let lock_until = now.monotonic + self.policy.lock;
-        let Some(known) = self.partitions.get_mut(&partition) else {
-            return Some(ErrorCode::NotAcquired);
-        };
-        let (start, under_way) = (known.window.start(), known.window.open());
-        let (changes, error) =
-            known.window.settle((first, last), (member, verdict), (now, lock_until), disk);
-        self.under_way = self.under_way - under_way + known.window.open();
-        if verdict == Verdict::DeadLettered {
-            known.dead_lettered += offsets_of(&changes);
-        }
+        let settled = self.change(partition, |known| {
+            let start = known.window.start();
+            let (changes, error) =
+                known.window.settle((first, last), (member, verdict), (now, lock_until), disk);
+            if verdict == Verdict::DeadLettered {
+                known.dead_lettered += offsets_of(&changes);
+            }
+            (start, changes, error)
+        });
+        let Some((start, changes, error)) = settled else { return Some(ErrorCode::NotAcquired) };
+        self.tally.note(verdict, offsets_of(&changes));
         self.write(partition, start, changes);
         error
     }
 
     /// Frees what was held or delayed up to now.
     pub(crate) fn expire(&mut self, now: Now) {
-        let partitions: Vec<TopicPartition> = self.partitions.keys().copied().collect();
-        for partition in partitions {
+        for partition in self.standing.due(now) {
             self.expire_partition(partition, now);
         }
     }
 
     fn expire_partition(&mut self, partition: TopicPartition, now: Now) {
-        let Some(known) = self.partitions.get_mut(&partition) else { return };
-        let start = known.window.start();
-        let ended = known.window.expire(now);
+        let ended = self.change(partition, |it| (it.window.start(), it.window.expire(now)));
+        let Some((start, ended)) = ended else { return };
+        self.tally.timed_out += offsets_of(&ended);
         self.write(partition, start, ended);
     }
 
@@ -389,35 +414,49 @@ impl Share {
     pub(crate) fn free_held_by(&mut self, is_gone: impl Fn(MemberId) -> bool) {
         let partitions: Vec<TopicPartition> = self.partitions.keys().copied().collect();
         for partition in partitions {
-            let Some(known) = self.partitions.get_mut(&partition) else { continue };
-            let start = known.window.start();
-            let freed = known.window.free_held_by(&is_gone);
+            let free =
+                |it: &mut SharePartition| (it.window.start(), it.window.free_held_by(&is_gone));
+            let Some((start, freed)) = self.change(partition, free) else { continue };
+            self.tally.abandoned += offsets_of(&freed);
             self.write(partition, start, freed);
         }
     }
 
     /// The partition has no records before `log_start` any more.
     pub(crate) fn drop_before(&mut self, partition: TopicPartition, log_start: Offset) {
-        let Some(known) = self.partitions.get_mut(&partition) else { return };
-        if known.is_sought() {
+        let drop = |known: &mut SharePartition| {
+            let start = known.window.start();
+            known.window.drop_before(log_start);
+            start
+        };
+        if self.is_sought(partition) {
             return;
         }
-        let (start, under_way) = (known.window.start(), known.window.open());
-        known.window.drop_before(log_start);
-        self.under_way = self.under_way - under_way + known.window.open();
+        let Some(start) = self.change(partition, drop) else { return };
         self.write(partition, start, Vec::new());
     }
 
     /// When something is free next, or a member has waited long enough; none if nobody waits.
     pub(crate) fn next_timeout(&self, now: Now) -> Option<Instant> {
         let waited = self.waiters.iter().map(|waiter| waiter.deadline).min()?;
-        let windows = || self.partitions.values().map(|it| &it.window);
-        let locks = windows().filter_map(Window::next_lock_end);
-        let delays = windows().filter_map(Window::next_delay_end_unix_ms).min();
-        let left_ms = delays.map(|until| u64::try_from(until.saturating_sub(now.unix_ms)));
+        let delay_end = self.standing.next_delay_end_unix_ms();
+        let left_ms = delay_end.map(|until| u64::try_from(until.saturating_sub(now.unix_ms)));
         let delay = left_ms.map(|ms| core::time::Duration::from_millis(ms.unwrap_or(0)));
-        let delays = delay.map(|delay| now.monotonic + delay);
-        locks.chain(delays).chain([waited]).min()
+        let delay = delay.map(|delay| now.monotonic + delay);
+        self.standing.next_lock_end().into_iter().chain(delay).chain([waited]).min()
+    }
+
+    /// Changes what is under way of a partition, and what is said of all of them with it.
+    fn change<T>(
+        &mut self,
+        partition: TopicPartition,
+        act: impl FnOnce(&mut SharePartition) -> T,
+    ) -> Option<T> {
+        let known = self.partitions.get_mut(&partition)?;
+        let before = known.window.glance();
+        let done = act(known);
+        self.standing.note(partition, before, known.window.glance());
+        Some(done)
     }
 
     pub(crate) fn describe(&self) -> Vec<ShareDescription> {
@@ -452,7 +491,7 @@ pub(crate) struct Acquired {
 impl SharePartition {
     fn sought() -> Self {
         Self {
-            stage: Stage::Seeking { is_asked: false },
+            stage: Stage::Seeking,
             is_of_new_topic: false,
             incarnation: Incarnation::default(),
             window: Window::default(),
@@ -462,7 +501,11 @@ impl SharePartition {
     }
 
     fn is_sought(&self) -> bool {
-        matches!(self.stage, Stage::Seeking { .. })
+        self.stage == Stage::Seeking
+    }
+
+    fn is_open(&self) -> bool {
+        self.stage == Stage::Open
     }
 }
 

@@ -151,6 +151,9 @@ impl Shard {
             let waiting = self.marks.awaited.remove(&id).unwrap_or_default();
             let Some(marks) = marks.filter(|_| self.catalog.with_id(id.topic).is_some()) else {
                 self.marks.known.remove(&id);
+                for name in waiting {
+                    self.groups.with_share(&name, |share| share.note_unwatched(of_storage(id)));
+                }
                 continue;
             };
             self.marks.known.insert(id, marks);
@@ -169,7 +172,10 @@ impl Shard {
         let partition = of_storage(id);
         let Some(share) = self.groups.share(name) else { return };
         if !share.is_sought(partition) {
-            self.groups.with_share(name, |share| share.drop_before(partition, marks.start));
+            self.groups.with_share(name, |share| {
+                share.note_unwatched(partition);
+                share.drop_before(partition, marks.start);
+            });
             return;
         }
         match share.begin_of(partition) {

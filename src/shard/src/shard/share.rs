@@ -294,9 +294,10 @@ impl Shard {
     /// Has the owners of a member's partitions tell when there is more.
     fn watch_dry_partitions(&mut self, name: &GroupName, member: MemberId) {
         let Some(topics) = self.topics_of(name, member) else { return };
-        let Some(share) = self.groups.share(name) else { return };
-        let dry = share.dry_partitions(&topics);
-        self.want_marks(name, dry);
+        let marks = &self.marks;
+        let disk = |at: TopicPartition| marks.known.get(&storage_id(at)).map(|marks| marks.disk);
+        let dry = self.groups.with_share(name, |share| share.take_dry(&topics, disk));
+        self.want_marks(name, dry.unwrap_or_default());
     }
 
     /// A member asks again, or is gone: what it asked before is answered without records.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use plimsoll_batch::Offset;
-use plimsoll_device::FileId;
+use plimsoll_device::{FileId, Instant};
 
 use super::keys::Keys;
 use super::output::Output;
@@ -28,6 +28,7 @@ pub(crate) struct Pass {
     pub(super) settings: Compaction,
     /// Ages count as of its beginning.
     pub(super) now_ms: i64,
+    pub(super) begun: Instant,
     /// A segment written anew is at most so large, but for one that was larger.
     pub(super) segment_bytes: u64,
     /// The segments that it may touch, from the front on.

@@ -95,6 +95,7 @@ impl Storage {
             id: partition.id,
             settings,
             now_ms,
+            begun: self.clock,
             segment_bytes: partition.config.segment_bytes,
             segments,
             until,
@@ -358,7 +359,9 @@ impl Storage {
 
     /// Lets go of everything that the pass held. What it wrote and nobody counts is swept away.
     pub(super) fn end_pass(&mut self, pass: Pass) {
-        let Pass { slot, id, source, file, .. } = pass;
+        let Pass { slot, id, source, file, begun, .. } = pass;
+        let took_ms = self.clock.since(begun).as_millis();
+        self.counters.compaction_ms += u64::try_from(took_ms).unwrap_or(u64::MAX);
         if let Some(source) = source {
             self.files.release(source.file);
         }
@@ -377,6 +380,7 @@ impl Storage {
         if let Some(pass) = self.compaction.pass.as_mut().filter(|pass| pass.slot == slot) {
             if let Some(file) = pass.file.take() {
                 self.files.release(file.file);
+                self.counters.compacted_away_records += pass.output.removed;
             }
             group_done(pass);
         }

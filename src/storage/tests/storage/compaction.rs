@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_batch::{BatchBuilder, Offset};
 use plimsoll_sim::Survival;
 use plimsoll_storage::{
-    AppendError, Compaction, Level, PartitionConfig, PartitionState, SegmentName,
+    AppendError, Compaction, Level, PartitionConfig, PartitionState, Retention, SegmentName,
 };
 
 use crate::world::compacted::COMPACTION;
@@ -96,6 +96,56 @@ fn the_latest_record_of_each_key_stays_and_the_others_go() {
         let again = world.pairs(id(1, 0));
         assert!(again.iter().all(|(offset, pair)| pairs.get(offset) == Some(pair)));
     }
+}
+
+/// Where data ages, a segment is sealed although nothing comes behind it. The journal of one that
+/// was compacted then said that it is damaged, at every start.
+#[test]
+fn an_idle_partition_is_compacted_up_to_its_end_and_starts_again() {
+    for blocks in [false, true] {
+        let retention = Retention { age: Some(Duration::from_secs(400)), bytes: None };
+        let mut world = new_world(PartitionConfig { retention, ..KEYED }, false);
+        world.start(1).expect(FINE);
+        for round in 0..3 {
+            let mut bytes = keyed(&[1], 1_000, round);
+            if blocks {
+                // The segment ends with a block.
+                let more = 2 * 4_096 - bytes.len();
+                bytes = keyed(&[1], 1_000 + more, round);
+                assert_eq!(bytes.len(), 2 * 4_096);
+            }
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        }
+        world.settle_for(Duration::from_secs(120));
+        assert!(counters(&mut world).compacted_away_bytes > 0);
+        for crash in [Crash::Kill, Crash::Power(Survival::Nothing)] {
+            world.crash(crash);
+            world.start(1).expect(FINE);
+            world.settle_for(Duration::from_secs(1));
+            assert_eq!(world.pairs(id(1, 0)).len(), 1, "the latest of its only key");
+        }
+        world.append(id(1, 0), &keyed(&[2], 1_000, 9), Level::Disk).expect(FINE);
+        world.stop().expect(FINE);
+        world.start(1).expect(FINE);
+        assert_eq!(world.pairs(id(1, 0)).len(), 2);
+    }
+}
+
+#[test]
+fn what_compaction_does_and_has_before_it_is_counted() {
+    let mut world = new_world(KEYED, false);
+    world.start(1).expect(FINE);
+    rounds(&mut world, 0, 12, 20).expect(FINE);
+    let mut backlog_max = 0;
+    for _ in 0..2_000 {
+        world.settle_for(Duration::from_millis(1));
+        backlog_max = world.life().shards[0].compaction_backlog().max(backlog_max);
+    }
+    rest(&mut world);
+    let (counters, left) = (counters(&mut world), world.pairs(id(1, 0)).len() as u64);
+    assert_eq!(counters.compacted_away_records, 240 - left, "{counters:?}");
+    assert!(counters.compacted_bytes > 0 && counters.compaction_ms > 0, "{counters:?}");
+    assert_eq!((backlog_max, world.life().shards[0].compaction_backlog()), (1, 0));
 }
 
 #[test]

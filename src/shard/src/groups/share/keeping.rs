@@ -10,7 +10,8 @@ use plimsoll_batch::Offset;
 use plimsoll_wire::TopicPartition;
 
 use super::record::ShareFact;
-use super::window::{Change, Window};
+use super::standing::Standing;
+use super::window::{Change, Glance, Window};
 use super::{Share, SharePartition, Stage};
 
 impl Share {
@@ -86,8 +87,12 @@ impl Share {
     /// Everything has been put back; partitions that do not exist any more are forgotten.
     pub(crate) fn finish_restoring(&mut self, exists: impl Fn(TopicPartition) -> bool) {
         self.partitions.retain(|partition, it| it.stage == Stage::Open && exists(*partition));
-        self.partitions.values_mut().for_each(|it| it.window.advance());
-        self.under_way = self.partitions.values().map(|it| it.window.open()).sum();
+        self.standing = Standing::default();
+        for (partition, it) in &mut self.partitions {
+            it.window.advance();
+            self.standing.note(*partition, Glance::default(), it.window.glance());
+            self.standing.unwatched.insert(*partition);
+        }
     }
 
     /// Everything that a start has to find in the log.

@@ -343,7 +343,10 @@ impl Life {
         self.write();
         let window = &self.share.partitions[&at(0)].window;
         window.check();
-        assert_eq!(self.share.under_way(), window.open());
+        let mut standing = Standing::default();
+        standing.note(at(0), window::Glance::default(), window.glance());
+        standing.unwatched.clone_from(&self.share.standing.unwatched);
+        assert_eq!(self.share.standing, standing, "what is said of all is what is in each");
         assert!(window.open() <= 40, "more than there may be");
         for (offset, found) in self.model_of_share() {
             let (found, expected) = (plain(found), plain(self.model[&offset]));
@@ -520,4 +523,75 @@ fn a_time_beyond_all_time_is_as_late_as_can_be() {
     let counts = life.share.describe()[0];
     assert_eq!((counts.delayed, counts.in_flight), (2, 0));
     assert_eq!(DeadReason::Rejected.name(), "rejected");
+}
+
+/// A group of so many partitions, nothing in them, and all of their owners asked to tell of more.
+fn resting_share(partitions: u32) -> Share {
+    let mut share = open_share();
+    let shape = TopicShape { id: TOPIC, partitions };
+    share.set_topics(BTreeMap::from([("t".to_string(), shape)]));
+    share.add_partitions(partitions as usize, false);
+    for (index, partition) in share.take_sought().into_iter().enumerate() {
+        share.begin_at(partition, Offset::ZERO, Incarnation(index as u64 + 1));
+    }
+    share.take_unwritten();
+    share.note_written(Offset::new(1));
+    share.note_durable(Offset::new(1));
+    let dry = share.take_dry(&BTreeSet::from(["t".to_string()]), |_| Some(Offset::ZERO));
+    assert_eq!(dry.len(), partitions as usize);
+    share
+}
+
+/// Each of ten thousand workers that asked looked at each of a thousand partitions.
+#[test]
+fn who_asks_has_only_those_partitions_looked_at_that_may_have_something() {
+    let mut share = resting_share(1_000);
+    let wanted = BTreeSet::from(["t".to_string()]);
+    let mut now = Now { monotonic: Instant::from_nanos(1), unix_ms: 0 };
+    let acquire = |share: &mut Share, now: Now| {
+        let dead_letters = DeadLetters::There;
+        let terms = Terms { now, ranges_max: 100, window_max: 100, room: 1_000, dead_letters };
+        let looks = core::cell::Cell::new(0);
+        let disk = |_| {
+            looks.set(looks.get() + 1);
+            Some(Offset::new(2))
+        };
+        let acquired = share.acquire((MemberId(1), &wanted), 100, &terms, disk);
+        let from = acquired.ranges.iter().map(|range| range.partition.partition.0);
+        (looks.get(), from.collect::<Vec<u32>>())
+    };
+    assert_eq!(acquire(&mut share, now), (0, Vec::new()));
+    share.note_unwatched(at(7));
+    share.note_unwatched(at(900));
+    assert_eq!(acquire(&mut share, now), (2, Vec::from([7, 900])), "two owners have told");
+    assert_eq!(share.take_dry(&wanted, |_| Some(Offset::new(2))).len(), 2);
+    assert_eq!(acquire(&mut share, now), (0, Vec::new()));
+    let release = RangeToSettle {
+        partition: at(900),
+        first: Offset::ZERO,
+        last: Offset::ZERO,
+        verdict: Verdict::Release { delay_ms: 0 },
+    };
+    assert_eq!(share.settle(MemberId(1), &release, now, Offset::new(2)), None);
+    assert_eq!(acquire(&mut share, now), (1, Vec::from([900])), "one was released");
+    now.monotonic = now.monotonic + policy().lock;
+    let again = Vec::from([7, 900, 900]);
+    assert_eq!(acquire(&mut share, now), (2, again), "the locks have ended, of two and one");
+}
+
+#[test]
+fn partitions_take_turns_from_behind_the_one_that_gave_last() {
+    let mut share = resting_share(5);
+    let wanted = BTreeSet::from(["t".to_string()]);
+    [0, 2, 4].into_iter().for_each(|index| share.note_unwatched(at(index)));
+    let now = Now { monotonic: Instant::from_nanos(1), unix_ms: 0 };
+    let dead_letters = DeadLetters::There;
+    let terms = Terms { now, ranges_max: 100, window_max: 100, room: 1_000, dead_letters };
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        let two = |_| Some(Offset::new(2));
+        let acquired = share.acquire((MemberId(1), &wanted), 1, &terms, two);
+        turns.extend(acquired.ranges.iter().map(|range| range.partition.partition.0));
+    }
+    assert_eq!(turns, [0, 2, 4, 0, 2, 4]);
 }

@@ -28,8 +28,9 @@ pub(crate) struct Window {
     free: BTreeSet<Offset>,
     locks: BTreeSet<(Instant, Offset)>,
     delays: BTreeSet<(i64, Offset)>,
-    /// How many offsets are not done.
+    /// How many offsets are not done, and how many of them somebody holds.
     open: u64,
+    held: u64,
 }
 
 /// Who asks for records, and what the group allows.
@@ -68,6 +69,19 @@ pub(crate) struct Got {
     pub(crate) dropped: Vec<Change>,
     /// Something waits for a dead-letter topic that does not exist.
     pub(crate) is_missing_dead_letters: bool,
+}
+
+/// What of a window matters to who looks for something to do in many.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Glance {
+    /// How many offsets are not done.
+    pub(crate) open: u64,
+    pub(crate) held: u64,
+    pub(crate) has_free: bool,
+    /// When something is free next.
+    pub(crate) lock_end: Option<Instant>,
+    /// The same, by the clock of people.
+    pub(crate) delay_end_unix_ms: Option<i64>,
 }
 
 /// How many offsets are in which state.
@@ -117,14 +131,14 @@ impl Window {
         ended
     }
 
-    /// When something is free next.
-    pub(crate) fn next_lock_end(&self) -> Option<Instant> {
-        self.locks.first().map(|(until, _)| *until)
-    }
-
-    /// As [`Self::next_lock_end`], by the clock of people.
-    pub(crate) fn next_delay_end_unix_ms(&self) -> Option<i64> {
-        self.delays.first().map(|(until, _)| *until)
+    pub(crate) fn glance(&self) -> Glance {
+        Glance {
+            open: self.open,
+            held: self.held,
+            has_free: !self.free.is_empty(),
+            lock_end: self.locks.first().map(|(until, _)| *until),
+            delay_end_unix_ms: self.delays.first().map(|(until, _)| *until),
+        }
     }
 
     /// Hands out what is free, oldest first, and then what was never handed out.
@@ -373,6 +387,9 @@ impl Window {
         if !span.is_done() {
             self.open -= count(first, span.last);
         }
+        if span.holder().is_some() {
+            self.held -= count(first, span.last);
+        }
         match span.state {
             SpanState::Free => self.free.remove(&first),
             SpanState::Held { until, .. } => self.locks.remove(&(until, first)),
@@ -402,6 +419,9 @@ impl Window {
         }
         if !span.is_done() {
             self.open += count(first, span.last);
+        }
+        if span.holder().is_some() {
+            self.held += count(first, span.last);
         }
         match span.state {
             SpanState::Free => self.free.insert(first),
@@ -502,6 +522,9 @@ impl Window {
         let open = self.spans().filter(|(_, span)| !span.is_done());
         let open: u64 = open.map(|(first, span)| count(first, span.last)).sum();
         assert_eq!(open, self.open);
+        let held = self.spans().filter(|(_, span)| span.holder().is_some());
+        let held: u64 = held.map(|(first, span)| count(first, span.last)).sum();
+        assert_eq!(held, self.held);
         let done = self.spans.values().filter(|span| span.is_done()).count();
         assert_eq!(free + locks + delays + done, self.spans.len());
         let listed = self.free.len() + self.locks.len() + self.delays.len();
