@@ -171,7 +171,9 @@ impl Storage {
                 let limit = self.limit(slot, level).offset;
                 let shown = self.limit(slot, Level::Memory).offset;
                 let doubts = !job.from_front && start + u64::from(first) > 0;
-                self.check_batches(run, part, (cursor.offset, limit, shown), (bytes_max, doubts))
+                let offsets = (cursor.offset, limit, shown);
+                let how = (bytes_max, doubts, cursor.hint().is_some());
+                self.check_batches(run, part, offsets, how)
             }
         };
         self.read_checked(number, (run, segment, start), part, checked);

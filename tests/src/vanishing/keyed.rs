@@ -32,8 +32,8 @@ pub fn records_of_batch(first_id: u64, records: u32) -> u32 {
     (records..).find(|records| !is_deletion(first_id + u64::from(*records) - 1)).unwrap_or(records)
 }
 
-/// A batch with the records `first_id`, `first_id + 1`, ...: few keys, again and again, of which some
-/// are deleted.
+/// A batch with the records `first_id`, `first_id + 1`, ...: few keys, again and again, of which
+/// some are deleted.
 ///
 /// # Panics
 ///
@@ -56,6 +56,9 @@ pub fn keyed_batch_of(first_id: u64, records: u32) -> Vec<u8> {
     batch
 }
 
+/// Offset and number of each record, and where the last batch ends.
+type Decoded = (Vec<(u64, u64)>, Option<u64>);
+
 /// What a partition has, from its start on.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -69,7 +72,7 @@ pub(super) fn read_all(
     connection: &mut Connection,
     topic: &str,
     partition: u32,
-    decode: fn(&[u8]) -> (Vec<(u64, u64)>, Option<u64>),
+    decode: fn(&[u8]) -> Decoded,
 ) -> Found {
     loop {
         let ends = connection.bind(partition, topic, partition).watermarks;
@@ -88,7 +91,7 @@ fn read_from_start(
     connection: &mut Connection,
     partition: u32,
     ends: &Watermarks,
-    decode: fn(&[u8]) -> (Vec<(u64, u64)>, Option<u64>),
+    decode: fn(&[u8]) -> Decoded,
 ) -> Option<Vec<(u64, u64)>> {
     let (mut found, mut offset) = (Vec::new(), ends.start);
     let mut waits = WAITS_MS.into_iter();
@@ -120,7 +123,7 @@ fn read_from_start(
 }
 
 /// Offset and number of each record of keyed batches, all compared; where the last batch ends.
-pub(super) fn keyed_records(batches: &[u8]) -> (Vec<(u64, u64)>, Option<u64>) {
+pub(super) fn keyed_records(batches: &[u8]) -> Decoded {
     let (mut found, mut next) = (Vec::new(), None);
     for batch in Batches::new(batches) {
         let batch = batch.expect("a batch checks");
@@ -143,7 +146,7 @@ pub(super) fn keyed_records(batches: &[u8]) -> (Vec<(u64, u64)>, Option<u64>) {
 }
 
 /// The same of batches whose records are numbered and nothing else.
-pub(super) fn numbered_records(batches: &[u8]) -> (Vec<(u64, u64)>, Option<u64>) {
+pub(super) fn numbered_records(batches: &[u8]) -> Decoded {
     let found = crate::records(batches);
     let next = found.last().map(|(offset, _)| offset + 1);
     (found, next)

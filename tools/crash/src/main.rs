@@ -2,8 +2,8 @@
 //!
 //! `kills` kills a server under load again and again and compares what it said with what it has.
 //! `rot` damages the files of a stopped one in every place and every way, and looks who notices.
-//! `pipeline` kills everything in a pipeline from files to a consumer group, `workqueue` in one to a
-//! group in share mode.
+//! `pipeline` kills everything in a pipeline from files to a consumer group, `workqueue` in one to
+//! a group in share mode.
 //! Exit code 1 when a promise was broken. What a newcomer gets wrong: SIGKILL cannot test a flush,
 //! because the kernel keeps what was written; a campaign of kills passes with every flush deleted.
 

@@ -75,6 +75,12 @@ impl<'a> Shown<'a> {
         self.value == value.as_deref()
             && self.key == entry.keyed.key_bytes().as_deref()
             && self.number == is_named.then_some(&number[..])
-            && self.headers == usize::from(is_named)
+    }
+
+    /// Whether it has the headers with which it was produced, and no others, as far as they are
+    /// counted: a copy in a dead-letter topic has more.
+    pub(crate) fn has_headers_of(&self, entry: &Entry) -> bool {
+        let is_delayed = entry.due_ms.is_some();
+        self.headers == usize::from(entry.keyed.is_named) + usize::from(is_delayed)
     }
 }

@@ -352,17 +352,18 @@ impl Ledger {
         let Some(id) = shown.id().filter(|id| self.entry(*id).is_some()) else {
             return self.violate(format!("{place:?}: at {offset} is what nobody produced"));
         };
+        let has_copies = self.has_copies(place);
         let entry = self.entry_mut(id);
         let fate = entry.fate;
-        if !shown.is(id, entry) {
+        // A copy of a dead record has its place elsewhere.
+        let is_copy = has_copies && entry.place.topic != place.topic;
+        if !shown.is(id, entry) || !(is_copy || shown.has_headers_of(entry)) {
             return self.violate(format!("{place:?}: {id:?} at {offset} has other bytes"));
         }
         if fate == Fate::Refused {
             self.violate(format!("{place:?}: {id:?} was refused and is delivered at {offset}"));
         }
-        // A copy of a dead record has its place elsewhere.
-        if self.entry(id).is_some_and(|it| it.place.topic == place.topic) || !self.has_copies(place)
-        {
+        if !is_copy {
             self.tell(place, offset, id);
         }
         let is_durable = self.walks[walk].visible == Visible::Disk;

@@ -16,8 +16,8 @@ pub(super) enum Checked {
     Lend { from: u32, to: u32, next_offset: Offset },
     /// The batch at `at` is not wholly there; `needed` bytes of it are.
     Further { at: u32, needed: usize },
-    /// The first batch is beyond the wanted offset. Either offsets were left out there, or its
-    /// offset is damaged: the batch before it tells.
+    /// The first batch is beyond the wanted offset, or before it where a batch ended. Either
+    /// offsets were left out there, or its offset is damaged: the batch before it tells.
     Doubtful,
     /// What may be shown ends before the wanted offset.
     Nothing,
@@ -32,7 +32,7 @@ impl Storage {
         run: SpanId,
         (first, length): (u32, u32),
         (wanted, limit, shown): (Offset, Offset, Offset),
-        (bytes_max, doubts): (u32, bool),
+        (bytes_max, doubts, is_hinted): (u32, bool, bool),
     ) -> Checked {
         let mut lend: Option<(u32, u32, Offset)> = None;
         let (mut at, mut before) = (first, None);
@@ -80,7 +80,9 @@ impl Storage {
                     None => Checked::Nothing,
                 };
             }
-            if doubts && before.is_none() && header.base_offset > wanted {
+            // At the reader's hint a batch has ended, and the next one begins with what is wanted.
+            let is_odd = header.base_offset > wanted || is_hinted && header.base_offset < wanted;
+            if doubts && before.is_none() && is_odd {
                 return Checked::Doubtful;
             }
             let begins_epoch = before.as_ref().map_or(header.base_offset > wanted, |before| {

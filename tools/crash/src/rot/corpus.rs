@@ -2,8 +2,10 @@
 //!
 //! Sealed segments with indexes, large appends beside the journal and small ones in it, snapshots,
 //! leases, a gap in the offsets, a deleted topic, an idle one; compacted segments, files that were
-//! used again, the state of a group in share mode ([`vanished`]). What a newcomer gets wrong: the last
-//! life ends with a kill and the loss of its arena, so that the journal alone says what is there.
+//! used again, the state of a group in share mode ([`vanished`]).
+//!
+//! What a newcomer gets wrong: the last life ends with a kill and the loss of its arena, so that
+//! the journal alone says what is there.
 
 use std::path::Path;
 

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// How many wounds are dealt before a real server.
     #[arg(long, default_value_t = 200)]
     served: u64,
+    /// Deals wounds to structures with this in their name only.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// How many threads deal wounds in memory. Default: one for each core.
     #[arg(long)]
     threads: Option<u64>,
@@ -78,14 +81,18 @@ fn in_memory(args: &Args, seed: u64, program: &Path, scratch: &Path) -> Result<u
     let partitions = replay::recovered(&files)?;
     let ids: Vec<_> = partitions.keys().copied().collect();
     let places = Places::new(structures::regions(&files, &partitions));
+    if !places.missing().is_empty() {
+        return Err(format!("the directory has no {}", places.missing().join(", no ")));
+    }
+    let places = match &args.only {
+        Some(name) => Places::new(structures::only(structures::regions(&files, &partitions), name)),
+        None => places,
+    };
     let sound = match replay::replay(replay::disk_of(&files), &ids, &Default::default()) {
         replay::Outcome::Served { damages, partitions } if damages.is_empty() => partitions,
         other => return Err(format!("the sound directory does not start: {other:?}")),
     };
     let batches: usize = sound.values().map(|answer| answer.delivered.len()).sum();
-    if !places.missing().is_empty() {
-        return Err(format!("the directory has no {}", places.missing().join(", no ")));
-    }
     println!(
         "a directory of {} files, {} bytes, {} partitions, {batches} batches, with every structure",
         files.0.len(),

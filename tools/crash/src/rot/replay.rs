@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_batch::{Batches, Offset};
+use plimsoll_batch::{Batch, BatchLimits, Batches, Offset};
 use plimsoll_device::{Arena, BLOCK_BYTES, Instant, Now};
 use plimsoll_sim::{Disk, Random, heap_arena};
 use plimsoll_storage::{
@@ -11,6 +11,7 @@ use plimsoll_storage::{
     ReadError, ReadId, ReadOutcome, RecoveredPartition, Retention, Slot, Started, Startup,
     StartupConfig, Storage, StorageConfig, adopt_arenas,
 };
+use plimsoll_tests::value_id;
 
 use super::files::Files;
 
@@ -27,12 +28,27 @@ pub(crate) struct Delivered {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Delivered {
+    /// Whether every record is as it was sent, and not from elsewhere.
+    pub(crate) fn is_genuine(&self) -> bool {
+        let batch = Batch::validate(&self.bytes, &BatchLimits::default());
+        let records = batch.as_ref().ok().and_then(|batch| batch.records().ok());
+        records.is_some_and(|mut records| {
+            records.all(|record| {
+                record.is_ok_and(|it| it.value.is_some_and(|value| value_id(value).is_some()))
+            })
+        })
+    }
+}
+
 /// What a partition gave.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) delivered: Vec<Delivered>,
     /// What reads, or the partition's state, said of damage.
     pub(crate) damages: Vec<Damage>,
+    /// The first offset that can be read.
+    pub(crate) start: u64,
     /// The next offset to be given out.
     pub(crate) next_offset: u64,
 }
@@ -169,7 +185,8 @@ impl Life {
     fn read_all(&mut self, id: PartitionId, sound: Option<&Answer>) -> Answer {
         let Some(slot) = self.storage.slot(id) else { return Answer::default() };
         let marks = self.storage.watermarks(slot);
-        let mut answer = Answer { next_offset: marks.memory.value(), ..Answer::default() };
+        let (start, next_offset) = (marks.start.value(), marks.memory.value());
+        let mut answer = Answer { start, next_offset, ..Answer::default() };
         if let PartitionState::Damaged(damage) = self.storage.state(slot) {
             answer.damages.push(damage);
         }

@@ -114,6 +114,14 @@ pub(crate) fn regions(
     map.regions
 }
 
+/// Those of structures with this in their name.
+pub(crate) fn only(regions: Vec<Region>, name: &str) -> Vec<Region> {
+    let has = |structure: Structure| {
+        STRUCTURES.iter().any(|(it, its_name)| *it == structure && its_name.contains(name))
+    };
+    regions.into_iter().filter(|region| has(region.structure)).collect()
+}
+
 struct Map<'a> {
     files: &'a Files,
     regions: Vec<Region>,
