@@ -54,6 +54,15 @@ fn one_run_in_ten_has_a_group_in_share_mode() {
     assert!(delays, "nobody delays a record");
 }
 
+/// A member showed records that it was giving back (2246).
+#[test]
+fn seeds_that_found_something_in_share_mode_are_kept() {
+    let scenario = draw(2_246);
+    assert!(!scenario.shares.is_empty(), "it is not the run any more that it was");
+    let outcome = attempt(&scenario, None);
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
 /// In this one the record of a topic's creation rots, is told, and the topic with it is not there.
 #[test]
 fn a_topic_may_go_with_a_journal_of_which_damage_is_told() {

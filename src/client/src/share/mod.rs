@@ -191,9 +191,10 @@ impl ShareConsumer {
         while let Some(record) = self.ready.pop_front() {
             self.ready_bytes -= record.held_bytes();
             let key = (record.place, record.offset);
-            let Some(held) = self.held.get_mut(&key).filter(|held| held.lock == record.lock) else {
-                continue;
-            };
+            // What is on its way back is others' by the time that the application would look at it.
+            let is_it =
+                |held: &&mut Held| held.lock == record.lock && matches!(held.stage, Stage::Ready);
+            let Some(held) = self.held.get_mut(&key).filter(is_it) else { continue };
             if held.lock_until <= now {
                 // It was asleep for longer than the lock: somebody else may have it by now.
                 self.held.remove(&key);

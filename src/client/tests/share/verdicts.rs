@@ -200,6 +200,21 @@ fn work_that_hangs_is_not_renewed_for_ever() {
     assert!(said.contains("defer(0) 11..=11"), "nobody has seen the other one: {said}");
 }
 
+/// An application that was busy for longer than `hold_max` was shown records that were being given
+/// back, and somebody else worked on them at the same time.
+#[test]
+fn what_was_given_back_unseen_is_not_shown_afterwards() {
+    let mut options = ShareOptions::default();
+    options.hold_max = Duration::from_secs(5);
+    let mut member = joined(options);
+    hand_out(&mut member, &[run(10, 11, 1)], &batch(10, 2, 0));
+    asked(&mut member, NOW);
+    member.handle_timeout(at_ms(10_000));
+    assert!(member.poll_record(at_ms(10_000)).is_none());
+    let said = words(&asked(&mut member, at_ms(10_000))).join(", ");
+    assert!(said.contains("defer(0) 10..=11"), "{said}");
+}
+
 #[test]
 fn whoever_leaves_gives_everything_back_before_it_goes() {
     let mut member = joined(ShareOptions::default());

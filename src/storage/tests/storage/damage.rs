@@ -244,3 +244,33 @@ fn a_damaged_batch_is_named_and_never_delivered() {
         world.machine.disk.flip_bit(&path, 2 * 19_991 + position, 2);
     }
 }
+
+/// A reader that goes on where it stood took a batch whose offset had rotted downwards for the one
+/// in the middle of which it was, and showed its records under the offsets of others.
+#[test]
+fn a_batch_whose_offset_rotted_downwards_is_not_taken_for_one_that_was_begun() {
+    let mut world = World::new(2, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..4 {
+        world.append(id(1, 0), &batch_of(20_000, 600, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    let path = segment_path(id(1, 0), Offset::ZERO);
+    let file = world.machine.disk.read_file(&path).expect("it is there");
+    let length = |at: usize| 12 + u32::from_be_bytes(file[at + 8..][..4].try_into().expect("four"));
+    let third = (0..2).fold(0, |at, _| at + length(at) as usize);
+    // 1200 becomes 1072, and the batch goes on beyond 1200.
+    world.machine.disk.flip_bit(&path, third as u64 + 7, 7);
+    world.start_unchecked(1).expect(FINE);
+    for (bytes_max, hints) in [(1, true), (1, false), (1 << 20, true)] {
+        let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, bytes_max, hints);
+        match read.expect(FINE) {
+            Err(ReadError::Damaged(damage)) => {
+                assert_eq!((damage.path, damage.position_bytes), (path.clone(), third as u64));
+            }
+            other => panic!("{bytes_max} bytes at a time, hints {hints}: {other:?}"),
+        }
+    }
+}
