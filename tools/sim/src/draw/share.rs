@@ -11,7 +11,7 @@ use plimsoll_wire::{Durability, TopicRetention};
 use crate::scenario::{Act, End, Life, Scenario, SharePlan, SharerPlan, Temper, TopicPlan, What};
 
 /// In how many of 1,000 runs there is such a group, if the clock is left alone.
-const PERMILLE: u64 = 130;
+const PERMILLE: u64 = 160;
 
 /// Adds a group in share mode to a scenario, or leaves it as it is.
 pub(super) fn make(scenario: &mut Scenario) {
