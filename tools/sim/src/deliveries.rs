@@ -279,6 +279,8 @@ impl Deliveries {
                 match verdict {
                     Verdict::Renew => {}
                     Verdict::Defer { .. } => handout.said = Said::Deferred,
+                    // A leap to the next record reaches over what was given back before.
+                    Verdict::Gone if handout.said == Said::Deferred => {}
                     _ => handout.said = Said::Something,
                 }
             }
