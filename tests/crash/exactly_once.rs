@@ -43,10 +43,24 @@ fn produce(
     (sent, producer_client.close())
 }
 
+/// What was acked at a weaker level last is flushed a moment later, and read back from then on.
+fn wait_for_disk(connection: &mut Connection, partition: u32) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ends = connection.bind(partition, TOPIC, partition).watermarks;
+        if ends.disk == ends.memory {
+            return;
+        }
+        assert!(Instant::now() < deadline, "partition {partition} is not flushed: {ends:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Every partition has every producer's records of it once, and in order.
 fn compare(server: &Server, sent: &[u64]) {
     let mut connection = Connection::open(server.address());
     for partition in 0..PARTITIONS {
+        wait_for_disk(&mut connection, partition);
         let (found, _) = read_back(&mut connection, TOPIC, partition, 0);
         let mut next = [u64::from(partition); PRODUCERS as usize];
         for (offset, number) in found {
