@@ -44,23 +44,24 @@ fn produce(
 }
 
 /// What was acked at a weaker level last is flushed a moment later, and read back from then on.
-fn wait_for_disk(connection: &mut Connection, partition: u32) {
+fn wait_for_disk(server: &Server) {
+    let client = server.client();
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let ends = connection.bind(partition, TOPIC, partition).watermarks;
-        if ends.disk == ends.memory {
+        let partitions = client.describe(TOPIC).expect("the topic is there");
+        if partitions.iter().all(|it| it.watermarks.disk == it.watermarks.memory) {
             return;
         }
-        assert!(Instant::now() < deadline, "partition {partition} is not flushed: {ends:?}");
+        assert!(Instant::now() < deadline, "not everything is flushed: {partitions:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Every partition has every producer's records of it once, and in order.
 fn compare(server: &Server, sent: &[u64]) {
+    wait_for_disk(server);
     let mut connection = Connection::open(server.address());
     for partition in 0..PARTITIONS {
-        wait_for_disk(&mut connection, partition);
         let (found, _) = read_back(&mut connection, TOPIC, partition, 0);
         let mut next = [u64::from(partition); PRODUCERS as usize];
         for (offset, number) in found {
