@@ -1,5 +1,5 @@
 //! Moments that are short: a start between the making of a name and its flush, shards that log what
-//! others had, a removal beside the frame that it follows.
+//! others had, a removal beside the frame that it follows, an operator's word on its way to the disk.
 //!
 //! In a part of the runs, and from a stream of its own. What a newcomer gets wrong: other runs meet
 //! such a moment, too, but the end hardly ever comes in it, and an order that holds by luck is not
@@ -8,7 +8,7 @@
 use plimsoll_sim::{Random, Survival};
 use plimsoll_wire::Durability;
 
-use crate::scenario::{Act, End, Life, Scenario, What};
+use crate::scenario::{Act, End, Life, ResetTo, Scenario, What};
 
 /// In how many of 1,000 runs starts are killed one after the other.
 const STUMBLES_PERMILLE: u64 = 60;
@@ -16,6 +16,9 @@ const STUMBLES_PERMILLE: u64 = 60;
 const HAND_OVERS_PERMILLE: u64 = 40;
 /// Of 1,000 runs that end over a removal, in how many the journal is slow then.
 const SLOW_JOURNALS_PERMILLE: u64 = 700;
+
+/// In how many of 1,000 runs with groups power fails over a reset.
+const SLOW_RESETS_PERMILLE: u64 = 120;
 
 /// Seeks out such a moment in a scenario, or leaves it as it is.
 pub(super) fn make(scenario: &mut Scenario) {
@@ -30,6 +33,10 @@ pub(super) fn make(scenario: &mut Scenario) {
         if life.cut_at_removal.is_some() && random.chance(SLOW_JOURNALS_PERMILLE) {
             slow_journal(life, random);
         }
+    }
+    let mut random = Random::new(scenario.seed).stream("slow resets");
+    if !scenario.groups.is_empty() && random.chance(SLOW_RESETS_PERMILLE) {
+        slow_reset(scenario, &mut random);
     }
 }
 
@@ -97,4 +104,27 @@ fn slow_journal(life: &mut Life, random: &mut Random) {
     };
     let hold = What::HoldJournals { ms: 1 + random.below(300) as u32 };
     life.acts.insert(at, Act { wait_us: random.below(1_000), what: hold });
+}
+
+/// A group has worked and is left, the journals take nothing for a while, somebody resets it, and
+/// power fails meanwhile.
+fn slow_reset(scenario: &mut Scenario, random: &mut Random) {
+    let group = random.below(scenario.groups.len() as u64) as usize;
+    let topic = scenario.groups[group].topic;
+    let shards = scenario.lives[scenario.lives.len() - 1].shards;
+    let mut life = Life::calm(shards, End::Power(Survival::Nothing));
+    let mut then = |wait_us, what| life.acts.push(Act { wait_us, what });
+    let producer = scenario.producers.iter().position(|producer| producer.topic == topic);
+    if let Some(producer) = producer {
+        scenario.producers[producer].durability = Durability::Disk;
+        for partition in 0..scenario.topics[topic].partitions {
+            then(20_000, What::Append { producer, partition, records: 2, bytes: 100 });
+        }
+    }
+    then(3_000_000, What::Dismiss { group, ms: 2_500 });
+    then(1_800_000, What::HoldJournals { ms: 2_000 });
+    let to = if random.chance(500) { ResetTo::Beginning } else { ResetTo::Permille(500) };
+    then(random.below(5_000), What::ResetGroup { group, to, is_dry: false });
+    then(random.below(300_000), What::Nothing);
+    scenario.lives.push(life);
 }
