@@ -1,5 +1,5 @@
 //! Moments that are short: a start between the making of a name and its flush, shards that log what
-//! others had, a removal beside the frame that it follows, an operator's word on its way to the disk.
+//! others had, a removal beside the frame that it follows, an operator's word on its way to disk.
 //!
 //! In a part of the runs, and from a stream of its own. What a newcomer gets wrong: other runs meet
 //! such a moment, too, but the end hardly ever comes in it, and an order that holds by luck is not
