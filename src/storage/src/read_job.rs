@@ -169,9 +169,10 @@ impl Storage {
                 let bytes_max = narrow(job.bytes_max.min(READ_BYTES_MAX) as u64);
                 self.counters.read_bytes += u64::from(reading.length);
                 let limit = self.limit(slot, level).offset;
-                let shown = self.limit(slot, Level::Memory).offset;
+                let end = self.partition(slot).segment_after(segment);
+                let bounds = segment..end.unwrap_or(self.limit(slot, Level::Memory).offset);
                 let doubts = !job.from_front && start + u64::from(first) > 0;
-                let offsets = (cursor.offset, limit, shown);
+                let offsets = (cursor.offset, limit, &bounds);
                 let how = (bytes_max, doubts, cursor.hint().is_some());
                 self.check_batches(run, part, offsets, how)
             }

@@ -4,6 +4,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::ops::Range;
 
 use plimsoll_batch::{Batch, BatchError, BatchHeader, BatchLimits, Offset};
 
@@ -31,7 +32,7 @@ impl Storage {
         &self,
         run: SpanId,
         (first, length): (u32, u32),
-        (wanted, limit, shown): (Offset, Offset, Offset),
+        (wanted, limit, bounds): (Offset, Offset, &Range<Offset>),
         (bytes_max, doubts, is_hinted): (u32, bool, bool),
     ) -> Checked {
         let mut lend: Option<(u32, u32, Offset)> = None;
@@ -46,10 +47,17 @@ impl Storage {
                     }
                     (Err(error), _) => Err(format!("{error}")),
                 };
-            // A batch's check does not cover its offset.
-            let checked = checked.and_then(|header| match header.next_offset() <= shown {
-                true => Ok(header),
-                false => Err(format!("offset {} is beyond the end", header.base_offset)),
+            // A batch's check does not cover its offset; its segment says where it may be.
+            let checked = checked.and_then(|header| {
+                let is_within =
+                    bounds.start <= header.base_offset && header.next_offset() <= bounds.end;
+                match is_within {
+                    true => Ok(header),
+                    false => Err(format!(
+                        "offset {} is not within {} to {}",
+                        header.base_offset, bounds.start, bounds.end
+                    )),
+                }
             });
             let checked = checked.and_then(|header| match follows(before.as_ref(), &header) {
                 true => Ok(header),

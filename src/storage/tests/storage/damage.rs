@@ -3,8 +3,8 @@
 use plimsoll_batch::Offset;
 use plimsoll_sim::{Disk, Random, Survival};
 use plimsoll_storage::{
-    AppendError, FrameHeader, Level, PartitionState, ReadError, StartupError, journal_path,
-    segment_path,
+    AppendError, FrameHeader, Level, PartitionConfig, PartitionState, ReadError, StartupError,
+    journal_path, segment_path,
 };
 
 use crate::model::batch_of;
@@ -271,6 +271,36 @@ fn a_batch_whose_offset_rotted_downwards_is_not_taken_for_one_that_was_begun() {
                 assert_eq!((damage.path, damage.position_bytes), (path.clone(), third as u64));
             }
             other => panic!("{bytes_max} bytes at a time, hints {hints}: {other:?}"),
+        }
+    }
+}
+
+/// The first batch of a segment has nothing before it that tells of a rotted offset, but the
+/// segment's own base: no batch in it is of an earlier offset.
+#[test]
+fn a_first_batch_whose_offset_rotted_downwards_is_known_by_its_segment() {
+    let mut world = World::new(2, Settings::default());
+    world.create(id(1, 0), PartitionConfig { segment_bytes: 48 << 10, ..CONFIG });
+    world.start(1).expect(FINE);
+    for turn in 0..6 {
+        world.append(id(1, 0), &batch_of(20_000, 600, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    let path = segment_path(id(1, 0), Offset::new(1_200));
+    // 1200 becomes 1072, and the batch goes on beyond 1200.
+    world.machine.disk.flip_bit(&path, 7, 7);
+    world.start_unchecked(1).expect(FINE);
+    for from in [0, 1_200, 1_300] {
+        for (bytes_max, hints) in [(1, true), (1, false), (1 << 20, true)] {
+            let from = Offset::new(from);
+            let read = world.read_from(id(1, 0), from, Level::Disk, bytes_max, hints);
+            match read.expect(FINE) {
+                Err(ReadError::Damaged(damage)) => {
+                    assert_eq!((damage.path, damage.position_bytes), (path.clone(), 0));
+                }
+                other => panic!("{bytes_max} bytes from {from}, hints {hints}: {other:?}"),
+            }
         }
     }
 }
