@@ -41,24 +41,12 @@ impl Storage {
         loop {
             let checked =
                 match (Batch::validate_first(self.memory.bytes(run, at, length), &ANY), lend) {
-                    (Ok(batch), _) => Ok(*batch.header()),
+                    (Ok(batch), _) => lies_within(*batch.header(), bounds),
                     (Err(BatchError::TooShort { needed, .. }), None) => {
                         return Checked::Further { at, needed };
                     }
                     (Err(error), _) => Err(format!("{error}")),
                 };
-            // A batch's check does not cover its offset; its segment says where it may be.
-            let checked = checked.and_then(|header| {
-                let is_within =
-                    bounds.start <= header.base_offset && header.next_offset() <= bounds.end;
-                match is_within {
-                    true => Ok(header),
-                    false => Err(format!(
-                        "offset {} is not within {} to {}",
-                        header.base_offset, bounds.start, bounds.end
-                    )),
-                }
-            });
             let checked = checked.and_then(|header| match follows(before.as_ref(), &header) {
                 true => Ok(header),
                 false => {
@@ -113,6 +101,17 @@ struct Unconfirmed {
     at: u32,
     /// What was to be lent before it.
     lend: Option<(u32, u32, Offset)>,
+}
+
+/// A batch's check does not cover its offset; its segment says where it may be.
+fn lies_within(header: BatchHeader, bounds: &Range<Offset>) -> Result<BatchHeader, String> {
+    match bounds.start <= header.base_offset && header.next_offset() <= bounds.end {
+        true => Ok(header),
+        false => Err(format!(
+            "offset {} is not within {} to {}",
+            header.base_offset, bounds.start, bounds.end
+        )),
+    }
 }
 
 /// Whether a batch may come right behind another. A batch's check does not cover its offset; but
