@@ -78,7 +78,8 @@ fn everything_is_done_and_nothing_accepted_comes_again_over_kills_of_the_server(
     produce(&client, (0..RECORDS).map(|number| number.to_string()));
     let (books, is_over) = (Mutex::new(Books::default()), AtomicBool::new(false));
     let seeds = [random.number(), random.number(), random.number()];
-    std::thread::scope(|scope| {
+    // The scope gives the last server back: it must outlive the workers' last answers.
+    let _server = std::thread::scope(|scope| {
         for seed in seeds {
             let (client, books, is_over) = (&client, &books, &is_over);
             scope.spawn(move || work(client, books, is_over, Random::new(seed)));
@@ -94,6 +95,7 @@ fn everything_is_done_and_nothing_accepted_comes_again_over_kills_of_the_server(
         }
         wait_until_done(&server.client());
         is_over.store(true, Ordering::Relaxed);
+        server
     });
     let books = books.into_inner().unwrap();
     assert_eq!(books.handed_out.len(), RECORDS, "everything was handed out");
