@@ -264,3 +264,18 @@ fn a_batch_in_which_the_end_lies_is_written_and_committed_up_to_there() {
     assert_eq!(consume("4").ok(), text(0..4));
     assert_eq!(consume("end").ok(), text(4..10));
 }
+
+#[test]
+fn a_group_that_is_deleted_starts_anew_and_one_that_is_not_there_is_told() {
+    let place = Place::new();
+    let server = place.server().start();
+    ask(&server, &["topic", "create", "t"]).ok();
+    assert_eq!(ask_with(&server, &["produce", "t", "-"], text(0..3).as_bytes()).code, 0);
+    let consume = || ask(&server, &["consume", "t", "--group", "g", "--until", "end"]).ok();
+    assert_eq!((consume(), consume()), (text(0..3), String::new()));
+    ask(&server, &["group", "delete", "g"]).ok();
+    let again = ask(&server, &["group", "delete", "g"]);
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    assert!(again.stderr.contains("there is no group g;"), "{}", again.stderr);
+    assert_eq!(consume(), text(0..3), "nothing is committed any more");
+}

@@ -90,6 +90,13 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Command::Describe { group, json } => describe(client, group, *json),
         Command::Reset(reset) => self::reset(client, reset),
         Command::Delete { group, json } => {
+            // The server takes it for done: who asks again after a lost answer is right. A person
+            // has more likely mistyped it.
+            if existing(client, group)?.is_none() {
+                return Err(Failure::Failed(format!(
+                    "there is no group {group}; `plimsoll group list` shows those that there are"
+                )));
+            }
             client.delete_group(group).map_err(Failure::new)?;
             print(*json, &json!({ "group": group, "deleted": true }), || {
                 format!("deleted group {group}\n")

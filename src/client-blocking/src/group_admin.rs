@@ -51,11 +51,12 @@ impl Client {
         }
     }
 
-    /// Deletes the committed offsets of a group without members, durably.
+    /// Deletes the committed offsets of a group without members, durably. One that does not exist is
+    /// as good as deleted, so that it may be asked for again.
     ///
     /// # Errors
     ///
-    /// There is no such group, it has members, or the server cannot be asked.
+    /// The group has members, or the server cannot be asked.
     pub fn delete_group(&self, group: &str) -> Result<(), AdminError> {
         self.ask(&AdminRequest::DeleteGroup { group }).map(drop)
     }
