@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline workqueue rot powercut fuzz clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline workqueue rot powercut fuzz sanitize clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -91,6 +91,12 @@ fuzz: ## each fuzz target for a minute; needs nightly and cargo-fuzz
 		$(CARGO) +nightly fuzz run --fuzz-dir tools/fuzz $$target tools/fuzz/corpus/$$target \
 			tools/fuzz/seeds/$$target -- -max_total_time=60 || exit 1; \
 	done
+
+# Nightly only because stable has no sanitizers. Documentation tests link without them.
+sanitize: ## the crates with memory of their own and those on top, with AddressSanitizer; needs nightly
+	RUSTFLAGS="-Zsanitizer=address" $(CARGO) +nightly test $(LOCKED) --quiet --lib --tests \
+		--target x86_64-unknown-linux-gnu --target-dir target/sanitize \
+		-p plimsoll-device -p plimsoll-batch -p plimsoll-wire -p plimsoll-ring -p plimsoll-storage
 
 clean: ## remove what was built
 	$(CARGO) clean

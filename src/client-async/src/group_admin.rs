@@ -52,8 +52,8 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Deletes the committed offsets of a group without members, durably. One that does not exist is
-    /// as good as deleted, so that it may be asked for again.
+    /// Deletes the committed offsets of a group without members, durably. One that does not exist
+    /// is as good as deleted, so that it may be asked for again.
     ///
     /// # Errors
     ///

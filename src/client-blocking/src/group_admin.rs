@@ -51,8 +51,8 @@ impl Client {
         }
     }
 
-    /// Deletes the committed offsets of a group without members, durably. One that does not exist is
-    /// as good as deleted, so that it may be asked for again.
+    /// Deletes the committed offsets of a group without members, durably. One that does not exist
+    /// is as good as deleted, so that it may be asked for again.
     ///
     /// # Errors
     ///
