@@ -2,8 +2,8 @@
 //!
 //! The metadata topic (id 0, one partition, on shard 0) is the log of what happened to topics: one
 //! record batch with one record for each change, appended at `disk`. Now and then all topics are
-//! written again, many to a batch, and what is before goes (`shard/metadata_shortening.rs`). A record
-//! has no key; its value is, little-endian:
+//! written again, many to a batch, and what is before goes (`shard/metadata_shortening.rs`). A
+//! record has no key; its value is, little-endian:
 //!
 //! | at | type | topic created (kind 1) or altered (kind 3) | topic deleted (kind 2) |
 //! |---:|---|---|---|
@@ -26,8 +26,8 @@
 //! version 2 at least, and has all settings of the topic from then on.
 //!
 //! What a newcomer gets wrong: the highest id in the log is what keeps an id from being given out
-//! twice. What is written again begins with it, and where its topic is deleted, with a deletion of a
-//! topic that nothing in the log creates.
+//! twice. What is written again begins with it, and where its topic is deleted, with a deletion of
+//! a topic that nothing in the log creates.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
