@@ -18,7 +18,7 @@ use plimsoll_storage::{
 };
 
 use crate::backup_files::{Source, Target, missing};
-use crate::topic_records::deleted_topic;
+use crate::topic_records::topic_record;
 use crate::utc::Utc;
 
 /// Copy the data of a server, running or stopped, to a new directory that a server can start from.
@@ -139,7 +139,7 @@ impl Backup {
             for number in self.journals()?.into_iter().rev() {
                 journals.push(self.copy_journal(number)?);
             }
-            let content = BackupContent::of(&mut self.source, &journals, deleted_topic);
+            let content = BackupContent::of(&mut self.source, &journals, topic_record);
             gone = self.copy_segments(&content.files())?;
             if gone.is_none() {
                 return Ok((journals, content));

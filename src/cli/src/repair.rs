@@ -153,7 +153,7 @@ mod tests {
         let mut out = Vec::new();
         repair_directory(&args(&directory, true), &mut out).unwrap();
         let mut files = StoredFiles::new(directory.path().to_owned());
-        let verified = verify(&mut files, TOPIC_RECORDS.deleted, &mut |it| panic!("{it}"));
+        let verified = verify(&mut files, TOPIC_RECORDS.read, &mut |it| panic!("{it}"));
         assert_eq!(verified.unwrap().damages, 0);
         let side = fs::read_dir(directory.path().join("repair")).unwrap().next().unwrap().unwrap();
         let kept = fs::read(side.path().join("journal-00000.journal")).unwrap();

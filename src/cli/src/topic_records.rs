@@ -7,7 +7,7 @@ use plimsoll_storage::{TopicRecord, TopicRecords};
 
 /// What a repair needs.
 pub(crate) const TOPIC_RECORDS: TopicRecords =
-    TopicRecords { read: topic_record, deleted: deleted_topic, create: found_again };
+    TopicRecords { read: topic_record, create: found_again };
 
 const VERSION: u8 = 1;
 const VERSION_CLEANUP: u8 = 3;
@@ -18,15 +18,8 @@ const FLUSH_INTERVAL_MS: u32 = 100;
 const SEGMENT_BYTES: u64 = 256 << 20;
 const BATCH_BYTES_MAX: u32 = 1 << 20;
 
-/// The topic that a record deletes.
-pub(crate) fn deleted_topic(value: &[u8]) -> Option<u32> {
-    match topic_record(value) {
-        Some(TopicRecord::Deleted { topic }) => Some(topic),
-        _ => None,
-    }
-}
-
-fn topic_record(value: &[u8]) -> Option<TopicRecord> {
+/// What a record says of a topic, if it creates or deletes one.
+pub(crate) fn topic_record(value: &[u8]) -> Option<TopicRecord> {
     let (&[version, kind, ..], rest) = value.split_first_chunk::<4>()?;
     let (topic, rest) = rest.split_first_chunk()?;
     let topic = u32::from_le_bytes(*topic);
@@ -58,9 +51,9 @@ mod tests {
 
     #[test]
     fn the_deleting_record_names_its_topic() {
-        assert_eq!(deleted_topic(&[1, 2, 0, 0, 7, 0, 0, 0]), Some(7));
-        assert_eq!(deleted_topic(&[1, 1, 3, 0, 7, 0, 0, 0, 1, 0, 0, 0]), None);
-        assert_eq!(deleted_topic(&[1, 2, 0]), None);
+        let deleted = Some(TopicRecord::Deleted { topic: 7 });
+        assert_eq!(topic_record(&[1, 2, 0, 0, 7, 0, 0, 0]), deleted);
+        assert_eq!(topic_record(&[1, 2, 0]), None);
     }
 
     #[test]

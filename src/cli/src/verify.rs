@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_storage::{DataFiles, IoError, IoErrorKind, VerifySummary, verify};
 
-use crate::topic_records::deleted_topic;
+use crate::topic_records::topic_record;
 
 /// Check every byte of a data directory whose server is stopped; exit code 1 if any is damaged.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ fn verify_directory(directory: &Path, out: &mut impl Write) -> Result<VerifySumm
     let _lock = lock(directory)?;
     let mut files = StoredFiles::new(directory.to_owned());
     let mut lines = Lines::new(out);
-    let summary = verify(&mut files, deleted_topic, &mut |finding| lines.say(&finding))
+    let summary = verify(&mut files, topic_record, &mut |finding| lines.say(&finding))
         .map_err(|error| error.to_string())?;
     let VerifySummary { files, bytes, partitions, batches, frames, damages, .. } = summary;
     let verified = format!("verified {bytes} bytes in {files} files");

@@ -71,6 +71,9 @@ pub struct ShardLimits {
     /// By how much a log of committed offsets grows, at least, before what still counts in it is
     /// written again and the rest goes.
     pub offset_log_fresh_bytes_min: u64,
+    /// By how much the log of topics grows, at least, before those that there are are written again
+    /// and the rest goes.
+    pub metadata_fresh_bytes_min: u64,
 }
 
 impl Default for ShardLimits {
@@ -93,6 +96,7 @@ impl Default for ShardLimits {
             share_window_max: 100_000,
             share_records_max: 1_000_000,
             offset_log_fresh_bytes_min: 4 << 20,
+            metadata_fresh_bytes_min: 1 << 20,
         }
     }
 }

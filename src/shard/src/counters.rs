@@ -48,6 +48,8 @@ pub(crate) struct Counters {
     pub(crate) share: ShareTally,
     /// Times that the log of committed offsets was shortened.
     pub(crate) offset_logs_shortened: u64,
+    /// Times that the log of topics was.
+    pub(crate) metadata_shortened: u64,
     /// Members of groups that were declared dead.
     pub(crate) members_expired: u64,
     /// Times that a connection was not read for want of memory.
@@ -61,6 +63,8 @@ pub(crate) struct Standings {
     pub(crate) connections: usize,
     /// Partitions that are being compacted, or wait for it.
     pub(crate) compaction_backlog: usize,
+    /// Bytes of the log of topics, since all in it was written again or the server started.
+    pub(crate) metadata_fresh_bytes: u64,
     /// Offsets that members of groups in share mode hold.
     pub(crate) share_locks: u64,
 }
@@ -121,6 +125,8 @@ pub(crate) fn stats(
         ("share_dead_lettered", share.dead_lettered),
         ("share_dropped", share.dropped),
         ("offset_logs_shortened", counters.offset_logs_shortened),
+        ("metadata_shortened", counters.metadata_shortened),
+        ("metadata_fresh_bytes", standings.metadata_fresh_bytes),
         ("members_expired", counters.members_expired),
         ("waits_for_append_memory", counters.waits_for_append_memory),
         ("waits_for_receive_memory", counters.waits_for_receive_memory),

@@ -1,8 +1,9 @@
 //! The records of the metadata topic.
 //!
 //! The metadata topic (id 0, one partition, on shard 0) is the log of what happened to topics: one
-//! record batch with one record for each change, appended at `disk`. A record has no key; its value
-//! is, little-endian:
+//! record batch with one record for each change, appended at `disk`. Now and then all topics are
+//! written again, many to a batch, and what is before goes (`shard/metadata_shortening.rs`). A
+//! record has no key; its value is, little-endian:
 //!
 //! | at | type | topic created (kind 1) or altered (kind 3) | topic deleted (kind 2) |
 //! |---:|---|---|---|
@@ -24,10 +25,13 @@
 //! The least version is written that has what is needed, so that older builds read it. Kind 3 is of
 //! version 2 at least, and has all settings of the topic from then on.
 //!
-//! What a newcomer gets wrong: deleted topics stay in the log, because the highest id in it is what
-//! keeps an id from being given out twice.
+//! What a newcomer gets wrong: the highest id in the log is what keeps an id from being given out
+//! twice. What is written again begins with it, and where its topic is deleted, with a deletion of
+//! a topic that nothing in the log creates.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -73,6 +77,31 @@ impl fmt::Display for UnreadableChange {
 }
 
 impl Change {
+    /// The topic that it is about.
+    pub(crate) fn topic(&self) -> u32 {
+        match self {
+            Self::Created(topic) => topic.id,
+            Self::Altered { id, .. } | Self::Deleted { id } => *id,
+        }
+    }
+
+    /// Makes the change to topics, by id. Made twice it is the same.
+    pub(crate) fn apply_to(self, topics: &mut BTreeMap<u32, Arc<Topic>>) {
+        match self {
+            Self::Created(topic) => {
+                topics.insert(topic.id, Arc::new(topic));
+            }
+            Self::Altered { id, settings } => {
+                if let Some(topic) = topics.get_mut(&id) {
+                    Arc::make_mut(topic).settings = settings;
+                }
+            }
+            Self::Deleted { id } => {
+                topics.remove(&id);
+            }
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {

@@ -17,6 +17,7 @@ mod hello;
 mod identity;
 mod marks;
 mod metadata;
+mod metadata_shortening;
 mod notices;
 mod offset_commits;
 mod offset_log;
@@ -263,6 +264,7 @@ impl Shard {
         let standings = Standings {
             connections: self.connections.len(),
             compaction_backlog: self.storage.compaction_backlog(),
+            metadata_fresh_bytes: self.metadata.as_ref().map_or(0, |it| it.growth.fresh_bytes),
             share_locks: self.groups.share_locks(),
         };
         let counters = Counters { share: self.groups.share_tally(), ..self.counters };

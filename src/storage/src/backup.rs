@@ -5,7 +5,7 @@
 //! arenas of the original. What a newcomer gets wrong: a journal that is copied while
 //! it is written may look damaged where the writer was. Copied once more, it does not.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,8 +18,10 @@ use crate::error::Damage;
 use crate::frame::FrameHeader;
 use crate::identity::PartitionId;
 use crate::journal::journal_path;
+use crate::known_topics::KnownTopics;
 use crate::manifest::DataDirId;
 use crate::recovered::RecoveredPartition;
+use crate::repair::TopicRecord;
 use crate::repair_partition::segments_of;
 use crate::verify::{DataFiles, Finding, Verification};
 use crate::verify_journal::{VerifiedJournal, mark_after, read_next_frame};
@@ -123,7 +125,7 @@ impl BackupJournal {
 /// What journals name together: each partition as the latest start to log it says.
 pub struct BackupContent {
     partitions: BTreeMap<PartitionId, RecoveredPartition>,
-    deleted: BTreeSet<u32>,
+    topics: KnownTopics,
 }
 
 impl BackupContent {
@@ -131,7 +133,7 @@ impl BackupContent {
     pub fn of<F: DataFiles>(
         files: &mut F,
         journals: &[BackupJournal],
-        deleted_topic: fn(&[u8]) -> Option<u32>,
+        topic_record: fn(&[u8]) -> Option<TopicRecord>,
     ) -> Self {
         let mut partitions: BTreeMap<PartitionId, RecoveredPartition> = BTreeMap::new();
         for (id, partition) in journals.iter().flat_map(|journal| &journal.verified.partitions) {
@@ -140,22 +142,22 @@ impl BackupContent {
             }
         }
         let mut report = |_| {};
-        let mut verification = Verification::new(files, deleted_topic, &mut report);
+        let mut verification = Verification::new(files, topic_record, &mut report);
         if let Some(metadata) = partitions.get(&PartitionId::METADATA) {
             verification.check_partition(PartitionId::METADATA, metadata);
         }
-        let deleted = verification.deleted;
-        Self { partitions, deleted }
+        let topics = verification.topics;
+        Self { partitions, topics }
     }
 
     /// How many partitions there are.
     pub fn partitions(&self) -> usize {
-        self.partitions.keys().filter(|id| !self.deleted.contains(&id.topic)).count()
+        self.partitions.keys().filter(|id| !self.topics.is_deleted(**id)).count()
     }
 
     /// What has to be copied of the segments. What is left of deleted topics has not.
     pub fn files(&self) -> Vec<BackupFile> {
-        let live = self.partitions.iter().filter(|(id, _)| !self.deleted.contains(&id.topic));
+        let live = self.partitions.iter().filter(|(id, _)| !self.topics.is_deleted(**id));
         let mut files = Vec::new();
         for (id, partition) in live {
             for (base, length) in segments_of(partition) {

@@ -129,6 +129,11 @@ impl Storage {
         self.failure.as_ref()
     }
 
+    /// Whether the disk has no room for files to grow, as far as was seen.
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_full.is_some()
+    }
+
     /// Damage in the shard's journal, if recovery found any.
     pub fn journal_damage(&self) -> Option<&Damage> {
         self.journal_damage.as_ref()

@@ -38,6 +38,7 @@ mod index;
 mod index_job;
 mod inspect;
 mod journal;
+mod known_topics;
 mod level;
 mod limits;
 mod manifest;

@@ -43,10 +43,8 @@ pub struct RepairConfig {
 /// How to read and write records of the metadata topic.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicRecords {
-    /// Reads the value of a record.
+    /// Reads the value of a record, as [`verify`] wants it.
     pub read: fn(&[u8]) -> Option<TopicRecord>,
-    /// The topic that a record deletes, as [`verify`] wants it.
-    pub deleted: fn(&[u8]) -> Option<u32>,
     /// The value of a record that creates the topic of this id with so many partitions, under a
     /// name that says that it was found again.
     pub create: fn(u32, u32) -> Vec<u8>,
@@ -181,7 +179,7 @@ pub fn repair<F: DataFiles, R: FnMut(RepairLine)>(
     config: &RepairConfig,
     report: &mut R,
 ) -> Result<Repair, RepairError> {
-    let verified = verify(files, config.topics.deleted, &mut |it| report(RepairLine::Finding(it)));
+    let verified = verify(files, config.topics.read, &mut |it| report(RepairLine::Finding(it)));
     let mut repair = Repair::default();
     match verified {
         Ok(summary) => repair.damages = summary.damages,

@@ -71,7 +71,7 @@ impl Plan {
                 report(journal_line(*number, journal));
             }
         }
-        let is_live = |id: &PartitionId| !found.deleted.contains(&id.topic);
+        let is_live = |id: &PartitionId| !found.topics.is_deleted(*id);
         let mut partitions: BTreeMap<PartitionId, RecoveredPartition> = BTreeMap::new();
         for (id, partition) in &found.partitions {
             let mut state = partition.state.clone();
@@ -267,8 +267,8 @@ impl Plan {
         let is_changed = found.partitions.get(&metadata).is_some_and(FoundPartition::is_changed);
         let mut nameless: BTreeMap<u32, u32> = BTreeMap::new();
         for (id, state) in partitions.iter() {
-            let is_known = found.created.contains_key(&id.topic)
-                || found.deleted.contains(&id.topic)
+            let is_known = found.topics.created.contains_key(&id.topic)
+                || found.topics.is_deleted(*id)
                 || id.is_internal();
             // A lease without a record is no reason to have a topic.
             if is_changed && !is_known && state.next_offset > Offset::ZERO {

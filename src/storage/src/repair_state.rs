@@ -19,10 +19,11 @@ use crate::encoding::block_ceil;
 use crate::frame::{FrameHeader, Sequence};
 use crate::identity::PartitionId;
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
+use crate::known_topics::KnownTopics;
 use crate::manifest::{DataDirId, Manifest};
 use crate::partition::{TOPICS_DIRECTORY, topic_directory};
 use crate::recovered::{Place, RecoveredPartition};
-use crate::repair::{RepairError, TopicRecord, TopicRecords};
+use crate::repair::{RepairError, TopicRecords};
 use crate::repair_journal::{Gap, SalvagedPartition, beyond_all, salvage, scan};
 use crate::repair_partition::{Point, Rotten, rebuild, segments_of, walk};
 use crate::shard_counts::ShardCounts;
@@ -38,10 +39,8 @@ pub(crate) struct Found {
     pub(crate) manifest: Manifest,
     pub(crate) journals: BTreeMap<u16, FoundJournal>,
     pub(crate) partitions: BTreeMap<PartitionId, FoundPartition>,
-    /// Topics that the metadata topic says were deleted.
-    pub(crate) deleted: BTreeSet<u32>,
-    /// Topics that it says were created.
-    pub(crate) created: BTreeMap<u32, u32>,
+    /// What the metadata topic says.
+    pub(crate) topics: KnownTopics,
 }
 
 /// A journal and what became of it.
@@ -115,7 +114,6 @@ pub(crate) fn find<F: DataFiles>(
         journals: BTreeMap::new(),
         chains: Vec::new(),
         partitions: BTreeMap::new(),
-        created: BTreeMap::new(),
     };
     let numbers: BTreeSet<u16> = there.iter().copied().chain(0..shards).collect();
     for number in numbers {
@@ -130,8 +128,7 @@ pub(crate) fn find<F: DataFiles>(
         manifest: Manifest { data_dir, epoch: finding.epoch, shards: shards.max(1), counts },
         journals: finding.journals,
         partitions,
-        deleted: finding.verification.deleted,
-        created: finding.created,
+        topics: finding.verification.topics,
     })
 }
 
@@ -164,7 +161,6 @@ struct Looking<'a, 'f, F, R> {
     journals: BTreeMap<u16, FoundJournal>,
     chains: Vec<VerifiedJournal>,
     partitions: BTreeMap<PartitionId, SalvagedPartition>,
-    created: BTreeMap<u32, u32>,
 }
 
 impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
@@ -271,7 +267,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
     /// nobody can say any more which topics there are, those that have files.
     fn expect_unnamed(&mut self, topics_are_known: bool) {
         let mut ids = BTreeSet::new();
-        for (topic, partitions) in &self.created {
+        for (topic, partitions) in &self.verification.topics.created {
             ids.extend((0..*partitions).map(|partition| (*topic, partition)));
         }
         if !topics_are_known {
@@ -403,25 +399,19 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
 
     /// What the sound part of the metadata topic says.
     fn read_topics(&mut self, found: &FoundPartition, rotten: &[Rotten]) {
-        let (read, mut created) = (self.topics.read, BTreeMap::new());
-        let mut deleted = BTreeSet::new();
+        let (read, mut topics) = (self.topics.read, KnownTopics::default());
         let mut seen = |batch: &Batch<'_>| {
-            for record in batch.records().into_iter().flatten().flatten() {
-                match record.value.and_then(read) {
-                    Some(TopicRecord::Created { topic, partitions }) => {
-                        created.insert(topic, partitions);
-                    }
-                    Some(TopicRecord::Deleted { topic }) => {
-                        deleted.insert(topic);
-                    }
-                    None => {}
-                }
-            }
+            let records = batch.records().into_iter().flatten().flatten();
+            let values = records.filter_map(|record| record.value);
+            values.filter_map(read).for_each(|record| topics.note(record));
         };
         let state = (PartitionId::METADATA, &found.state);
         walk(self.verification.files, state, self.epoch, rotten, &mut seen);
-        self.created = created;
-        self.verification.deleted = deleted;
+        let is_sound = self.journals.get(&0).is_none_or(|journal| !journal.damaged);
+        if is_sound && !found.is_changed() && found.state.start > Offset::ZERO {
+            topics.note_begins_with_all();
+        }
+        self.verification.topics = topics;
     }
 }
 

@@ -15,27 +15,17 @@ use plimsoll_device::BLOCK_BYTES;
 use plimsoll_sim::{Disk, Random};
 
 use crate::verify_tests::directory::{Copy, DELETED, Life, ORDERS, start};
-use crate::verify_tests::{deleted_topic, verified};
+use crate::verify_tests::{topic_record, verified};
 use crate::*;
 
 const JOURNAL: &str = "journal/00000.journal";
-
-fn topic_record(value: &[u8]) -> Option<TopicRecord> {
-    if let Some(topic) = deleted_topic(value) {
-        return Some(TopicRecord::Deleted { topic });
-    }
-    let rest = value.strip_prefix(b"created ")?;
-    let (topic, partitions) = rest.split_at_checked(4)?;
-    let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
-    Some(TopicRecord::Created { topic: number(topic)?, partitions: number(partitions)? })
-}
 
 fn created(topic: u32, partitions: u32) -> Vec<u8> {
     [&b"created "[..], &topic.to_le_bytes(), &partitions.to_le_bytes()].concat()
 }
 
 fn repaired(files: &mut Copy, name: &str) -> (Repair, Vec<RepairLine>) {
-    let topics = TopicRecords { read: topic_record, deleted: deleted_topic, create: created };
+    let topics = TopicRecords { read: topic_record, create: created };
     let config = RepairConfig { name: name.to_string(), journal_bytes: 8 << 20, topics };
     let mut lines = Vec::new();
     let repair = repair(files, &config, &mut |line| lines.push(line)).unwrap();
@@ -434,7 +424,7 @@ fn random_damage_is_repaired() {
         let context = alloc::format!(
             "PLIMSOLL_SEED={seed} cargo test -p plimsoll-storage random_damage_is_repaired"
         );
-        let end = verify(&mut files, deleted_topic, &mut drop);
+        let end = verify(&mut files, topic_record, &mut drop);
         // A newer format is refused, and must be.
         let is_refused = matches!(end, Err(VerifyError::Manifest(_)));
         let is_known = files.0.contains_key(JOURNAL)

@@ -19,10 +19,11 @@ use crate::anchor::Anchor;
 use crate::error::Damage;
 use crate::identity::PartitionId;
 use crate::journal::{JOURNALS_DIRECTORY, journal_path};
+use crate::known_topics::KnownTopics;
 use crate::manifest::{DataDirId, Manifest, ManifestError};
 use crate::partition::{RECYCLED_DIRECTORY, TOPICS_DIRECTORY, partition_directory};
 use crate::recovered::RecoveredPartition;
-use crate::repair::REPAIR_DIRECTORY;
+use crate::repair::{REPAIR_DIRECTORY, TopicRecord};
 use crate::verify_journal::VerifiedJournal;
 
 pub(crate) const MANIFEST_PATH: &str = "MANIFEST";
@@ -112,14 +113,14 @@ impl core::error::Error for VerifyError {}
 
 /// Verifies a data directory and reports what it finds as it goes.
 ///
-/// `deleted_topic` reads the value of a record of the metadata topic: the topic that it deletes, if
-/// it does. What is missing of a deleted topic is no damage.
+/// `topic_record` reads the value of a record of the metadata topic, if it creates or deletes a
+/// topic. What is missing of a deleted topic is no damage.
 pub fn verify<F: DataFiles, R: FnMut(Finding)>(
     files: &mut F,
-    deleted_topic: fn(&[u8]) -> Option<u32>,
+    topic_record: fn(&[u8]) -> Option<TopicRecord>,
     report: &mut R,
 ) -> Result<VerifySummary, VerifyError> {
-    let mut verification = Verification::new(files, deleted_topic, report);
+    let mut verification = Verification::new(files, topic_record, report);
     let manifest = verification.check_manifest()?;
     let journals = verification.check_journals(manifest)?;
     let partitions = partitions_of(&journals);
@@ -154,8 +155,8 @@ fn partitions_of(journals: &[VerifiedJournal]) -> BTreeMap<PartitionId, Recovere
 pub(crate) struct Verification<'a, F, R> {
     pub(crate) files: &'a mut F,
     report: &'a mut R,
-    pub(crate) deleted_topic: fn(&[u8]) -> Option<u32>,
-    pub(crate) deleted: BTreeSet<u32>,
+    pub(crate) topic_record: fn(&[u8]) -> Option<TopicRecord>,
+    pub(crate) topics: KnownTopics,
     /// Starts of the server so far, if the manifest says.
     pub(crate) epoch_max: u64,
     /// From the manifest, or, if that is damaged, from a journal.
@@ -166,14 +167,14 @@ pub(crate) struct Verification<'a, F, R> {
 impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
     pub(crate) fn new(
         files: &'a mut F,
-        deleted_topic: fn(&[u8]) -> Option<u32>,
+        topic_record: fn(&[u8]) -> Option<TopicRecord>,
         report: &'a mut R,
     ) -> Self {
         Self {
             files,
             report,
-            deleted_topic,
-            deleted: BTreeSet::new(),
+            topic_record,
+            topics: KnownTopics::default(),
             epoch_max: u64::MAX,
             data_dir: None,
             summary: VerifySummary::default(),
@@ -331,7 +332,7 @@ impl<'a, F: DataFiles, R: FnMut(Finding)> Verification<'a, F, R> {
     }
 
     pub(crate) fn is_deleted(&self, id: PartitionId) -> bool {
-        self.deleted.contains(&id.topic)
+        self.topics.is_deleted(id)
     }
 
     pub(crate) fn count_file(&mut self, bytes: u64) {

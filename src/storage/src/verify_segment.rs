@@ -85,6 +85,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             let what = format!("batches end at offset {last}, the journal says {end}");
             self.damage(segment_path(id, partition.active), 0, Some(id), what);
         }
+        let is_shortened = id == PartitionId::METADATA && partition.start > Offset::ZERO;
+        if is_shortened && self.summary.damages == 0 {
+            self.topics.note_begins_with_all();
+        }
     }
 
     /// True if nothing is wrong with it.
@@ -167,7 +171,7 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
                 Ok(batch) => {
                     self.summary.batches += 1;
                     if data.id == PartitionId::METADATA {
-                        self.note_deleted(&batch);
+                        self.note_topics(&batch);
                     }
                     seen(position, batch.header());
                     let wrong = misfit(batch.header(), data, walk, self.epoch_max);
@@ -209,10 +213,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
         }
     }
 
-    fn note_deleted(&mut self, batch: &Batch<'_>) {
+    fn note_topics(&mut self, batch: &Batch<'_>) {
         let records = batch.records().into_iter().flatten().flatten();
         let values = records.filter_map(|record| record.value);
-        self.deleted.extend(values.filter_map(self.deleted_topic));
+        values.filter_map(self.topic_record).for_each(|record| self.topics.note(record));
     }
 
     /// The index file of a sealed segment, if there is one. Damage in it is reported; it is only

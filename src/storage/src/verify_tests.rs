@@ -18,15 +18,19 @@ use proptest::prelude::*;
 use self::directory::{Copy, DELETED, JOURNAL_BYTES, Life, ORDERS, directory, start, start_with};
 use crate::*;
 
-/// The topic that a record of the metadata topic deletes, as these tests write it.
-pub(crate) fn deleted_topic(value: &[u8]) -> Option<u32> {
-    let id = value.strip_prefix(b"deleted ")?;
-    Some(u32::from_le_bytes(id.try_into().ok()?))
+/// A record of the metadata topic, as these tests write it.
+pub(crate) fn topic_record(value: &[u8]) -> Option<TopicRecord> {
+    let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
+    if let Some(id) = value.strip_prefix(b"deleted ") {
+        return Some(TopicRecord::Deleted { topic: number(id)? });
+    }
+    let (topic, partitions) = value.strip_prefix(b"created ")?.split_at_checked(4)?;
+    Some(TopicRecord::Created { topic: number(topic)?, partitions: number(partitions)? })
 }
 
 pub(crate) fn verified(files: &mut Copy) -> (VerifySummary, Vec<Finding>) {
     let mut findings = Vec::new();
-    let summary = verify(files, deleted_topic, &mut |finding| findings.push(finding)).unwrap();
+    let summary = verify(files, topic_record, &mut |finding| findings.push(finding)).unwrap();
     (summary, findings)
 }
 
@@ -95,7 +99,7 @@ fn every_flipped_bit_is_reported_or_changes_nothing_that_can_be_read() {
             files.flip(path, bit);
             flips += 1;
             let mut findings = 0;
-            let end = verify(&mut files, deleted_topic, &mut |_| findings += 1);
+            let end = verify(&mut files, topic_record, &mut |_| findings += 1);
             if findings > 0 || end.is_err() {
                 continue;
             }
@@ -189,6 +193,26 @@ fn what_is_missing_of_a_deleted_topic_is_no_damage() {
     assert!(findings.iter().any(|it| it.to_string().contains("deleted topic")));
 }
 
+/// The log of topics is shortened: the deletion goes with the creation.
+#[test]
+fn a_topic_that_a_shortened_log_leaves_out_is_deleted_and_may_be_missing() {
+    let mut disk = directory();
+    let all = [PartitionId::METADATA, ORDERS[0], ORDERS[1], DELETED];
+    let mut life = Life::begin(&mut disk, &all);
+    for record in [&b"old"[..], b"created \x03\0\0\0\x01\0\0\0", b"created \x01\0\0\0\x02\0\0\0"] {
+        life.append(&mut disk, PartitionId::METADATA, record);
+    }
+    for (start, damages) in [(0, true), (1, false)] {
+        life.delete_records(&mut disk, PartitionId::METADATA, start);
+        let mut files = Copy::of(&disk);
+        let directory = partition_directory(DELETED);
+        files.0.retain(|path, _| !path.starts_with(&directory));
+        let (summary, findings) = verified(&mut files);
+        assert_eq!(summary.damages > 0, damages, "{findings:?}");
+    }
+    life.stop(&mut disk);
+}
+
 #[test]
 fn a_damaged_index_is_reported_as_derived_and_an_unwritten_one_is_noted() {
     let mut files = Copy::of(&directory());
@@ -273,7 +297,7 @@ fn a_missing_journal_is_damage_and_a_stranger_is_a_note() {
     files.0.remove("journal/00000.journal");
     assert!(damage_of(&mut files)[0].what.starts_with("the journal is missing"));
     files.0.remove("MANIFEST");
-    let end = verify(&mut files, deleted_topic, &mut |_| {});
+    let end = verify(&mut files, topic_record, &mut |_| {});
     assert_eq!(end, Err(VerifyError::NotADataDirectory));
 }
 
@@ -327,7 +351,7 @@ proptest! {
         if repaired && path.starts_with("journal") {
             repair(bytes);
         }
-        let end = verify(&mut files, deleted_topic, &mut drop);
+        let end = verify(&mut files, topic_record, &mut drop);
         prop_assert!(end.is_ok() || path == "MANIFEST");
         let _: Result<FileKind, InspectError> = inspect(&mut files, &path, &mut String::new());
     }
@@ -351,7 +375,7 @@ proptest! {
             journal[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         repair(journal);
-        let end = verify(&mut files, deleted_topic, &mut drop);
+        let end = verify(&mut files, topic_record, &mut drop);
         prop_assert!(end.is_ok());
     }
 }

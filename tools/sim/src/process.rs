@@ -199,8 +199,9 @@ impl Process {
             lent_bytes_max: configured / 4,
             forward_bytes_max: 1 << 20,
             outbox_max: 64,
-            // So that logs of offsets are shortened, also in a short life.
+            // So that logs of offsets and of topics are shortened, also in a short life.
             offset_log_fresh_bytes_min: 4 << 10,
+            metadata_fresh_bytes_min: 1 << 10,
             share_window_max: self.settings.share_window_max,
             ..ShardLimits::default()
         };

@@ -20,6 +20,7 @@ use plimsoll_wire::{
 };
 
 use super::answers::Problem;
+use super::metadata_shortening::Growth;
 use super::notices::PendingRead;
 use super::{Phase, Shard};
 use crate::catalog::{Topic, TopicRequest};
@@ -28,21 +29,22 @@ use crate::metadata_record::Change;
 use crate::report::Report;
 
 const READ_BYTES_MAX: usize = 1 << 20;
-const BATCH_BYTES_MAX: usize = 4 << 10;
+pub(super) const BATCH_BYTES_MAX: usize = 4 << 10;
 const SEGMENT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Metadata {
-    slot: Slot,
+    pub(super) slot: Slot,
     cursor: Cursor,
     /// A read found no memory and is to be tried again.
     wants_room: bool,
-    next_topic_id: u32,
+    pub(super) next_topic_id: u32,
+    pub(super) growth: Growth,
     /// What was read, until all of it has been.
     topics: BTreeMap<u32, Arc<Topic>>,
     pub(super) seeded: u16,
     /// Changes on their way to the disk, in the order of their records.
-    pending: VecDeque<PendingChange>,
+    pub(super) pending: VecDeque<PendingChange>,
     /// Names and ids that a pending change is about.
     creating: BTreeSet<String>,
     creating_partitions: u64,
@@ -53,8 +55,8 @@ pub(super) struct Metadata {
 }
 
 #[derive(Debug)]
-struct PendingChange {
-    change: Change,
+pub(super) struct PendingChange {
+    pub(super) change: Change,
     next: Offset,
     client: Client,
     correlation: CorrelationId,
@@ -69,7 +71,7 @@ struct Settling {
 }
 
 impl Metadata {
-    pub(super) fn open(storage: &mut Storage) -> Self {
+    pub(super) fn open(storage: &mut Storage, fresh_bytes_min: u64) -> Self {
         let config = PartitionConfig {
             segment_bytes: SEGMENT_BYTES,
             batch_bytes_max: BATCH_BYTES_MAX,
@@ -84,6 +86,7 @@ impl Metadata {
             cursor,
             wants_room: false,
             next_topic_id: 1,
+            growth: Growth::new(fresh_bytes_min),
             topics: BTreeMap::new(),
             seeded: 0,
             pending: VecDeque::new(),
@@ -114,20 +117,9 @@ impl Metadata {
                 let value = record.value.unwrap_or_default();
                 let change = Change::decode(value)
                     .map_err(|error| alloc::format!("record {}: {error}", record.offset))?;
-                match change {
-                    Change::Created(topic) => {
-                        self.next_topic_id = self.next_topic_id.max(topic.id.saturating_add(1));
-                        self.topics.insert(topic.id, Arc::new(topic));
-                    }
-                    Change::Altered { id, settings } => {
-                        if let Some(topic) = self.topics.get_mut(&id) {
-                            Arc::make_mut(topic).settings = settings;
-                        }
-                    }
-                    Change::Deleted { id } => {
-                        self.topics.remove(&id);
-                    }
-                }
+                // Also by a deletion: its topic may not be in the log any more.
+                self.next_topic_id = self.next_topic_id.max(change.topic().saturating_add(1));
+                change.apply_to(&mut self.topics);
             }
         }
         Ok(())
@@ -187,6 +179,7 @@ impl Shard {
     fn apply_metadata(&mut self, lent: Lent) -> bool {
         let Some(metadata) = &mut self.metadata else { return false };
         metadata.cursor = lent.next;
+        metadata.growth.fresh_bytes += lent.range.length_bytes as u64;
         let applied = metadata.apply(self.storage.bytes(lent.range));
         self.storage.release(lent);
         match applied {
@@ -249,6 +242,7 @@ impl Shard {
                 }
                 metadata.pending.push_back(PendingChange { change, next, client, correlation });
                 let slot = metadata.slot;
+                self.shorten_metadata();
                 self.metadata_advanced(slot);
             }
         }
@@ -301,15 +295,29 @@ impl Shard {
     }
 
     fn append_change(&mut self, change: &Change) -> Result<Offset, Problem> {
-        let overloaded = || Problem::new(ErrorCode::Overloaded, "no memory for the change");
-        let Some(metadata) = &self.metadata else { return Err(overloaded()) };
-        let (mut builder, mut bytes) = (BatchBuilder::with_limit(BATCH_BYTES_MAX), Vec::new());
-        let value = change.encode();
-        builder.append(self.now.unix_ms, None, Some(&value), &[]).map_err(|_| overloaded())?;
+        let mut builder = BatchBuilder::with_limit(BATCH_BYTES_MAX);
+        let appended = builder.append(self.now.unix_ms, None, Some(&change.encode()), &[]);
+        appended.map_err(|_| overloaded())?;
+        self.append_metadata(&mut builder)
+    }
+
+    /// Appends a batch of changes. Gives where the log goes on.
+    pub(super) fn append_metadata(
+        &mut self,
+        builder: &mut BatchBuilder,
+    ) -> Result<Offset, Problem> {
+        let metadata = self.metadata.as_mut().ok_or_else(overloaded)?;
+        if builder.is_empty() {
+            return Err(overloaded());
+        }
+        let mut bytes = Vec::new();
         builder.finish_into(&mut bytes);
         let batch = Batch::validate(&bytes, &BatchLimits::default()).map_err(|_| overloaded())?;
         match self.storage.append(metadata.slot, &batch, Level::Disk, self.now) {
-            Ok(appended) => Ok(appended.next),
+            Ok(appended) => {
+                metadata.growth.fresh_bytes += bytes.len() as u64;
+                Ok(appended.next)
+            }
             Err(AppendError::NoRoom) => Err(overloaded()),
             Err(error) => Err(problem_of(&error)),
         }
@@ -345,6 +353,7 @@ impl Shard {
             self.put_into_effect(pending.change);
             self.finish_settling(id);
         }
+        self.drop_old_metadata(disk);
     }
 
     /// Here and on every other shard.
@@ -425,6 +434,10 @@ impl Shard {
             self.all_have_seeded();
         }
     }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(ErrorCode::Overloaded, "no memory for the change")
 }
 
 /// Why a change could not be appended.

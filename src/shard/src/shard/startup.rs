@@ -14,7 +14,8 @@ impl Shard {
             self.reports.push_back(Report::Damaged(damage.clone()));
         }
         if self.config.index.0 == 0 {
-            self.metadata = Some(Metadata::open(&mut self.storage));
+            let fresh_bytes_min = self.config.limits.metadata_fresh_bytes_min;
+            self.metadata = Some(Metadata::open(&mut self.storage, fresh_bytes_min));
             self.read_metadata();
         }
     }

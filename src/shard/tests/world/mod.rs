@@ -71,6 +71,13 @@ impl World {
         Self::start(disks, limits(), self.clock, self.epoch + 1)
     }
 
+    /// As `restart`, and what was not flushed may be gone.
+    pub fn lose_power(self) -> Self {
+        let mut disks = self.disks;
+        disks.iter_mut().for_each(Disk::power_loss);
+        Self::start(disks, limits(), self.clock, self.epoch + 1)
+    }
+
     fn start(disks: Vec<Disk>, limits: ShardLimits, clock: Clock, epoch: u64) -> Self {
         let shards = u16::try_from(disks.len()).unwrap();
         let mut world = Self {

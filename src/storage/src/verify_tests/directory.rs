@@ -156,6 +156,12 @@ impl Life {
         self.run(disk);
     }
 
+    pub(crate) fn delete_records(&mut self, disk: &mut Disk, id: PartitionId, to: u64) {
+        let slot = self.storage.slot(id).unwrap();
+        self.storage.delete_records(slot, plimsoll_batch::Offset::new(to)).unwrap();
+        self.run(disk);
+    }
+
     pub(crate) fn stop(mut self, disk: &mut Disk) {
         self.storage.stop(NOW);
         self.run(disk);

@@ -196,8 +196,7 @@ fn a_repair_lets_a_partition_go_on_beyond_what_a_damaged_journal_may_have_had_of
             world.crash(Crash::Kill);
         }
         let mut files = Files::of(&world);
-        let topics =
-            TopicRecords { read: |_| None, deleted: |_| None, create: |_, _| unreachable!() };
+        let topics = TopicRecords { read: |_| None, create: |_, _| unreachable!() };
         let config = RepairConfig { name: "r".to_string(), journal_bytes: 8 << 20, topics };
         let repair = repair(&mut files, &config, &mut |_| {}).expect("it can be repaired");
         repair.steps.into_iter().for_each(|step| files.carry_out(step));

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_storage::{Damage, Finding, PartitionId, VerifyError, partition_directory, verify};
+use plimsoll_storage::{
+    Damage, Finding, PartitionId, TopicRecord, VerifyError, partition_directory, verify,
+};
 
 use super::files::Files;
 use super::replay::{Answer, Delivered, Outcome};
@@ -92,7 +94,7 @@ pub(crate) fn judge(
 
 fn verified(wound: &Wound, files: &mut Files) -> Result<(Verified, Vec<String>), Violation> {
     let (mut damages, mut notes): (Vec<Damage>, Vec<String>) = (Vec::new(), Vec::new());
-    let end = verify(files, deleted_topic, &mut |finding| match finding {
+    let end = verify(files, topic_record, &mut |finding| match finding {
         Finding::Damage(damage) => damages.push(damage),
         Finding::Note { path, what } => notes.push(format!("{path}: {what}")),
     });
@@ -203,10 +205,19 @@ fn may_harm(wound: &Wound, id: PartitionId) -> bool {
     wound.touches().any(|(path, _)| !path.starts_with("topics/") || path.starts_with(&own))
 }
 
-/// The topic that a record of the metadata topic deletes, as `plimsoll verify` reads it.
-fn deleted_topic(value: &[u8]) -> Option<u32> {
-    let id = value.strip_prefix(&[1, 2])?.get(2..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*id))
+/// What a record of the metadata topic says, as `plimsoll verify` reads it.
+fn topic_record(value: &[u8]) -> Option<TopicRecord> {
+    let (&[version, kind, _, _], rest) = value.split_first_chunk()?;
+    let (topic, rest) = rest.split_first_chunk()?;
+    let topic = u32::from_le_bytes(*topic);
+    match (version, kind) {
+        (1..=3, 1) => {
+            let partitions = u32::from_le_bytes(*rest.first_chunk()?);
+            Some(TopicRecord::Created { topic, partitions })
+        }
+        (1, 2) => Some(TopicRecord::Deleted { topic }),
+        _ => None,
+    }
 }
 
 fn broken(wound: &Wound, words: &str) -> Violation {
