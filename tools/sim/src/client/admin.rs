@@ -46,6 +46,8 @@ pub(crate) enum Task {
     Describe(usize),
     /// This topic gets other settings: how long its records stay, the size of its segments.
     Alter(usize, TopicRetention, u64),
+    /// This topic is to be compacted, or not any more.
+    AlterCleanup(usize, bool),
     /// What is before this offset is to go.
     DeleteRecords(Place, Offset),
     /// Where a group would go on in each partition, as far as that was found out; and unless the
@@ -271,6 +273,10 @@ impl Admins {
                 ledger.starts.answered(*topic, *retention, asked.life);
                 ledger.meet(Met::Altered);
             }
+            (Task::AlterCleanup(topic, compacts), Ok(AdminReply::Done)) => {
+                ledger.compactions.altered(*topic, *compacts);
+                ledger.meet(Met::CleanupAltered);
+            }
             (Task::DeleteRecords(place, to), Ok(AdminReply::Offset(start))) => {
                 ledger.saw_start(*place, start, *to);
             }
@@ -331,6 +337,7 @@ fn name_in(task: &Task, ledger: &Ledger) -> String {
         Task::Create(topic)
         | Task::Describe(topic)
         | Task::Drop(topic, _)
+        | Task::AlterCleanup(topic, _)
         | Task::Alter(topic, ..) => name_of(*topic),
         Task::DeleteRecords(place, _) => name_of(place.topic),
         Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
@@ -379,6 +386,11 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             retention_ms: Some(retention.age_ms),
             retention_bytes: Some(retention.bytes),
             segment_bytes: Some(*segment_bytes),
+            ..TopicChanges::default()
+        }),
+        Task::AlterCleanup(topic, compacts) => AdminRequest::AlterTopic(TopicChanges {
+            name,
+            cleanup: plans[*topic].compaction.map(|plan| plan.policy(*compacts)),
             ..TopicChanges::default()
         }),
         Task::DeleteRecords(place, to) => {
