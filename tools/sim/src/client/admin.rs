@@ -209,6 +209,9 @@ impl Admins {
         let Some(request) = request else { return };
         let reset = groups::note_question(task, &self.plans, (ledger, now));
         ledger.starts.note_question(task, ledger.life);
+        if let Task::AlterCleanup(topic, _) = task {
+            ledger.compactions.ask_to_alter(*topic, ledger.life);
+        }
         connection.admin.ask(&request);
         let groups = ledger.groups.iter().map(Positions::known).collect();
         let (starts, life) = (ledger.starts.all_known(), ledger.life);
@@ -304,7 +307,15 @@ impl Admins {
                 (Some(found), Some(known)) if found.id != known.id => {
                     ledger.violate(format!("{name} has another id: {found:?}"));
                 }
-                (Some(found), _) => drop(self.topics.insert(number, found.clone())),
+                (Some(found), _) => {
+                    let (whose, policy) = ((number, ledger.life), found.cleanup.policy);
+                    if let Err(text) = ledger.compactions.check_policy(whose, policy)
+                        && !ledger.is_damaged
+                    {
+                        ledger.violate(text);
+                    }
+                    self.topics.insert(number, found.clone());
+                }
                 // The record of its creation was in the frame that rotted, and the server
                 // has said so: no topic is created before a repair.
                 (None, _) if ledger.is_damaged => {
