@@ -761,3 +761,35 @@ fn after_a_failed_disk_nothing_is_said_to_be_settled_and_nothing_more_handed_out
     world.send(socket, &acquire_frame(member, 5, 0));
     assert_eq!(code(&world.answers(socket)[0].1), ErrorCode::DiskFailed);
 }
+
+/// What memory knows of verdicts that the log had no room for must reach the log before anybody is
+/// told again: a member that asks once more hears that they are settled.
+#[test]
+fn verdicts_that_found_no_memory_are_on_disk_before_they_are_said_to_be_settled() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 0, Durability::Disk, None, &batch(4_000, b"x"));
+    world.take(socket);
+    let member = joined(&mut world, socket, SETTINGS);
+    assert_eq!(acquire(&mut world, socket, member, 4_000), [(0, 3_999, 1, None)]);
+    world.disks_stand_still = true;
+    let producer = world.hello(0);
+    world.bind(producer, 0, "t", 0);
+    for correlation in 0..600 {
+        world.produce(producer, correlation, Durability::Disk, None, &batch(1, &[1; 50_000]));
+    }
+    assert!(world.stat("waits_for_append_memory") > 0);
+    // Every second one, so that each is a fact of its own.
+    let accepts: Vec<_> = (0..2_000).map(|at| range(2 * at, 2 * at, Verdict::Accept)).collect();
+    world.send(socket, &settle_frame(member, &accepts));
+    assert_eq!(code(&world.answers(socket)[0].1), ErrorCode::Overloaded);
+    world.disks_stand_still = false;
+    world.run();
+    let again = settle(&mut world, socket, member, &accepts);
+    assert!(again.iter().all(|error| *error == Some(ErrorCode::AlreadySettled)), "{again:?}");
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    let member = joined(&mut world, socket, SETTINGS);
+    let left = acquire(&mut world, socket, member, 2);
+    assert_eq!(left, [(1, 1, 1, None), (3, 3, 1, None)]);
+}

@@ -144,6 +144,7 @@ fn producer(random: &mut Random, topics: &[TopicPlan]) -> ProducerPlan {
         linger_us: [0, 0, 1_000][random.below(3) as usize],
         idempotent: random.chance(700),
         delay_ms: 0,
+        compresses: false,
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct Entry {
     pub(crate) stamp_ms: i64,
     /// Groups in share mode do not hand it out before this.
     pub(crate) due_ms: Option<i64>,
+    /// Its batch is compressed: the server does not see its key.
+    pub(crate) is_compressed: bool,
 }
 
 /// One consumer's way through one partition.
@@ -227,6 +229,7 @@ impl Ledger {
             written_ms: self.now_ms,
             stamp_ms: self.now_ms,
             due_ms: None,
+            is_compressed: false,
         });
         id
     }

@@ -30,6 +30,10 @@ pub enum Met {
     Compacted,
     /// The deletion of a key was gone, and everything that the key had.
     DeletionGone,
+    /// A topic was altered to be compacted, or not to be.
+    CleanupAltered,
+    /// A record of a compressed batch is there in a topic that is compacted.
+    CompressedStays,
     /// An end fell between the beginning of a compacted file and the removal of what it replaces.
     CutInCompaction,
     /// A group in share mode has an accepted record.
@@ -50,7 +54,7 @@ pub enum Met {
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 20] = [
+    pub const ALL: [(Met, &str); 22] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -63,6 +67,8 @@ impl Met {
         (Met::TimeSought, "times sought"),
         (Met::Compacted, "topics compacted"),
         (Met::DeletionGone, "deletions gone"),
+        (Met::CleanupAltered, "turned to be compacted or not"),
+        (Met::CompressedStays, "compressed batches met by compaction"),
         (Met::CutInCompaction, "ends within compactions"),
         (Met::Accepted, "records accepted in share mode"),
         (Met::LockEnded, "locks ended"),

@@ -107,6 +107,8 @@ pub struct ProducerPlan {
     pub idempotent: bool,
     /// Groups in share mode get a part of its records so much later, at most.
     pub delay_ms: u32,
+    /// Its batches are compressed: a topic that is compacted by then refuses them.
+    pub compresses: bool,
 }
 
 /// A consumer of all partitions of a topic.
@@ -299,6 +301,13 @@ pub enum What {
         retention: TopicRetention,
         /// The size of segments that are begun from then on.
         segment_bytes: u64,
+    },
+    /// The operator has a topic compacted from now on, or not any more.
+    AlterCleanup {
+        /// Its number.
+        topic: usize,
+        /// Whether it is to be compacted.
+        compacts: bool,
     },
     /// The operator has records deleted from the front of a partition.
     DeleteRecords {

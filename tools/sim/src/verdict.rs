@@ -91,6 +91,9 @@ fn lost(
         let found = logs.get(&entry.place).and_then(|log| log.get(&offset));
         let excuse = excuses.get(&entry.place).filter(|_| found.is_none());
         if found == Some(&id) {
+            if entry.is_compressed && excuses.contains_key(&entry.place) {
+                met.push(Met::CompressedStays);
+            }
             continue;
         } else if let Some(why) = excuse.and_then(|excuses| excuses.excuse(entry)) {
             met.push(why);

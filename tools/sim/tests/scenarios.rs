@@ -47,6 +47,7 @@ fn scenario(retention: TopicRetention, lives: Vec<Life>) -> Scenario {
             linger_us: 0,
             idempotent: true,
             delay_ms: 0,
+            compresses: false,
         }],
         consumers: Vec::new(),
         groups: Vec::new(),

@@ -46,6 +46,8 @@ pub(crate) enum Task {
     Describe(usize),
     /// This topic gets other settings: how long its records stay, the size of its segments.
     Alter(usize, TopicRetention, u64),
+    /// This topic is to be compacted, or not any more.
+    AlterCleanup(usize, bool),
     /// What is before this offset is to go.
     DeleteRecords(Place, Offset),
     /// Where a group would go on in each partition, as far as that was found out; and unless the
@@ -207,6 +209,9 @@ impl Admins {
         let Some(request) = request else { return };
         let reset = groups::note_question(task, &self.plans, (ledger, now));
         ledger.starts.note_question(task, ledger.life);
+        if let Task::AlterCleanup(topic, _) = task {
+            ledger.compactions.ask_to_alter(*topic, ledger.life);
+        }
         connection.admin.ask(&request);
         let groups = ledger.groups.iter().map(Positions::known).collect();
         let (starts, life) = (ledger.starts.all_known(), ledger.life);
@@ -271,6 +276,10 @@ impl Admins {
                 ledger.starts.answered(*topic, *retention, asked.life);
                 ledger.meet(Met::Altered);
             }
+            (Task::AlterCleanup(topic, compacts), Ok(AdminReply::Done)) => {
+                ledger.compactions.altered(*topic, *compacts);
+                ledger.meet(Met::CleanupAltered);
+            }
             (Task::DeleteRecords(place, to), Ok(AdminReply::Offset(start))) => {
                 ledger.saw_start(*place, start, *to);
             }
@@ -298,7 +307,15 @@ impl Admins {
                 (Some(found), Some(known)) if found.id != known.id => {
                     ledger.violate(format!("{name} has another id: {found:?}"));
                 }
-                (Some(found), _) => drop(self.topics.insert(number, found.clone())),
+                (Some(found), _) => {
+                    let (whose, policy) = ((number, ledger.life), found.cleanup.policy);
+                    if let Err(text) = ledger.compactions.check_policy(whose, policy)
+                        && !ledger.is_damaged
+                    {
+                        ledger.violate(text);
+                    }
+                    self.topics.insert(number, found.clone());
+                }
                 // The record of its creation was in the frame that rotted, and the server
                 // has said so: no topic is created before a repair.
                 (None, _) if ledger.is_damaged => {
@@ -331,6 +348,7 @@ fn name_in(task: &Task, ledger: &Ledger) -> String {
         Task::Create(topic)
         | Task::Describe(topic)
         | Task::Drop(topic, _)
+        | Task::AlterCleanup(topic, _)
         | Task::Alter(topic, ..) => name_of(*topic),
         Task::DeleteRecords(place, _) => name_of(place.topic),
         Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
@@ -379,6 +397,11 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             retention_ms: Some(retention.age_ms),
             retention_bytes: Some(retention.bytes),
             segment_bytes: Some(*segment_bytes),
+            ..TopicChanges::default()
+        }),
+        Task::AlterCleanup(topic, compacts) => AdminRequest::AlterTopic(TopicChanges {
+            name,
+            cleanup: plans[*topic].compaction.map(|plan| plan.policy(*compacts)),
             ..TopicChanges::default()
         }),
         Task::DeleteRecords(place, to) => {

@@ -7,8 +7,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use plimsoll_client::{
-    BatchId, DeliverAfter, DurabilityWanted, Instant, NewRecord, Producer, ProducerOptions,
-    Session, Topic,
+    BatchId, Compression, DeliverAfter, DurabilityWanted, Instant, NewRecord, Producer,
+    ProducerOptions, Session, Topic,
 };
 use plimsoll_sim::Network;
 
@@ -51,6 +51,9 @@ impl ProducerClient {
         options.batch_bytes = 64 << 10;
         options.delivery_timeout = Duration::from_secs(3);
         options.retry_delay = Duration::from_millis(20);
+        if self.plan.compresses {
+            options.compression = Compression::Lz4;
+        }
         options.link = super::link_options();
         self.sessions += 1;
         self.session = Some(Producer::new(topic.clone(), options, 0));
@@ -97,7 +100,8 @@ impl ProducerClient {
             let Some(session) = &mut self.session else { break };
             match session.append(&record, now) {
                 Ok(appended) => {
-                    ledger.entries[id.0 as usize].due_ms = due_ms;
+                    let entry = &mut ledger.entries[id.0 as usize];
+                    (entry.due_ms, entry.is_compressed) = (due_ms, self.plan.compresses);
                     self.batches.entry(appended.batch).or_default().push(id);
                     taken.push(id);
                 }

@@ -38,6 +38,7 @@ pub(super) fn make(scenario: &mut Scenario) {
         _ => fill(scenario, random),
     }
     settle(scenario);
+    alter(scenario);
     if random.chance(700) {
         cut(scenario, random);
     }
@@ -47,6 +48,7 @@ fn plan(random: &mut Random, keys: u32) -> CompactionPlan {
     let lags_ms = [0, 0, 0, 2_000, 20_000, HOUR_MS];
     let retentions_ms = [0, 1_000, 3_000, 3_000, HOUR_MS];
     CompactionPlan {
+        begins_plain: false,
         deletes_old: true,
         lag_ms: lags_ms[random.below(6) as usize],
         tombstone_retention_ms: retentions_ms[random.below(5) as usize],
@@ -67,6 +69,35 @@ fn settle(scenario: &mut Scenario) {
     for act in scenario.lives.iter_mut().flat_map(|life| &mut life.acts) {
         if let What::AlterTopic { topic, retention, .. } = &mut act.what {
             *retention = topics[*topic];
+        }
+    }
+}
+
+/// Topics that are compacted at times, and batches that nobody can look into.
+///
+/// From a stream of its own.
+fn alter(scenario: &mut Scenario) {
+    let mut random = Random::new(scenario.seed).stream("compacted at times");
+    let random = &mut random;
+    if !random.chance(350) {
+        return;
+    }
+    for topic in &mut scenario.topics {
+        if let Some(plan) = &mut topic.compaction {
+            plan.begins_plain = random.chance(600);
+        }
+    }
+    for producer in &mut scenario.producers {
+        producer.compresses = random.chance(300);
+    }
+    let topics = scenario.topics.len() as u64;
+    let times_max = [1, 2, 4][random.below(3) as usize];
+    for life in &mut scenario.lives {
+        for _ in 0..random.below(times_max + 1) {
+            let topic = random.below(topics) as usize;
+            let what = What::AlterCleanup { topic, compacts: random.chance(600) };
+            let at = random.below(life.acts.len() as u64 + 1) as usize;
+            life.acts.insert(at, Act { wait_us: random.below(20_000), what });
         }
     }
 }

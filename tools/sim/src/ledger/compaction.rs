@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_wire::Offset;
+use plimsoll_wire::{CleanupPolicy, Offset};
 
 use super::{Entry, Ledger, Place, Walk};
 use crate::keyed::Keyed;
@@ -22,6 +22,10 @@ const BATCH_BYTES: u64 = 61 + 128;
 #[derive(Default)]
 pub(crate) struct Compactions {
     plans: Vec<Option<CompactionPlan>>,
+    /// Which topics are compacted, as was answered last.
+    compacts_now: BTreeSet<usize>,
+    /// Topics of which the operator has asked for that, in which life, and was not answered.
+    asked: Vec<(usize, usize)>,
     /// No deletion of a key is begun any more.
     deletes_no_more: bool,
     /// Deletions of keys that were seen to be gone before they were old enough for it.
@@ -32,10 +36,49 @@ pub(crate) struct Compactions {
 
 impl Compactions {
     pub(crate) fn new(topics: &[TopicPlan]) -> Self {
-        let plans = topics.iter().map(|topic| topic.compaction).collect();
-        Self { plans, ..Self::default() }
+        let plans: Vec<_> = topics.iter().map(|topic| topic.compaction).collect();
+        let is_compacted = |plan: &Option<CompactionPlan>| plan.is_some_and(|it| !it.begins_plain);
+        let compacted = (0..).zip(&plans).filter(|(_, plan)| is_compacted(plan));
+        let compacts_now = compacted.map(|(topic, _)| topic).collect();
+        Self { plans, compacts_now, ..Self::default() }
     }
 
+    /// The operator asks for a topic to be compacted, or not to be.
+    pub(crate) fn ask_to_alter(&mut self, topic: usize, life: usize) {
+        self.asked.push((topic, life));
+    }
+
+    /// The operator was answered that a topic is compacted from now on, or not any more.
+    pub(crate) fn altered(&mut self, topic: usize, compacts: bool) {
+        self.asked.pop();
+        if compacts {
+            self.compacts_now.insert(topic);
+        } else {
+            self.compacts_now.remove(&topic);
+        }
+    }
+
+    /// Whether a topic is compacted at present, if nobody is about to alter it.
+    pub(crate) fn compacts_now(&self, topic: usize) -> bool {
+        self.compacts_now.contains(&topic)
+    }
+
+    /// How a topic is said to be cleaned up is how that was answered last. What was asked for in this
+    /// life and never answered may come yet.
+    pub(crate) fn check_policy(
+        &self,
+        (topic, life): (usize, usize),
+        policy: CleanupPolicy,
+    ) -> Result<(), String> {
+        let Some(plan) = self.plan(topic) else { return Ok(()) };
+        let answered = plan.policy(self.compacts_now(topic));
+        if policy == answered || self.asked.contains(&(topic, life)) {
+            return Ok(());
+        }
+        Err(format!("topic {topic} is said to be {policy:?}, and was altered to {answered:?}"))
+    }
+
+    /// Whether a topic is compacted at some time or other: its records have keys.
     pub(crate) fn compacts(&self, topic: usize) -> bool {
         self.plan(topic).is_some()
     }
@@ -173,6 +216,10 @@ impl<'a> Excuses<'a> {
     ) -> Result<(), String> {
         let entries: Vec<&Entry> = log.values().filter_map(|id| self.ledger.entry(*id)).collect();
         let size = |entry: &&Entry| entry.length as u64 + BATCH_BYTES;
+        if entries.iter().any(|entry| entry.is_compressed) {
+            // It stays as it is, and with it what nobody knows not to be the latest of its key.
+            return Ok(());
+        }
         let largest = entries.iter().map(size).max().unwrap_or(0);
         let keyless: u64 = entries.iter().filter(|it| it.keyed.key.is_none()).map(size).sum();
         let clean = u64::from(self.plan.keys) * largest + keyless + BATCH_BYTES;

@@ -10,6 +10,8 @@ use super::Scenario;
 /// How a topic is compacted, and the keys that its records have.
 #[derive(Clone, Copy, Debug)]
 pub struct CompactionPlan {
+    /// It is created as a topic that is not compacted; whoever is to have it compacted alters it.
+    pub begins_plain: bool,
     /// What is old goes, too.
     pub deletes_old: bool,
     /// Nothing goes that is younger.
@@ -36,10 +38,19 @@ pub struct CompactionCut {
 }
 
 impl CompactionPlan {
+    /// With which policy it is compacted, or is not.
+    pub(crate) fn policy(self, compacts: bool) -> CleanupPolicy {
+        match (compacts, self.deletes_old) {
+            (false, _) => CleanupPolicy::Delete,
+            (true, true) => CleanupPolicy::CompactDelete,
+            (true, false) => CleanupPolicy::Compact,
+        }
+    }
+
+    /// What it is created with.
     pub(crate) fn cleanup(self) -> TopicCleanup {
-        let both = self.deletes_old;
         TopicCleanup {
-            policy: if both { CleanupPolicy::CompactDelete } else { CleanupPolicy::Compact },
+            policy: self.policy(!self.begins_plain),
             compaction_lag_ms: self.lag_ms,
             tombstone_retention_ms: self.tombstone_retention_ms,
         }

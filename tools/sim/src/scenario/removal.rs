@@ -246,6 +246,7 @@ impl What {
             | Self::DiskFull { .. }
             | Self::Fault { .. }
             | Self::AlterTopic { .. }
+            | Self::AlterCleanup { .. }
             | Self::DeleteRecords { .. }
             | Self::DescribeTopic { .. }
             | Self::SetClock { .. }
@@ -281,6 +282,7 @@ impl What {
     fn topic(&mut self) -> Option<&mut usize> {
         match self {
             Self::AlterTopic { topic, .. }
+            | Self::AlterCleanup { topic, .. }
             | Self::DeleteRecords { topic, .. }
             | Self::DescribeTopic { topic } => Some(topic),
             _ => None,

@@ -56,6 +56,9 @@ impl World<'_> {
             What::AlterTopic { topic, retention, segment_bytes } => {
                 self.admins.tasks.push_back(Task::Alter(topic, retention, segment_bytes));
             }
+            What::AlterCleanup { topic, compacts } => {
+                self.admins.tasks.push_back(Task::AlterCleanup(topic, compacts));
+            }
             What::DeleteRecords { topic, partition, permille } => {
                 let place = Place { topic, partition };
                 let to = self.ledger.told_end(place).value() * u64::from(permille) / 1_000;

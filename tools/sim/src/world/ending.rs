@@ -198,6 +198,7 @@ impl World<'_> {
                 linger_us: 0,
                 idempotent: true,
                 delay_ms: self.last_delay_ms(topic),
+                compresses: false,
             };
             let number = self.producers.len();
             let mut producer = ProducerClient::new(number, plan_of);
