@@ -119,6 +119,26 @@ fn the_id_of_a_deleted_topic_stays_given_out_when_nothing_else_is_left_in_the_lo
     assert_eq!(created(&mut world, socket, "passing"), 10);
 }
 
+#[test]
+fn an_id_stays_given_out_when_its_deletion_has_the_log_shortened() {
+    let mut by_deletions = 0;
+    for alterations in 0..8 {
+        let limits = ShardLimits { metadata_fresh_bytes_min: 0, ..short() };
+        let mut world = World::with_limits(1, limits);
+        let socket = world.hello(0);
+        assert_eq!(created(&mut world, socket, "kept"), 1);
+        assert_eq!(created(&mut world, socket, "passing"), 2);
+        (0..alterations).for_each(|number| alter(&mut world, socket, "kept", 50 + number));
+        let before = world.stat("metadata_shortened");
+        delete(&mut world, socket, "passing");
+        by_deletions += world.stat("metadata_shortened") - before;
+        let mut world = world.restart();
+        let socket = world.hello(0);
+        assert_eq!(created(&mut world, socket, "new"), 3, "after {alterations} alterations");
+    }
+    assert!(by_deletions > 0, "no deletion had the log shortened");
+}
+
 /// The disk completes one operation, and all that follows from it happens.
 fn complete_one(world: &mut World) -> bool {
     let completion = world.disks[0].complete_one(world.shards[0].arena_mut());

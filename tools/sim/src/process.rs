@@ -201,7 +201,7 @@ impl Process {
             outbox_max: 64,
             // So that logs of offsets and of topics are shortened, also in a short life.
             offset_log_fresh_bytes_min: 4 << 10,
-            metadata_fresh_bytes_min: 1 << 10,
+            metadata_fresh_bytes_min: 256,
             share_window_max: self.settings.share_window_max,
             ..ShardLimits::default()
         };
