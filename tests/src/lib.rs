@@ -53,6 +53,7 @@
 mod bystander;
 mod connection;
 mod consuming;
+mod crew;
 mod ledger;
 mod mortal;
 mod pipeline;

@@ -10,10 +10,8 @@
 
 mod outputs;
 mod seat;
-mod source;
 mod tally;
 
-pub(crate) use source::{AGAIN_AFTER, Source};
 pub use tally::PipelineTally;
 
 use std::collections::BTreeMap;
@@ -24,16 +22,13 @@ use plimsoll_client_blocking::{AckLevel, NewTopic};
 
 use self::outputs::Outputs;
 use self::seat::Seat;
+use crate::crew::{PATIENCE, Source, TOPIC};
 use crate::mortal::Mortal;
 use crate::{Place, Random};
 
-pub(crate) const TOPIC: &str = "lines";
 const GROUP: &str = "writers";
 const SOURCES: usize = 4;
 const SEATS: usize = 3;
-
-/// What is not over by then never is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Members that were not killed lately write something by then, most of the time.
 const AT_WORK_WITHIN: Duration = Duration::from_secs(4);

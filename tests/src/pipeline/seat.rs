@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::source::AGAIN_AFTER;
-use super::{GROUP, PATIENCE, PipelineTally, TOPIC};
+use super::{GROUP, PipelineTally};
 use crate::Place;
+use crate::crew::{AGAIN_AFTER, PATIENCE, TOPIC};
 
 /// Whoever follows takes the place over, by its static name, and writes into a new file: the last
 /// line of the old one may be cut.

@@ -26,8 +26,8 @@ use plimsoll_client_blocking::{
 
 use self::books::{Books, RecordPlace};
 use self::seat::{Kind, Seat};
+use crate::crew::{PATIENCE, Source, TOPIC};
 use crate::mortal::Mortal;
-use crate::pipeline::{PATIENCE, Source, TOPIC};
 use crate::{Place, Random};
 
 const GROUP: &str = "workers";

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::{DEAD, GROUP, LOCK};
 use crate::Place;
-use crate::pipeline::{AGAIN_AFTER, TOPIC};
+use crate::crew::{AGAIN_AFTER, TOPIC};
 
 /// Who sits there.
 #[derive(Clone, Debug)]

@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use plimsoll_tests::{Random, WorkQueue, work_until_killed};
 
-use crate::pipeline::text;
-use crate::program;
 use crate::violation::Violation;
+use crate::{program, text};
 
 /// Kill server, producers and members of a work queue at random; exit code 1 if a line was worked
 /// on by nobody, or came again after its verdict was answered.

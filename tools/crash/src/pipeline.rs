@@ -4,15 +4,13 @@
 //! What a newcomer gets wrong: members write at least once. That each line is in the log once is
 //! the promise; how often members wrote one again is counted, and no fault.
 
-pub(crate) mod text;
-
 use std::path::PathBuf;
 use std::time::Instant;
 
 use plimsoll_tests::{Pipeline, Random};
 
-use crate::program;
 use crate::violation::Violation;
+use crate::{program, text};
 
 /// Kill server, producers and members of a pipeline at random; exit code 1 if a line is not in the
 /// log once and in its place, or was written by no member.
