@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::tally::PipelineTally;
+use super::PipelineTally;
 use crate::crew::Source;
 
 /// How often each record was written.
