@@ -53,6 +53,7 @@
 mod bystander;
 mod connection;
 mod consuming;
+mod crew;
 mod ledger;
 mod mortal;
 mod pipeline;
@@ -69,6 +70,7 @@ mod work_queue;
 pub use bystander::{Bystander, Course};
 pub use connection::{Connection, ServerFrame, produce_frame};
 pub use consuming::{Consuming, Seen, records};
+pub use crew::Toll;
 pub use ledger::{Ack, Ledger};
 pub use pipeline::{Pipeline, PipelineTally};
 pub use place::Place;

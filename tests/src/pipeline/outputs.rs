@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::source::Source;
-use super::tally::PipelineTally;
+use super::PipelineTally;
+use crate::crew::Source;
 
 /// How often each record was written.
 pub(super) struct Outputs<'a> {

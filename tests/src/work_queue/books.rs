@@ -131,10 +131,10 @@ fn compare_letters(
     tally.letters = rejected.count() as u64;
     tally.letters_again = letters.len() as u64 - tally.letters;
     assert!(
-        tally.letters_again <= tally.kills() * LETTERS_AT_ONCE,
+        tally.letters_again <= tally.toll.kills() * LETTERS_AT_ONCE,
         "{} dead letters are there again, after {} kills",
         tally.letters_again,
-        tally.kills()
+        tally.toll.kills()
     );
 }
 
@@ -144,6 +144,7 @@ const LETTERS_AT_ONCE: u64 = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Toll;
 
     /// Offset 13 of partition 0 is to be rejected.
     const LINES: [(RecordPlace, &str); 2] = [((0, 0), "a b"), ((0, 13), "c")];
@@ -153,7 +154,10 @@ mod tests {
     fn compare(said: &[&str], letters: &[(RecordPlace, &str)]) -> WorkQueueTally {
         let mut books = Books::default();
         said.iter().for_each(|line| books.note(line));
-        let mut tally = WorkQueueTally { members: 1, ..WorkQueueTally::default() };
+        let mut tally = WorkQueueTally {
+            toll: Toll { members: 1, ..Toll::default() },
+            ..WorkQueueTally::default()
+        };
         let letters: Vec<_> =
             letters.iter().map(|(place, value)| (*place, (*value).to_owned())).collect();
         books.compare(&LINES.into_iter().collect(), &letters, &mut tally);

@@ -2,27 +2,13 @@
 
 use std::fmt;
 
-/// Kills by what was killed, and what the lines had to go through.
+use crate::Toll;
+
+/// Deaths, and what the lines had to go through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkQueueTally {
-    /// Rounds, each with a kill at least.
-    pub rounds: u64,
-    /// SIGKILLs of a server that was ready.
-    pub servers: u64,
-    /// SIGKILLs of one that was starting or recovering.
-    pub recoveries: u64,
-    /// Of the first, with loss of all memory.
-    pub power_losses: u64,
-    /// SIGKILLs of members of the group.
-    pub members: u64,
-    /// SIGKILLs of producers.
-    pub producers: u64,
-    /// Rounds in which more than one was killed.
-    pub at_once: u64,
-    /// Members that ended by themselves: the server was away when they began.
-    pub members_failed: u64,
-    /// Producers that did so.
-    pub producers_failed: u64,
+    /// Who died on the way.
+    pub toll: Toll,
     /// Lines, each of which is in the log once.
     pub lines: u64,
     /// Lines that members wrote out.
@@ -43,29 +29,11 @@ pub struct WorkQueueTally {
     pub cut: u64,
 }
 
-impl WorkQueueTally {
-    /// All SIGKILLs.
-    #[must_use]
-    pub fn kills(&self) -> u64 {
-        self.servers + self.recoveries + self.members + self.producers
-    }
-}
-
 impl fmt::Display for WorkQueueTally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let again = self.written.saturating_sub(self.lines);
-        let per_kill = again as f64 / self.kills().max(1) as f64;
+        let per_kill = self.toll.per_kill(again);
         let rows = [
-            ("rounds", self.rounds.to_string()),
-            ("kills of a server at work", self.servers.to_string()),
-            ("kills of a server during start and recovery", self.recoveries.to_string()),
-            ("of the kills, with loss of the arenas", self.power_losses.to_string()),
-            ("kills of members of the group", self.members.to_string()),
-            ("kills of producers", self.producers.to_string()),
-            ("rounds with more than one kill", self.at_once.to_string()),
-            ("members / producers that ended by themselves", {
-                format!("{} / {}", self.members_failed, self.producers_failed)
-            }),
             ("lines, each worked on at least once", self.lines.to_string()),
             ("lines written out / of these by a command", {
                 format!("{} / {}", self.written, self.by_command)
@@ -80,7 +48,7 @@ impl fmt::Display for WorkQueueTally {
             }),
             ("lines cut by the death of a member", self.cut.to_string()),
         ];
-        for (name, value) in rows {
+        for (name, value) in self.toll.rows().into_iter().chain(rows) {
             writeln!(formatter, "{name:<46} {value}")?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use plimsoll_client_blocking::{Client, ShareConsumer, ShareError, ShareOptions, 
 
 use super::{DEAD, GROUP, LOCK, is_rejected};
 use crate::Random;
-use crate::pipeline::TOPIC;
+use crate::crew::TOPIC;
 
 /// A member that works until it is killed.
 ///

@@ -13,6 +13,8 @@ mod campaign;
 mod pipeline;
 mod program;
 mod rot;
+mod rounds;
+mod text;
 mod violation;
 mod work_queue;
 

@@ -23,6 +23,7 @@ mod trial;
 mod unflushed;
 mod voyage;
 mod watched;
+mod workers;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -129,8 +130,9 @@ fn run(args: &Args) -> Result<(), String> {
     print!("\n{tally}");
     // In fewer there may be no life that is long enough for compaction.
     let is_long = tally.cuts() >= CUTS_THAT_PROVE && !campaign.interruption.has_come();
-    if is_long && let Err(sentence) = tally.vanishing.proved() {
-        return Err(sentence);
+    if is_long {
+        tally.vanishing.proved()?;
+        tally.workers.proved()?;
     }
     if campaign.interruption.has_come() {
         return Err(format!("interrupted after {} cuts, in which nothing was lost", tally.cuts()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use plimsoll_tests::VanishingTally;
 
 use crate::disk::Cut;
+use crate::workers::WorkersTally;
 
 /// Counts over all voyages.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Tally {
     pub(crate) gone: u64,
     /// What went that was to go, over whole voyages.
     pub(crate) vanishing: VanishingTally,
+    /// What the group in share mode did, over whole voyages.
+    pub(crate) workers: WorkersTally,
     /// Topics whose creation and deletion were answered.
     pub(crate) topics_made: u64,
     pub(crate) topics_deleted: u64,
@@ -82,7 +85,7 @@ impl fmt::Display for Tally {
             "topics created / deleted with an answer",
             format!("{} / {}", self.topics_made, self.topics_deleted),
         )?;
-        for (what, figures) in self.vanishing.rows() {
+        for (what, figures) in self.vanishing.rows().into_iter().chain(self.workers.rows()) {
             row(what, figures)?;
         }
         row("recoveries, the slowest", format!("{}, {:.0?}", self.starts, self.slowest_start))?;

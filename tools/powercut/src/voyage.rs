@@ -17,6 +17,7 @@ use crate::loss::Loss;
 use crate::machine::Machine;
 use crate::tally::Tally;
 use crate::watched::Watched;
+use crate::workers::Workers;
 
 /// Small, so that journals wrap and segments roll all the time.
 const ARENA: &str = "16MiB";
@@ -38,6 +39,7 @@ pub(crate) struct Voyage<'a, 'b> {
     topics: [Watched; 2],
     churn: Churn,
     vanishing: Vanishing,
+    workers: Workers,
     random: Random,
     /// What is on the disk, or was when it was last switched on.
     image: Image,
@@ -63,6 +65,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
             topics,
             churn: Churn::default(),
             vanishing: Vanishing::new(),
+            workers: Workers::new(),
             random: Random::new(seed),
             image,
             life: 0,
@@ -118,6 +121,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
             self.tally.gone += gone as u64;
         }
         self.tally.vanishing = self.tally.vanishing.and(self.vanishing.tally());
+        self.tally.workers = self.tally.workers.and(self.workers.tally());
         self.tally.voyages += 1;
         Ok(())
     }
@@ -187,8 +191,11 @@ impl<'a, 'b> Voyage<'a, 'b> {
         let churning = self.churn.begin(server.address(), self.life);
         let first_id = self.life << 44 | 2 << 40;
         let vanishing = self.vanishing.begin(&server, first_id, &mut self.random);
+        let first_id = self.life << 44 | 3 << 40;
+        let workers = self.workers.begin(&server, first_id, &mut self.random);
         let image = end(self, server);
         self.tally.acked_at_disk += self.vanishing.note(vanishing, false);
+        self.tally.acked_at_disk += self.workers.note(workers)?;
         for (topic, load) in self.topics.iter_mut().zip(loads) {
             self.tally.acked_at_disk += topic.note(load)?;
         }
@@ -214,6 +221,11 @@ impl<'a, 'b> Voyage<'a, 'b> {
             topic.compare(&mut connection, is_whole);
             let first_id = self.life << 44 | index << 40 | 1 << 39;
             self.tally.acked_at_disk += topic.append_to_each(&mut connection, first_id)?;
+        }
+        let first_id = self.life << 44 | 3 << 40 | 1 << 39;
+        self.tally.acked_at_disk += self.workers.compare(&server, first_id)?;
+        if is_whole || self.random.once_in(6) {
+            self.workers.work_off(&server)?;
         }
         Ok(server)
     }

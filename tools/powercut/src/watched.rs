@@ -16,6 +16,8 @@ pub(crate) struct Watched {
     name: &'static str,
     partitions: u32,
     segment_bytes: u64,
+    /// Of each life.
+    batches_max: u64,
     ledger: Ledger,
     /// Up to here each partition was compared.
     compared: Vec<u64>,
@@ -35,7 +37,13 @@ impl Watched {
     pub(crate) fn new(name: &'static str, partitions: u32, segment_bytes: u64) -> Watched {
         let ledger = Ledger::new(partitions);
         let compared = vec![0; partitions as usize];
-        Watched { name, partitions, segment_bytes, ledger, compared, is_promised: false }
+        let (batches_max, is_promised) = (u64::MAX, false);
+        Watched { name, partitions, segment_bytes, batches_max, ledger, compared, is_promised }
+    }
+
+    /// In each life so many batches come, and no more.
+    pub(crate) fn with_batches_max(self, batches_max: u64) -> Watched {
+        Watched { batches_max, ..self }
     }
 
     /// Makes sure that there is the topic, and that it is if that was promised.
@@ -60,15 +68,23 @@ impl Watched {
     }
 
     /// Compares what is there with what was promised, from where the last comparison ended or
-    /// from the beginning. Panics if a promise is broken.
-    pub(crate) fn compare(&mut self, connection: &mut Connection, is_whole: bool) {
+    /// from the beginning. What was found: partition, offset, number. Panics if a promise is
+    /// broken.
+    pub(crate) fn compare(
+        &mut self,
+        connection: &mut Connection,
+        is_whole: bool,
+    ) -> Vec<(u32, u64, u64)> {
+        let mut all = Vec::new();
         for partition in 0..self.partitions {
             let from = if is_whole { 0 } else { self.compared[partition as usize] };
             let (found, ends) = read_back(connection, self.name, partition, from);
             self.ledger.check_after_restart(partition, from, AckLevel::Disk, &found);
             self.ledger.check_watermarks_after_restart(partition, &ends);
             self.compared[partition as usize] = ends.disk.value();
+            all.extend(found.into_iter().map(|(offset, id)| (partition, offset, id)));
         }
+        all
     }
 
     /// The server goes on: a batch in each partition, each acked at disk. The partitions are bound.
@@ -119,7 +135,7 @@ impl Watched {
             first_id: first_id | index << 36,
             levels: &AckLevel::ALL,
             contents: Contents::Numbered,
-            batches_max: u64::MAX,
+            batches_max: self.batches_max,
             random: Random::new(random.number()),
         };
         let consumer = consumer.begin();
@@ -149,6 +165,11 @@ impl Watched {
             self.ledger.told(partition, watermarks);
         }
         Ok(at_disk)
+    }
+
+    /// Somebody was shown this record, as one that is on disk. Panics if it cannot be there.
+    pub(crate) fn shown_at_disk(&mut self, partition: u32, offset: u64, id: u64) {
+        self.ledger.shown(partition, offset, id, AckLevel::Disk);
     }
 
     /// How many records are there, and how many of weaker levels are gone.

@@ -1,4 +1,4 @@
-//! A place in the group, and the processes that had it, one after the other.
+//! A place in a group, and the processes that had it, one after the other.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,55 +8,63 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::PATIENCE;
 use super::source::AGAIN_AFTER;
-use super::{GROUP, PATIENCE, PipelineTally, TOPIC};
 use crate::Place;
 
-/// Whoever follows takes the place over, by its static name, and writes into a new file: the last
-/// line of the old one may be cut.
+/// What whoever sits there does.
+pub(crate) trait Duty {
+    /// Adds the program and its words. What it gets it writes into this file, which is there.
+    fn assign(&self, command: &mut Command, address: &str, output: &Path);
+}
+
+/// Each process writes into a file of its own: the last line of the one before may be cut.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat<D> {
+    duty: D,
     directory: PathBuf,
-    instance: String,
     outputs: Vec<PathBuf>,
     process: Option<Child>,
     ended_at: Option<Instant>,
 }
 
-impl Seat {
-    pub(super) fn new(place: &Place, number: usize) -> Seat {
-        let instance = format!("seat-{number}");
-        let directory = place.file(&instance);
+impl<D: Duty> Seat<D> {
+    /// Empty. No other seat has this name.
+    pub(crate) fn new(place: &Place, name: &str, duty: D) -> Seat<D> {
+        let directory = place.file(name);
         fs::create_dir(&directory).expect("a directory can be made");
-        Seat { directory, instance, outputs: Vec::new(), process: None, ended_at: None }
+        Seat { duty, directory, outputs: Vec::new(), process: None, ended_at: None }
     }
 
-    /// Starts a process if the place is empty.
-    pub(super) fn tend(&mut self, program: &Path, address: &str, tally: &mut PipelineTally) {
+    /// Starts a process if the place is empty. How many have ended by themselves: one or none.
+    pub(super) fn tend(&mut self, address: &str) -> u64 {
+        let mut failed = 0;
         if let Some(process) = &mut self.process {
             if process.try_wait().expect("a child can be waited for").is_none() {
-                return;
+                return 0;
             }
-            tally.members_failed += 1;
+            failed = 1;
             self.ended_at = Some(Instant::now());
             self.process = None;
         }
         if self.ended_at.is_none_or(|at| at.elapsed() >= AGAIN_AFTER) {
             let output = self.directory.join(self.outputs.len().to_string());
-            let stdout = File::create(&output).expect("a file can be made");
+            File::create(&output).expect("a file can be made");
             let stderr = File::create(self.directory.join("err")).expect("a file can be made");
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command.args(["consume", TOPIC, "--group", GROUP, "--instance", &self.instance]);
-            command.args(["--format", "json", "--server", address]);
-            command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+            command.args(["--pdeathsig", "KILL", "--"]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+            self.duty.assign(&mut command, address, &output);
             self.process = Some(command.spawn().expect("it can be started"));
             self.outputs.push(output);
         }
+        failed
     }
+}
 
+impl<D> Seat<D> {
     /// SIGKILL. Whether somebody was there.
-    pub(super) fn kill(&mut self) -> bool {
+    pub(crate) fn kill(&mut self) -> bool {
         let Some(mut process) = self.process.take() else { return false };
         process.kill().expect("a child can be killed");
         process.wait().expect("a child can be waited for");
@@ -64,7 +72,7 @@ impl Seat {
     }
 
     /// SIGTERM, and the end.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let begun = Instant::now();
         // It may have ended by itself.
@@ -87,11 +95,11 @@ impl Seat {
 
     pub(super) fn trouble(&self) -> String {
         let said = fs::read_to_string(self.directory.join("err")).unwrap_or_default();
-        format!("{}: {}", self.instance, said.trim())
+        format!("{}: {}", self.directory.display(), said.trim())
     }
 }
 
-impl Drop for Seat {
+impl<D> Drop for Seat<D> {
     fn drop(&mut self) {
         self.kill();
     }

@@ -12,7 +12,7 @@ use super::{PATIENCE, TOPIC};
 use crate::Place;
 
 /// A process that failed is started again after this.
-pub(crate) const AGAIN_AFTER: Duration = Duration::from_millis(50);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One file, one partition, one process at a time.
 #[derive(Debug)]
