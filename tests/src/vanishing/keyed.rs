@@ -74,14 +74,19 @@ pub(super) fn read_all(
     partition: u32,
     decode: fn(&[u8]) -> Decoded,
 ) -> Found {
-    loop {
-        let ends = connection.bind(partition, topic, partition).watermarks;
+    // A handle is bound once: whoever begins anew takes another.
+    for handle in (partition..).step_by(HANDLES_APART) {
+        let ends = connection.bind(handle, topic, partition).watermarks;
         assert_ordered(&ends);
-        if let Some(records) = read_from_start(connection, partition, &ends, decode) {
+        if let Some(records) = read_from_start(connection, handle, &ends, decode) {
             return Found { records, ends };
         }
     }
+    unreachable!("handles come to no end before the start stands still");
 }
+
+/// More than there are partitions that are read over one connection.
+const HANDLES_APART: usize = 64;
 
 /// Behind the last record offsets may never have been given out; before that is believed, one
 /// fetch waits a little.
@@ -89,7 +94,7 @@ const WAITS_MS: [u32; 2] = [0, 100];
 
 fn read_from_start(
     connection: &mut Connection,
-    partition: u32,
+    handle: u32,
     ends: &Watermarks,
     decode: fn(&[u8]) -> Decoded,
 ) -> Option<Vec<(u64, u64)>> {
@@ -98,7 +103,7 @@ fn read_from_start(
     while offset < ends.disk {
         let Some(max_wait_ms) = waits.next() else { break };
         let wanted = Fetch {
-            handle: Handle(partition),
+            handle: Handle(handle),
             visible: Visible::Disk,
             offset,
             max_bytes: 4 << 20,

@@ -63,8 +63,8 @@ impl Compactions {
         self.compacts_now.contains(&topic)
     }
 
-    /// How a topic is said to be cleaned up is how that was answered last. What was asked for in this
-    /// life and never answered may come yet.
+    /// How a topic is said to be cleaned up is how that was answered last. What was asked for in
+    /// this life and never answered may come yet.
     pub(crate) fn check_policy(
         &self,
         (topic, life): (usize, usize),
