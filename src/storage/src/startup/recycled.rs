@@ -3,6 +3,10 @@
 //! Their list was that of the process that kept them. What a newcomer gets wrong: such a file may
 //! have had another name on its way, and a power loss may give that back too. So it is not used
 //! again here, where nobody knows; a file that has gone harms nobody, under however many names.
+//!
+//! The other way round, a file may have left this directory just before the process died. Whoever
+//! finds it under its new name writes to it, and flushes the directory that it is in; without a
+//! flush of this one as well, a power loss gives it its old name back.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -22,6 +26,7 @@ pub(super) enum RecycledStep {
     Make,
     List,
     Remove,
+    Flush,
 }
 
 impl Startup {
@@ -31,6 +36,7 @@ impl Startup {
             RecycledStep::Make => DiskAction::CreateDirectory { path },
             RecycledStep::List => DiskAction::List { path },
             RecycledStep::Remove => DiskAction::Remove { path: self.recycled.front()?.clone() },
+            RecycledStep::Flush => DiskAction::SyncDirectory { path },
         })
     }
 
@@ -48,12 +54,16 @@ impl Startup {
                 let ours = names.iter().filter(|name| name.ends_with(".segment"));
                 self.recycled = ours.map(|name| format!("{RECYCLED_DIRECTORY}/{name}")).collect();
             }
+            (RecycledStep::Flush, DiskResult::Done(result)) => {
+                return done(result, "flushing a directory", RECYCLED_DIRECTORY)
+                    .map(|()| Step::Done);
+            }
             // What does not go now goes with another start.
-            (RecycledStep::List | RecycledStep::Remove, _) => {
+            (RecycledStep::List | RecycledStep::Remove | RecycledStep::Flush, _) => {
                 self.recycled.pop_front();
             }
         }
         let is_empty = self.recycled.is_empty();
-        Ok(if is_empty { Step::Done } else { Step::Recycled(RecycledStep::Remove) })
+        Ok(Step::Recycled(if is_empty { RecycledStep::Flush } else { RecycledStep::Remove }))
     }
 }

@@ -141,6 +141,29 @@ fn a_power_loss_at_any_operation_of_a_recycling_is_survived_with_durable_writes(
     cut_everywhere(true);
 }
 
+/// A process dies when it has given a recycled file the name of a segment, and has flushed neither
+/// directory. The next one finds the name, makes the segment of that file, and flushes the
+/// directory of the segment; a power loss gave the file its old name back, with what was in it.
+#[test]
+fn a_segment_whose_file_left_the_recycled_ones_just_before_a_kill_stays_over_a_power_loss() {
+    let begun = filled(false);
+    let mut whole = begun.fork();
+    recycle(&mut whole).expect(FINE);
+    for cut in begun.steps + 1..whole.steps {
+        let mut world = begun.fork();
+        world.cut_at = Some(cut);
+        recycle(&mut world).expect_err("it is cut");
+        world.cut_at = None;
+        world.crash(Crash::Kill);
+        world.start(1).expect(FINE);
+        fill(&mut world, FIRST, 1).expect(FINE);
+        fill(&mut world, SECOND, 1).expect(FINE);
+        world.die();
+        world.machine.land();
+        live_on(world.fork_at_power_loss(Survival::Nothing), &format!("cut {cut}"));
+    }
+}
+
 #[test]
 fn a_new_segment_takes_the_file_of_a_deleted_one_and_its_blocks() {
     let mut world = filled(false);
