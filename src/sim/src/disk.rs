@@ -287,6 +287,14 @@ impl Disk {
         self.names.plant(path, inode);
     }
 
+    /// Takes a file away, for good.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn remove_file(&mut self, path: &str) {
+        assert!(self.names.uproot(path), "there is no file {path}");
+    }
+
     /// Flips bit `bit` (0 to 7) of the byte at `position_bytes` of a file, for good.
     ///
     /// # Panics

@@ -21,6 +21,9 @@ const SNAPSHOT_BYTES_A_COMMIT: usize = 128 << 10;
 /// first.
 const TAIL_BYTES_MAX: u64 = 64 << 10;
 
+/// The same of a partition whose file is gone: all that waits to be stored, in a frame of its own.
+const DAMAGED_TAIL_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64 / 2;
+
 /// Partitions that are told to move their data before one commit looks no further.
 const WAITING_MAX: usize = 2 * SPILLS_MAX;
 
@@ -73,8 +76,12 @@ impl Storage {
             span.segment >= logged.end.segment || span.closed == Some(span.stored)
         });
         // What snapshots carry along stays in the journal: only last blocks while it is full.
-        let tail_bytes_max =
-            if self.waits_for_journal() { BLOCK_BYTES as u64 } else { TAIL_BYTES_MAX };
+        let tail_bytes_max = match self.waits_for_journal() {
+            // Nothing of it can be stored any more, and others need the journal, and the start.
+            _ if partition.damage.is_some() => DAMAGED_TAIL_BYTES_MAX,
+            true => BLOCK_BYTES as u64,
+            false => TAIL_BYTES_MAX,
+        };
         before_stored && logged.end.position.saturating_sub(logged.stored) <= tail_bytes_max
     }
 

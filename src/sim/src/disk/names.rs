@@ -80,6 +80,16 @@ impl Names {
         self.settle();
     }
 
+    /// Takes a file away for good. Whether it was there.
+    pub(super) fn uproot(&mut self, path: &str) -> bool {
+        let is_there = matches!(self.lookup(path), Some(Entry::File(_)));
+        let meanings = vec![(path.to_owned(), None)];
+        apply(&mut self.visible, &meanings);
+        self.changes.push(Change { at: 0, awaited: Vec::new(), meanings });
+        self.settle();
+        is_there
+    }
+
     /// A flush of `directory` (of all, without one), submitted when `submitted_at` was the last
     /// completion.
     pub(super) fn sync(&mut self, directory: Option<&str>, submitted_at: u64) {

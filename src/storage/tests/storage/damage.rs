@@ -304,3 +304,44 @@ fn a_first_batch_whose_offset_rotted_downwards_is_known_by_its_segment() {
         }
     }
 }
+
+/// A partition that begins a new part of its log at a start is logged whole first, and what it has
+/// in the journal only is stored before that. Where its file is gone nothing can be stored: no
+/// partition was served any more, and what others wrote filled the journal.
+#[test]
+fn a_segment_file_that_is_gone_stops_neither_a_start_nor_the_journal_for_others() {
+    let mut world = World::new(3, Settings::default());
+    world.create(id(1, 0), PartitionConfig { segment_bytes: 4 << 20, ..CONFIG });
+    world.create(id(1, 1), CONFIG);
+    world.start(1).expect(FINE);
+    // In the segment, then in the journal only.
+    for (turn, bytes) in [200_000, 40_000, 40_000, 40_000, 40_000].into_iter().enumerate() {
+        world.append(id(1, 0), &batch_of(bytes, 1, 0, turn as u64), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.crash(Crash::Power(Survival::Nothing));
+    let path = segment_path(id(1, 0), Offset::ZERO);
+    let bytes = world.machine.disk.read_file(&path).expect("it is there");
+    world.machine.disk.remove_file(&path);
+    for life in 0..2 {
+        world.start_unchecked(1).expect(FINE);
+        // Far more than the journal takes at once.
+        for turn in 0..400 {
+            let taken = world.try_append(id(1, 1), batch_of(50_000, 1, 0, turn), Level::Disk);
+            assert!(taken.is_ok(), "{taken:?}");
+            while world.step().expect(FINE) {}
+        }
+        let (shard, slot) = world.life().slots[&id(1, 1)];
+        assert!(world.life().shards[shard].watermarks(slot).disk >= Offset::new(400 * life + 400));
+        let refused = world.try_append(id(1, 0), batch_of(100, 1, 0, 0), Level::Disk);
+        assert!(matches!(refused, Err(AppendError::Damaged(_))), "{refused:?}");
+        let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, 1 << 20, true);
+        assert!(matches!(read, Ok(Err(ReadError::Failed(_)))), "{read:?}");
+        world.crash(Crash::Power(Survival::Nothing));
+    }
+    // Somebody finds the file: what was in the journal was carried along all the time.
+    world.machine.disk.write_file(&path, &bytes);
+    world.start_unchecked(1).expect(FINE);
+    let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, 1 << 20, true);
+    assert_eq!(read.expect(FINE).expect("all of it is there"), 5);
+}
