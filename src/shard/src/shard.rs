@@ -109,6 +109,8 @@ pub struct Shard {
     ops: VecDeque<SocketOp>,
     outbox: VecDeque<(ShardIndex, Mail)>,
     reports: VecDeque<Report>,
+    /// That the disk is full was reported, and not that it has room again.
+    full_disk_is_told: bool,
     /// Heads of sends that ended, for use again.
     spare_heads: Vec<Vec<u8>>,
 }
@@ -175,6 +177,7 @@ impl Shard {
             ops: VecDeque::new(),
             outbox: VecDeque::new(),
             reports: VecDeque::new(),
+            full_disk_is_told: false,
             spare_heads: Vec::new(),
         };
         shard.begin();

@@ -3,6 +3,7 @@
 mod world;
 
 use plimsoll_batch::assign;
+use plimsoll_shard::Report;
 use plimsoll_wire::{AckLevel, CorrelationId, Durability, ErrorCode, Fate, Handle, Unbind};
 use world::client::{Answer, batch, produce_frame};
 use world::{World, limits};
@@ -225,6 +226,16 @@ fn a_full_disk_refuses_appends_and_takes_them_again_when_there_is_room() {
         world.answers(socket).iter().any(|(_, answer)| *answer == full)
     });
     assert!(is_full, "the disk is full and nobody says so");
+    for _ in 0..5 {
+        correlation += 1;
+        world.produce(socket, correlation, Durability::Memory, None, &large);
+        world.take(socket);
+    }
+    let told = |world: &World, is_it: fn(&Report) -> bool| {
+        world.reports.iter().filter(|(_, report)| is_it(report)).count()
+    };
+    let full = |report: &Report| matches!(report, Report::DiskFull);
+    assert_eq!(told(&world, full), 1, "told once, not for each append");
     let fetch = world::client::fetch(0, 1, 0);
     let fetched = world.ask(socket, |out| fetch.encode(CorrelationId(4), out));
     assert!(matches!(fetched, Answer::Fetched { .. }), "reads go on");
@@ -233,6 +244,8 @@ fn a_full_disk_refuses_appends_and_takes_them_again_when_there_is_room() {
     world.take(socket);
     world.produce(socket, correlation + 1, Durability::Disk, None, &large);
     assert_eq!(world.acks(socket).len(), 1, "appends resume by themselves");
+    assert_eq!(told(&world, |report| matches!(report, Report::DiskHasRoom)), 1);
+    assert_eq!(told(&world, full), 1);
 }
 
 /// Otherwise an operator could not make room but by hand.

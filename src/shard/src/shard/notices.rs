@@ -75,7 +75,11 @@ impl Shard {
             }
             Notice::CompactionStopped(slot, error) => self.compaction_stopped(slot, &error),
             Notice::Room => self.work.note_room(),
-            Notice::DiskHasRoom => self.reports.push_back(Report::DiskHasRoom),
+            Notice::DiskHasRoom => {
+                if core::mem::take(&mut self.full_disk_is_told) {
+                    self.reports.push_back(Report::DiskHasRoom);
+                }
+            }
             Notice::Failed(failure) => {
                 self.fail_appends(&failure);
                 self.reports.push_back(Report::Failed(failure));
@@ -93,11 +97,11 @@ impl Shard {
         }
     }
 
-    /// Reports a full disk once, not once an append.
+    /// Reports a full disk once, until there is room, not once an append: a log of it would take
+    /// what room there is left.
     pub(super) fn note_disk_full(&mut self, error: &AppendError) {
-        if matches!(error, AppendError::DiskFull)
-            && !self.reports.iter().any(|report| matches!(report, Report::DiskFull))
-        {
+        if matches!(error, AppendError::DiskFull) && !self.full_disk_is_told {
+            self.full_disk_is_told = true;
             self.reports.push_back(Report::DiskFull);
         }
     }
