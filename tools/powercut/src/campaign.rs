@@ -172,11 +172,12 @@ impl<'a> Campaign<'a> {
         let Campaign { machine, empty, folder, interruption } = self;
         let mut ship = Ship { machine, program, temper };
         let mut voyage = Voyage::new(&mut ship, tally, folder, empty.clone(), seed);
-        let (mut cut, mut broken) = (0, None);
-        while cut <= cuts && broken.is_none() && !interruption.has_come() {
+        let (mut cut, mut arrives, mut broken) = (0, false, None);
+        while !arrives && broken.is_none() && !interruption.has_come() {
+            arrives = cut == cuts || voyage.is_laden();
             cut += 1;
             let work =
-                AssertUnwindSafe(|| if cut <= cuts { voyage.cut_once() } else { voyage.arrive() });
+                AssertUnwindSafe(|| if arrives { voyage.arrive() } else { voyage.cut_once() });
             broken = catch_unwind(work).unwrap_or_else(|panic| Err(told(&*panic))).err();
         }
         let Some(reason) = broken else {

@@ -46,6 +46,7 @@ pub(crate) struct Voyage<'a, 'b> {
     life: u64,
     was_ready: bool,
     starts_to_cut: u32,
+    is_laden: bool,
 }
 
 impl<'a, 'b> Voyage<'a, 'b> {
@@ -71,7 +72,14 @@ impl<'a, 'b> Voyage<'a, 'b> {
             life: 0,
             was_ready: false,
             starts_to_cut: 0,
+            is_laden: false,
         }
+    }
+
+    /// Whether the disk has little room left for more lives: a quick machine fills it before its
+    /// last cut, and a full disk is another campaign.
+    pub(crate) fn is_laden(&self) -> bool {
+        self.is_laden
     }
 
     /// What the disk held when it was last switched on.
@@ -129,6 +137,9 @@ impl<'a, 'b> Voyage<'a, 'b> {
     /// The file system replays its journal; memory is gone.
     fn switch_on(&mut self) -> Result<(), String> {
         self.ship.machine.on(self.image.clone(), self.ship.temper)?;
+        let room = nix::sys::statvfs::statvfs(self.ship.machine.mounted());
+        let room = room.map_err(|error| format!("the room on the disk: {error}"))?;
+        self.is_laden = room.blocks_available() < room.blocks() / 2;
         self.place.remove_arenas();
         if self.was_ready && self.random.once_in(2) { self.verify() } else { Ok(()) }
     }
