@@ -47,10 +47,10 @@ impl Storage {
             return;
         }
         let waiting: u64 = self.partition(slot).spans.iter().map(|id| self.spillable(*id)).sum();
-        let sealed = self.partition(slot).spans.front().is_some_and(|id| {
-            let span = self.memory.span(*id);
-            span.segment != self.partition(slot).active && span.closed != Some(span.stored)
-        });
+        // Those in front may be stored, and stay for readers.
+        let mut spans = self.partition(slot).spans.iter().map(|id| self.memory.span(*id));
+        let unstored = spans.find(|span| span.closed != Some(span.stored));
+        let sealed = unstored.is_some_and(|span| span.segment != self.partition(slot).active);
         let relieve = self.partition(slot).relieve;
         if waiting >= SPILL_BYTES || relieve || (sealed && waiting > 0) {
             self.want_spill(slot);

@@ -42,7 +42,7 @@ impl Storage {
 
     fn compaction_read(&mut self, mut pass: Pass, memory: &Memory, result: Result<usize, IoError>) {
         let (Memory::Buffer(buffer), Some(source)) = (memory, &mut pass.source) else { return };
-        let (file, position_bytes) = (source.file, source.read_to());
+        let (file, position_bytes, base) = (source.file, source.read_to(), source.base());
         let stopped = match result {
             Ok(length) if length < buffer.len() => {
                 let what = "the file is shorter than the data that was written to it";
@@ -67,11 +67,17 @@ impl Storage {
             return;
         };
         let slot = pass.slot;
-        if !self.partition(slot).closing {
-            self.partition_mut(slot).compaction.is_stopped = true;
+        let partition = self.partition_mut(slot);
+        let (is_closing, is_gone) = (partition.closing, base < partition.first_planned);
+        // A start that has moved behind the segment takes its file away, also from here.
+        if !is_closing && !is_gone {
+            partition.compaction.is_stopped = true;
             self.notices.push_back(Notice::CompactionStopped(slot, error));
         }
         self.end_pass(pass);
+        if !is_closing {
+            self.consider_compaction(slot);
+        }
     }
 
     fn compaction_written(

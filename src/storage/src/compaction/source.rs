@@ -45,6 +45,11 @@ impl Source {
         Self { file, segment, until, window, start: 0, at: 0, read_to: 0, before }
     }
 
+    /// The first offset of the segment.
+    pub(super) fn base(&self) -> Offset {
+        self.segment.base
+    }
+
     pub(super) fn next(&mut self) -> Found<'_> {
         let position = self.start + self.at as u64;
         let length = self.segment.length_bytes;

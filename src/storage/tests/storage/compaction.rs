@@ -132,26 +132,32 @@ fn an_idle_partition_is_compacted_up_to_its_end_and_starts_again() {
 }
 
 /// What was not worth a pass beside much that was clean is, when that has gone from the front: also
-/// where nobody appends any more.
+/// where nobody appends any more. In one order of operations out of ten a sealed segment stayed in
+/// the journal, behind one that was stored, and was not looked at for an hour.
 #[test]
 fn what_is_left_when_the_start_has_moved_is_compacted_too() {
-    let mut world = new_world(KEYED, false);
-    world.start(1).expect(FINE);
-    for filler in 0..40 {
-        let bytes = keyed(&[1_000 + filler], 8_000, filler);
-        world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+    let mut seen = 0;
+    for seed in 0..30 {
+        let mut world = World::new(seed, Settings::default());
+        world.create(id(1, 0), KEYED);
+        world.start(1).expect(FINE);
+        for filler in 0..40 {
+            let bytes = keyed(&[1_000 + filler], 8_000, filler);
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        }
+        rest(&mut world);
+        let (shard, slot) = world.life().slots[&id(1, 0)];
+        let clean_end = world.life().shards[shard].watermarks(slot).memory;
+        rounds(&mut world, 0, 6, 8).expect(FINE);
+        rest(&mut world);
+        let is_not_worth_it_yet = world.pairs(id(1, 0)).len() == 40 + 48;
+        seen += u32::from(is_not_worth_it_yet);
+        world.delete_records(id(1, 0), clean_end).expect("it is within");
+        rest(&mut world);
+        let after = world.pairs(id(1, 0)).len();
+        assert!(after < 40, "seed {seed}: {after} records of 48");
     }
-    rest(&mut world);
-    let (shard, slot) = world.life().slots[&id(1, 0)];
-    let clean_end = world.life().shards[shard].watermarks(slot).memory;
-    rounds(&mut world, 0, 6, 8).expect(FINE);
-    rest(&mut world);
-    let before = world.pairs(id(1, 0)).len();
-    assert_eq!(before, 40 + 48, "it is not worth a pass yet");
-    world.delete_records(id(1, 0), clean_end).expect("it is within");
-    rest(&mut world);
-    let after = world.pairs(id(1, 0)).len();
-    assert!(after < 40, "{after} records of 48");
+    assert!(seen > 20, "{seen} times there was something to look at again");
 }
 
 #[test]
@@ -314,7 +320,7 @@ fn script(world: &mut World) -> Result<(), Cut> {
     world.set_config(id(1, 1), PartitionConfig { compaction: None, ..KEYED });
     world.set_config(id(1, 1), KEYED);
     world.settle()?;
-    world.pairs(id(1, 0));
+    world.pairs_until_cut(id(1, 0))?;
     world.stop()?;
     world.start(2)?;
     rounds(world, 0, 3, 14)?;

@@ -126,10 +126,15 @@ impl World {
 
     /// All that is there now, from the front.
     pub(crate) fn pairs(&mut self, id: PartitionId) -> BTreeMap<u64, Pair> {
+        self.pairs_until_cut(id).expect("nothing cuts it")
+    }
+
+    /// The same, where something may cut it.
+    pub(crate) fn pairs_until_cut(&mut self, id: PartitionId) -> Result<BTreeMap<u64, Pair>, Cut> {
         let (shard, slot) = self.life().slots[&id];
         let start = self.life().shards[shard].watermarks(slot).start;
-        let walked = self.read_compacted(id, start, Level::Disk, (1 << 20, true));
-        walked.expect("nothing cuts it").expect("it can be read").records
+        let walked = self.read_compacted(id, start, Level::Disk, (1 << 20, true))?;
+        Ok(walked.expect("it can be read").records)
     }
 }
 
