@@ -77,7 +77,8 @@ pub enum DiskAction {
     Allocate {
         /// Which file.
         file: FileId,
-        /// The file's length afterwards, in bytes; never less than now.
+        /// The file's length afterwards, in bytes; never less than now, and not 0, which the kernel
+        /// refuses.
         length_bytes: u64,
     },
     /// Writes `source` at `position_bytes`, past every cache of the kernel. Completes with

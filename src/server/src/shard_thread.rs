@@ -66,6 +66,8 @@ struct ShardThread {
     log: ReportLog,
     listens: bool,
     has_failed: bool,
+    /// Every shard has seeded.
+    serves: bool,
 }
 
 impl ShardThread {
@@ -110,6 +112,7 @@ impl ShardThread {
             log: ReportLog::new(index),
             listens,
             has_failed: false,
+            serves: false,
         })
     }
 
@@ -170,7 +173,16 @@ impl ShardThread {
             self.log.write(&report, now.unix_ms);
             match report {
                 Report::Serving => {
+                    self.serves = true;
                     let _told = self.news.send((self.log_shard(), ShardNews::Serving));
+                }
+                Report::Failed(failure) if !self.serves => {
+                    // Nothing that it waits for comes any more.
+                    return Err(ServeError::ShardEnded(format!(
+                        "the disk failed while shard {} was starting: {failure}; check the disk, \
+                         then start again (what was acked is recovered)",
+                        self.index
+                    )));
                 }
                 Report::Failed(_) => self.has_failed = true,
                 Report::MetadataUnreadable(text) => {

@@ -185,7 +185,8 @@ impl Storage {
         let (logged, used, next_offset) = (span.logged, span.used, span.next_offset);
         let (stored, storable) = (span.stored, span.storable());
         let (segment, position) = (span.segment, span.position);
-        if *direct {
+        // What has not even a block to store needs no file: one is made for something.
+        if *direct && storable > stored {
             *direct = self.file_reaches(slot, segment, position + u64::from(storable));
         }
         let Some(room) = draft.room().checked_sub(APPEND_BYTES + 8) else { return Planned::Stop };

@@ -162,6 +162,7 @@ impl Disk {
             return Err(NO_SPACE);
         }
         let at = self.completed;
+        assert!(length_bytes > 0, "Allocate of nothing, which the kernel refuses");
         let file = self.file_of(inode);
         let now_bytes = file.visible().length_bytes();
         assert!(length_bytes >= now_bytes, "Allocate shrinks from {now_bytes} to {length_bytes}");

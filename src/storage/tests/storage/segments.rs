@@ -239,3 +239,26 @@ fn a_reader_is_not_sent_to_blocks_that_are_still_being_written() {
     }
     assert!(spilled > 20 * 64_000, "blocks were spilled: {spilled} bytes");
 }
+
+/// While commits are in flight a new partition gets a little, then much, and its segment is sealed:
+/// of the little there is no block to be stored yet. A file was made for it of no bytes at all,
+/// which the kernel refuses, and the shard took that for a broken disk.
+#[test]
+fn a_segment_that_is_sealed_before_a_block_of_it_is_stored_gets_its_file() {
+    for little in [100, 1_000, 3_900] {
+        let mut world = World::new(8, Settings::default());
+        world.create(id(1, 0), PartitionConfig { segment_bytes: 40_000, ..CONFIG });
+        world.create(id(1, 1), CONFIG);
+        world.start(1).expect(FINE);
+        for turn in 0..3 {
+            world.append(id(1, 1), &batch_of(100, 1, 0, turn), Level::Disk).expect(FINE);
+        }
+        for (turn, bytes) in [little, 30_000, 60_000].into_iter().enumerate() {
+            let bytes = batch_of(bytes, 1, 0, turn as u64);
+            world.append(id(1, 0), &bytes, Level::Disk).expect(FINE);
+        }
+        world.settle().expect(FINE);
+        world.crash(Crash::Power(Survival::Nothing));
+        world.start(1).expect(FINE);
+    }
+}
