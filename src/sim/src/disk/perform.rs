@@ -203,7 +203,7 @@ impl Disk {
     ) -> Result<usize, IoError> {
         let (inode, bytes, fault) = (pending.inode, pending.written(), pending.fault);
         let at = self.completed;
-        let position_bytes = self.misdirected(inode, position_bytes);
+        let position_bytes = self.misdirected(inode, position_bytes, bytes.len());
         let end_bytes = position_bytes + bytes.len() as u64;
         if self.faults.no_space && end_bytes > self.file_of(inode).visible().length_bytes() {
             return Err(NO_SPACE);
@@ -227,16 +227,16 @@ impl Disk {
         }
     }
 
-    /// Where a write really goes.
-    fn misdirected(&mut self, inode: Option<InodeId>, position_bytes: u64) -> u64 {
+    /// Where a write of so many bytes really goes: a file gets no longer by it.
+    fn misdirected(&mut self, inode: Option<InodeId>, position_bytes: u64, bytes: usize) -> u64 {
         let Some(end) = self.faults.misdirect_write_to else { return position_bytes };
         let is_meant = |(path, file): (&str, _)| Some(file) == inode && path.ends_with(end);
         if !self.names.files().any(is_meant) {
             return position_bytes;
         }
         self.faults.misdirect_write_to = None;
-        let blocks = self.file_of(inode).visible().length_bytes() / BLOCK_BYTES as u64;
-        self.damage.below(blocks.max(1)) * BLOCK_BYTES as u64
+        let room_bytes = self.file_of(inode).visible().length_bytes().saturating_sub(bytes as u64);
+        self.damage.below(room_bytes / BLOCK_BYTES as u64 + 1) * BLOCK_BYTES as u64
     }
 
     fn read(
