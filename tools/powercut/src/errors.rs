@@ -53,6 +53,7 @@ pub(crate) fn try_each(
         rows.push(on_trial(what, &|trial| fail(trial, faults)));
     }
     rows.push(on_trial("every read fails for a while", &fail_reads));
+    rows.push(on_trial("a write of a start fails", &fail_start));
     rows
 }
 
@@ -147,4 +148,28 @@ fn expect(
         return Ok(());
     }
     Err(format!("{what} is answered with {code}, {fate:?}, not with {}, {:?}", wanted.0, wanted.1))
+}
+
+/// Nothing that such a start waits for comes any more: it must not wait.
+fn fail_start(trial: &mut Trial<'_>) -> Result<String, String> {
+    let mut running = trial.start()?;
+    for _ in 0..APPENDS {
+        if let Err((code, _)) = trial.append(&mut running, AckLevel::Disk, 20)? {
+            return Err(format!("a sound disk refuses with {code}"));
+        }
+    }
+    running.server.kill();
+    let disk = trial.machine.disk()?.clone();
+    disk.fail(Faults::frame_once());
+    if trial.spawn().ready_or_ended().is_some() {
+        return Err("a start serves whose first frame was not written".to_owned());
+    }
+    if !trial.log().contains("the disk failed while shard 0 was starting") {
+        return Err("the server does not say why it ended".to_owned());
+    }
+    disk.fail(Faults::default());
+    let mut running = trial.start()?;
+    trial.compare(&mut running);
+    running.server.kill();
+    Ok("ends and says so; the next start has all that was acked".to_owned())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use plimsoll_client_blocking::NewTopic;
-use plimsoll_tests::{Ack, Connection, Ledger, Place, Server, batch_of, read_back};
+use plimsoll_tests::{Ack, Connection, Ledger, Place, Server, Starting, batch_of, read_back};
 use plimsoll_wire::{AckLevel, ErrorCode, Fate, Fetch, Handle, Offset, Response, Visible};
 
 use crate::disk::Temper;
@@ -49,9 +49,7 @@ impl<'a> Trial<'a> {
 
     /// Starts a server with its topic.
     pub(crate) fn start(&self) -> Result<Running, String> {
-        let data_dir = self.machine.mounted().join("data").display().to_string();
-        let start = self.place.server().program(self.program).with(&["--data-dir", &data_dir]);
-        let server = start.start();
+        let server = self.spawn().ready();
         let topic =
             NewTopic { name: TOPIC, partitions: 1, segment_bytes: 4 << 20, ..NewTopic::default() };
         let client = server.client();
@@ -61,6 +59,12 @@ impl<'a> Trial<'a> {
         let mut connection = Connection::open(server.address());
         connection.bind(0, TOPIC, 0);
         Ok(Running { server, connection, correlation: 0 })
+    }
+
+    /// Starts a server that may not come through.
+    pub(crate) fn spawn(&self) -> Starting {
+        let data_dir = self.machine.mounted().join("data").display().to_string();
+        self.place.server().program(self.program).with(&["--data-dir", &data_dir]).spawn()
     }
 
     /// What the server wrote to stderr.
