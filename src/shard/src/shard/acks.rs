@@ -4,7 +4,7 @@
 //! newcomer gets wrong: when a watermark will not come the answer is *unknown*, not *refused*; the
 //! bytes may be found after a restart.
 
-use plimsoll_storage::{Failure, Level, PartitionState, Slot};
+use plimsoll_storage::{Failure, Level, Slot};
 use plimsoll_wire::{AckEntry, ErrorCode, Fate, Opcode};
 
 use super::Shard;
@@ -96,12 +96,16 @@ impl Shard {
         }
     }
 
-    /// A batch that was sent again waits for its original, which a failed disk does not bring on.
+    /// A batch that was sent again waits for its original, which neither a failed disk nor a
+    /// damaged journal brings on. A partition that is fenced in a sound journal is logged all the
+    /// same: whoever gave up its first batches would ack them behind those that follow.
     pub(super) fn settle_duplicate(&mut self, slot: Slot) {
-        let (code, text) = match self.storage.state(slot) {
-            PartitionState::Healthy => return,
-            PartitionState::Failed => (ErrorCode::DiskFailed, "the shard's disk failed"),
-            PartitionState::Damaged(_) => (ErrorCode::DataDamaged, "the partition is damaged"),
+        let (code, text) = if self.storage.failure().is_some() {
+            (ErrorCode::DiskFailed, "the shard's disk failed")
+        } else if self.storage.journal_damage().is_some() {
+            (ErrorCode::DataDamaged, "the shard's journal is damaged")
+        } else {
+            return;
         };
         self.send_acks(slot);
         self.abandon_acks(slot, code, text);
