@@ -9,6 +9,7 @@
 
 mod campaign;
 mod churn;
+mod crew;
 mod disk;
 mod errors;
 mod fault;
@@ -17,6 +18,7 @@ mod image;
 mod loss;
 mod machine;
 mod proof;
+mod readers;
 mod store;
 mod tally;
 mod trial;
@@ -128,11 +130,14 @@ fn run(args: &Args) -> Result<(), String> {
     });
     let tally = tally.map_err(|failure| report(&failure, &args.keep))?;
     print!("\n{tally}");
-    // In fewer there may be no life that is long enough for compaction.
-    let is_long = tally.cuts() >= CUTS_THAT_PROVE && !campaign.interruption.has_come();
-    if is_long {
-        tally.vanishing.proved()?;
-        tally.workers.proved()?;
+    if !campaign.interruption.has_come() {
+        tally.readers.happened()?;
+        // In fewer there may be no life that is long enough for compaction.
+        if tally.cuts() >= CUTS_THAT_PROVE {
+            tally.vanishing.proved()?;
+            tally.workers.proved()?;
+            tally.readers.proved()?;
+        }
     }
     if campaign.interruption.has_come() {
         return Err(format!("interrupted after {} cuts, in which nothing was lost", tally.cuts()));

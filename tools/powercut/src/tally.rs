@@ -6,6 +6,7 @@ use std::time::Duration;
 use plimsoll_tests::VanishingTally;
 
 use crate::disk::Cut;
+use crate::readers::ReadersTally;
 use crate::workers::WorkersTally;
 
 /// Counts over all voyages.
@@ -31,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) vanishing: VanishingTally,
     /// What the group in share mode did, over whole voyages.
     pub(crate) workers: WorkersTally,
+    /// What the group with committed offsets did, over whole voyages.
+    pub(crate) readers: ReadersTally,
     /// Topics whose creation and deletion were answered.
     pub(crate) topics_made: u64,
     pub(crate) topics_deleted: u64,
@@ -38,6 +41,14 @@ pub(crate) struct Tally {
     pub(crate) slowest_start: Duration,
     pub(crate) verified: u32,
     pub(crate) took: Duration,
+}
+
+/// What did not happen of these, in words: a campaign without it must not be believed.
+pub(crate) fn all_happened(counts: &[(u64, &str)]) -> Result<(), String> {
+    match counts.iter().find(|(count, _)| *count == 0) {
+        Some((_, words)) => Err(format!("{words}: this campaign proves less than it should")),
+        None => Ok(()),
+    }
 }
 
 impl Tally {
@@ -85,7 +96,8 @@ impl fmt::Display for Tally {
             "topics created / deleted with an answer",
             format!("{} / {}", self.topics_made, self.topics_deleted),
         )?;
-        for (what, figures) in self.vanishing.rows().into_iter().chain(self.workers.rows()) {
+        let groups = self.workers.rows().into_iter().chain(self.readers.rows());
+        for (what, figures) in self.vanishing.rows().into_iter().chain(groups) {
             row(what, figures)?;
         }
         row("recoveries, the slowest", format!("{}, {:.0?}", self.starts, self.slowest_start))?;

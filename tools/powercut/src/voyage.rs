@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Connection, Place, Random, Server, Start, Vanishing};
 use plimsoll_wire::AckLevel;
@@ -15,6 +15,7 @@ use crate::disk::Temper;
 use crate::image::Image;
 use crate::loss::Loss;
 use crate::machine::Machine;
+use crate::readers::Readers;
 use crate::tally::Tally;
 use crate::watched::Watched;
 use crate::workers::Workers;
@@ -23,6 +24,8 @@ use crate::workers::Workers;
 const ARENA: &str = "16MiB";
 const JOURNAL: &str = "32MiB";
 const SEGMENT_BYTES: u64 = 1 << 20;
+/// For a group to give out what nobody has claimed since the start, and more.
+const READERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is under test, and on what.
 pub(crate) struct Ship<'a> {
@@ -40,6 +43,7 @@ pub(crate) struct Voyage<'a, 'b> {
     churn: Churn,
     vanishing: Vanishing,
     workers: Workers,
+    readers: Readers,
     random: Random,
     /// What is on the disk, or was when it was last switched on.
     image: Image,
@@ -67,6 +71,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
             churn: Churn::default(),
             vanishing: Vanishing::new(),
             workers: Workers::new(),
+            readers: Readers::new(),
             random: Random::new(seed),
             image,
             life: 0,
@@ -130,6 +135,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
         }
         self.tally.vanishing = self.tally.vanishing.and(self.vanishing.tally());
         self.tally.workers = self.tally.workers.and(self.workers.tally());
+        self.tally.readers = self.tally.readers.and(self.readers.tally());
         self.tally.voyages += 1;
         Ok(())
     }
@@ -194,6 +200,12 @@ impl<'a, 'b> Voyage<'a, 'b> {
         server: Server,
         end: impl FnOnce(&mut Self, Server) -> Result<Image, String>,
     ) -> Result<Image, String> {
+        let first_id = self.life << 44 | 4 << 40;
+        let readers = self.readers.begin(&server, first_id, &mut self.random);
+        let (is_awaited, begun) = (!self.random.once_in(3), Instant::now());
+        while is_awaited && !readers.is_at_work() && begun.elapsed() < READERS_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut loads = Vec::new();
         for (index, topic) in (0..).zip(&self.topics) {
             let first_id = self.life << 44 | index << 40;
@@ -207,6 +219,7 @@ impl<'a, 'b> Voyage<'a, 'b> {
         let image = end(self, server);
         self.tally.acked_at_disk += self.vanishing.note(vanishing, false);
         self.tally.acked_at_disk += self.workers.note(workers)?;
+        self.tally.acked_at_disk += self.readers.note(readers)?;
         for (topic, load) in self.topics.iter_mut().zip(loads) {
             self.tally.acked_at_disk += topic.note(load)?;
         }
@@ -237,6 +250,11 @@ impl<'a, 'b> Voyage<'a, 'b> {
         self.tally.acked_at_disk += self.workers.compare(&server, first_id)?;
         if is_whole || self.random.once_in(6) {
             self.workers.work_off(&server)?;
+        }
+        let first_id = self.life << 44 | 4 << 40 | 1 << 39;
+        self.tally.acked_at_disk += self.readers.compare(&server, first_id)?;
+        if is_whole || self.random.once_in(6) {
+            self.readers.work_off(&server)?;
         }
         Ok(server)
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::member::{Heard, Place, Verdict, is_rejected};
+use crate::tally::all_happened;
 
 /// Everything that members said, and the dead letters that were found last.
 #[derive(Default)]
@@ -120,16 +121,12 @@ impl Book {
 impl WorkersTally {
     /// Did what it is about happen? Otherwise, in words, what did not.
     pub(crate) fn proved(&self) -> Result<(), String> {
-        let rows = [
+        all_happened(&[
             (self.accepted, "no job was accepted"),
             (self.rejected, "no job was rejected"),
             (self.released, "no job was released"),
             (self.worked_off, "the jobs were never worked off"),
-        ];
-        match rows.iter().find(|(count, _)| *count == 0) {
-            Some((_, words)) => Err(format!("{words}: this campaign proves less than it should")),
-            None => Ok(()),
-        }
+        ])
     }
 
     /// Both together.

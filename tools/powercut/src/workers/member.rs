@@ -4,15 +4,13 @@
 //! given is said before it is, so that one that was taken is never unheard of.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use plimsoll_client_blocking::{Client, ShareConsumer, ShareError, ShareOptions, SharedRecord};
 use plimsoll_tests::{Random, value_id};
 
 use super::{DEAD, GROUP, JOBS};
+use crate::crew::Voice;
 
 /// What was handed to somebody else is free after this, if that one was not heard any more.
 const LOCK: Duration = Duration::from_secs(2);
@@ -53,16 +51,14 @@ pub(super) struct Member {
     consumer: ShareConsumer,
     /// Whoever has none gives final verdicts alone.
     random: Option<Random>,
-    says: Sender<Heard>,
-    is_over: Arc<AtomicBool>,
+    voice: Voice<Heard>,
 }
 
 impl Member {
     pub(super) fn join(
         address: &str,
         random: Option<Random>,
-        says: Sender<Heard>,
-        is_over: Arc<AtomicBool>,
+        voice: Voice<Heard>,
     ) -> Result<Member, String> {
         let client = Client::connect(address).map_err(|error| error.to_string())?;
         let mut options = ShareOptions::default();
@@ -72,12 +68,12 @@ impl Member {
         options.settle_timeout = SETTLE;
         let consumer = client.share_consumer(&[JOBS], GROUP, options);
         let consumer = consumer.map_err(|error| error.to_string())?;
-        Ok(Member { consumer, random, says, is_over })
+        Ok(Member { consumer, random, voice })
     }
 
     /// Until it is over, or the membership is.
     pub(super) fn work(mut self) -> Result<(), String> {
-        while !self.is_over.load(Ordering::Relaxed) {
+        while !self.voice.is_over() {
             let random = self.random.as_mut();
             let most = random.map_or(RECORDS_AT_ONCE_MAX, |it| it.below(1..RECORDS_AT_ONCE_MAX));
             let records = match self.consumer.poll(most as usize, WAIT) {
@@ -90,7 +86,7 @@ impl Member {
             let untaken = self.settle()?;
             for (place, verdict) in given {
                 if !untaken.contains(&place) {
-                    self.say(Heard::Answered { place, verdict });
+                    self.voice.say(Heard::Answered { place, verdict });
                 }
             }
         }
@@ -101,14 +97,14 @@ impl Member {
         let place = (record.partition, record.offset.value());
         let id = record.value().and_then(value_id);
         let id = id.unwrap_or_else(|| panic!("the job at {place:?} is changed"));
-        self.say(Heard::Handed { place, id });
+        self.voice.say(Heard::Handed { place, id });
         let is_released = self.random.as_mut().is_some_and(|it| it.once_in(8));
         let verdict = match is_released {
             true => Verdict::Released,
             false if is_rejected(id) => Verdict::Rejected,
             false => Verdict::Accepted,
         };
-        self.say(Heard::Given { place, verdict });
+        self.voice.say(Heard::Given { place, verdict });
         match verdict {
             Verdict::Accepted => self.consumer.accept(record),
             Verdict::Rejected => self.consumer.reject(record, "chosen"),
@@ -130,14 +126,9 @@ impl Member {
                     return Ok(places.collect());
                 }
                 Err(ShareError::Pending { .. } | ShareError::Disconnected { .. })
-                    if !self.is_over.load(Ordering::Relaxed) => {}
+                    if !self.voice.is_over() => {}
                 Err(error) => return Err(error.to_string()),
             }
         }
-    }
-
-    fn say(&self, heard: Heard) {
-        // Who listens does so until all members have ended.
-        let _ = self.says.send(heard);
     }
 }

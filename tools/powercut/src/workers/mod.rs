@@ -10,18 +10,13 @@
 mod book;
 mod member;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
 use plimsoll_client_blocking::Client;
 use plimsoll_tests::{Connection, Random, Server};
 
 use self::book::Book;
 pub(crate) use self::book::WorkersTally;
 use self::member::{Heard, Member};
+use crate::crew::Crew;
 use crate::watched::{Load, Watched};
 
 const JOBS: &str = "jobs";
@@ -31,8 +26,6 @@ const MEMBERS_MAX: u64 = 2;
 const SEGMENT_BYTES: u64 = 1 << 20;
 /// Of each life: so few that the group comes to their end in seconds.
 const BATCHES_MAX: u64 = 30;
-/// A group that has not come to its end by then never does.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The topic, the group, and everything that anyone was told of them.
 pub(crate) struct Workers {
@@ -44,13 +37,7 @@ pub(crate) struct Workers {
 /// Those who are at it until the server is gone.
 pub(crate) struct WorkersLoad {
     jobs: Load,
-    crew: Crew,
-}
-
-struct Crew {
-    members: Vec<JoinHandle<Result<(), String>>>,
-    heard: Receiver<Heard>,
-    is_over: Arc<AtomicBool>,
+    crew: Crew<Heard>,
 }
 
 impl Workers {
@@ -79,7 +66,7 @@ impl Workers {
     pub(crate) fn begin(&self, server: &Server, first_id: u64, random: &mut Random) -> WorkersLoad {
         let members = random.below(1..MEMBERS_MAX + 1);
         let randoms = (0..members).map(|_| Some(Random::new(random.number()))).collect();
-        let crew = Crew::begin(server.address(), randoms);
+        let crew = crew(server.address(), randoms);
         WorkersLoad { jobs: self.jobs.begin(server, first_id, random), crew }
     }
 
@@ -96,13 +83,9 @@ impl Workers {
     pub(crate) fn work_off(&mut self, server: &Server) -> Result<(), String> {
         let mut connection = Connection::open(server.address());
         let found = self.jobs.compare(&mut connection, true);
-        let crew = Crew::begin(server.address(), vec![None, None]);
-        let (client, begun) = (server.client(), Instant::now());
-        let mut is_done = false;
-        while !is_done && begun.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
-            is_done = is_at_end(&client, &found);
-        }
+        let crew = crew(server.address(), vec![None, None]);
+        let client = server.client();
+        let is_done = crew.work_until(|| is_at_end(&client, &found));
         let (heard, trouble) = crew.end()?;
         self.hear(heard)?;
         if !is_done {
@@ -133,30 +116,10 @@ impl Workers {
     }
 }
 
-impl Crew {
-    /// A member for each of these: with one it chooses, without it only finishes.
-    fn begin(address: &str, randoms: Vec<Option<Random>>) -> Crew {
-        let (says, heard) = channel();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let member = |random| {
-            let (address, says, is_over) = (address.to_owned(), says.clone(), is_over.clone());
-            std::thread::spawn(move || Member::join(&address, random, says, is_over)?.work())
-        };
-        Crew { members: randoms.into_iter().map(member).collect(), heard, is_over }
-    }
-
-    /// What they heard, in order, and why those ended who did so before.
-    fn end(self) -> Result<(Vec<Heard>, String), String> {
-        self.is_over.store(true, Ordering::Relaxed);
-        let mut trouble = String::new();
-        for member in self.members {
-            // Under load it ends with the server, however that answers or does not.
-            if let Err(why) = member.join().map_err(|_| "a member was handed what must not be")? {
-                trouble.push_str(&why);
-            }
-        }
-        Ok((self.heard.iter().collect(), trouble))
-    }
+/// A member for each of these: with one it chooses, without it only finishes.
+fn crew(address: &str, randoms: Vec<Option<Random>>) -> Crew<Heard> {
+    let duties = randoms.into_iter().map(|random| (address.to_owned(), random)).collect();
+    Crew::begin(duties, |(address, random), voice| Member::join(&address, random, voice)?.work())
 }
 
 /// Whether the group has passed all of these.
