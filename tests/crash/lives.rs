@@ -94,6 +94,7 @@ impl Lives {
             levels,
             contents: Contents::Numbered,
             batches_max: u64::MAX,
+            pause_us_max: 0,
             random: Random::new(self.random.number()),
         }
     }

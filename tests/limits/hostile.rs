@@ -137,6 +137,7 @@ fn producer(server: &Server, first_id: u64) -> Producing {
         levels: &AckLevel::ALL,
         contents: Contents::Numbered,
         batches_max: u64::MAX,
+        pause_us_max: 0,
         random: Random::new(first_id),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use plimsoll_wire::{AckEntry, AckLevel, ErrorCode, Fate, Handle, Response, ShardIndex};
 
@@ -32,6 +33,8 @@ pub struct Producing {
     pub contents: Contents,
     /// So many batches, and nothing after them. The connection stays.
     pub batches_max: u64,
+    /// The longest pause between two batches; zero for none.
+    pub pause_us_max: u64,
     /// What decides over the batches.
     pub random: Random,
 }
@@ -102,6 +105,10 @@ impl Producing {
         for _ in 0..self.batches_max {
             if tokens.recv().is_err() {
                 return;
+            }
+            if self.pause_us_max > 0 {
+                let pause_us = self.random.below(0..self.pause_us_max);
+                std::thread::sleep(Duration::from_micros(pause_us));
             }
             let batch = self.next_batch(&mut correlations);
             let (one, also) = self.levels(batch.last_level);

@@ -140,6 +140,7 @@ impl Vanishing {
             levels: &AckLevel::ALL,
             contents: Contents::Keyed,
             batches_max: KEYED_BATCHES_MAX,
+            pause_us_max: 0,
             random: Random::new(random.number()),
         };
         let retained = Producing {
@@ -148,6 +149,7 @@ impl Vanishing {
             first_id: first_id | 1 << 31,
             contents: Contents::Numbered,
             batches_max: SIZED_BATCHES_MAX,
+            pause_us_max: 0,
             random: Random::new(random.number()),
             ..compacted.clone()
         };

@@ -43,21 +43,14 @@ impl<H: Send + 'static> Crew<H> {
         Crew { members: duties.into_iter().map(member).collect(), heard, has_spoken, is_over }
     }
 
-    /// Whether anyone has said anything: they are at work.
-    pub(crate) fn has_spoken(&self) -> bool {
-        self.has_spoken.load(Ordering::Relaxed)
+    /// Waits until anyone has said anything, but not for longer than this.
+    pub(crate) fn await_a_word(&self, timeout: Duration) {
+        wait_until(timeout, || self.has_spoken.load(Ordering::Relaxed));
     }
 
     /// Lets them work until it is done. False: they do not come to an end.
     pub(crate) fn work_until(&self, is_done: impl Fn() -> bool) -> bool {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
-            if is_done() {
-                return true;
-            }
-        }
-        false
+        wait_until(PATIENCE, is_done)
     }
 
     /// What they heard, in order, and why those ended who did so before.
@@ -85,4 +78,16 @@ impl<H> Voice<H> {
         let _ = self.says.send(heard);
         self.has_spoken.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether it was so in time.
+fn wait_until(timeout: Duration, is_so: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < timeout {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
 }

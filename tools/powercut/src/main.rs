@@ -131,7 +131,9 @@ fn run(args: &Args) -> Result<(), String> {
     let tally = tally.map_err(|failure| report(&failure, &args.keep))?;
     print!("\n{tally}");
     if !campaign.interruption.has_come() {
-        tally.readers.happened()?;
+        if tally.voyages > 0 {
+            tally.readers.happened()?;
+        }
         // In fewer there may be no life that is long enough for compaction.
         if tally.cuts() >= CUTS_THAT_PROVE {
             tally.vanishing.proved()?;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_tests::{Connection, Place, Random, Server, Start, Vanishing};
 use plimsoll_wire::AckLevel;
@@ -24,8 +24,6 @@ use crate::workers::Workers;
 const ARENA: &str = "16MiB";
 const JOURNAL: &str = "32MiB";
 const SEGMENT_BYTES: u64 = 1 << 20;
-/// For a group to give out what nobody has claimed since the start, and more.
-const READERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is under test, and on what.
 pub(crate) struct Ship<'a> {
@@ -202,10 +200,6 @@ impl<'a, 'b> Voyage<'a, 'b> {
     ) -> Result<Image, String> {
         let first_id = self.life << 44 | 4 << 40;
         let readers = self.readers.begin(&server, first_id, &mut self.random);
-        let (is_awaited, begun) = (!self.random.once_in(3), Instant::now());
-        while is_awaited && !readers.is_at_work() && begun.elapsed() < READERS_WITHIN {
-            std::thread::sleep(Duration::from_millis(1));
-        }
         let mut loads = Vec::new();
         for (index, topic) in (0..).zip(&self.topics) {
             let first_id = self.life << 44 | index << 40;

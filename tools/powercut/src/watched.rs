@@ -18,6 +18,8 @@ pub(crate) struct Watched {
     segment_bytes: u64,
     /// Of each life.
     batches_max: u64,
+    /// Between two of them.
+    pause_us_max: u64,
     ledger: Ledger,
     /// Up to here each partition was compared.
     compared: Vec<u64>,
@@ -37,13 +39,26 @@ impl Watched {
     pub(crate) fn new(name: &'static str, partitions: u32, segment_bytes: u64) -> Watched {
         let ledger = Ledger::new(partitions);
         let compared = vec![0; partitions as usize];
-        let (batches_max, is_promised) = (u64::MAX, false);
-        Watched { name, partitions, segment_bytes, batches_max, ledger, compared, is_promised }
+        Watched {
+            name,
+            partitions,
+            segment_bytes,
+            batches_max: u64::MAX,
+            pause_us_max: 0,
+            ledger,
+            compared,
+            is_promised: false,
+        }
     }
 
     /// In each life so many batches come, and no more.
     pub(crate) fn with_batches_max(self, batches_max: u64) -> Watched {
         Watched { batches_max, ..self }
+    }
+
+    /// Between two of them there is a pause, of another length each time.
+    pub(crate) fn with_pauses(self, pause_us_max: u64) -> Watched {
+        Watched { pause_us_max, ..self }
     }
 
     /// Makes sure that there is the topic, and that it is if that was promised.
@@ -136,6 +151,7 @@ impl Watched {
             levels: &AckLevel::ALL,
             contents: Contents::Numbered,
             batches_max: self.batches_max,
+            pause_us_max: self.pause_us_max,
             random: Random::new(random.number()),
         };
         let consumer = consumer.begin();

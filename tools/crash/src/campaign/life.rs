@@ -87,6 +87,7 @@ impl Campaign {
                 levels: &AckLevel::ALL,
                 contents: Contents::Numbered,
                 batches_max: u64::MAX,
+                pause_us_max: 0,
                 random: Random::new(self.random.number()),
             };
             producing.begin()

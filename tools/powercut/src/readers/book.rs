@@ -96,7 +96,7 @@ impl Book {
         committed: &BTreeMap<u32, u64>,
     ) -> Result<(), String> {
         for (partition, of) in (0..).zip(&self.partitions) {
-            of.count_cut(at(committed, partition), &mut self.tally);
+            of.count_cut(committed_of(committed, partition), &mut self.tally);
         }
         self.compare(committed)
     }
@@ -119,7 +119,7 @@ impl Book {
     /// What is committed is what may be, and so it was whenever somebody began. Nobody is a member.
     fn compare(&mut self, committed: &BTreeMap<u32, u64>) -> Result<(), String> {
         for (partition, of) in (0..).zip(&mut self.partitions) {
-            let at = at(committed, partition);
+            let at = committed_of(committed, partition);
             let compared = of.compare(at).map_err(|why| format!("{}: {why}", name(partition)));
             self.tally.begun += compared?;
             self.tally.compared += 1;
@@ -139,7 +139,7 @@ impl Book {
     }
 }
 
-fn at(committed: &BTreeMap<u32, u64>, partition: u32) -> u64 {
+fn committed_of(committed: &BTreeMap<u32, u64>, partition: u32) -> u64 {
     committed.get(&partition).copied().unwrap_or(0)
 }
 

@@ -12,6 +12,7 @@ mod member;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use plimsoll_client_blocking::Client;
 use plimsoll_tests::{Connection, Random, Server};
@@ -28,7 +29,11 @@ const PARTITIONS: u32 = 3;
 const SEGMENT_BYTES: u64 = 1 << 20;
 const MEMBERS_MAX: u64 = 2;
 /// Of each life: so few that the group comes to their end in seconds.
-const BATCHES_MAX: u64 = 40;
+const BATCHES_MAX: u64 = 150;
+/// So that they come for longer than most loads last, and commits are under way at most cuts.
+const PAUSE_US_MAX: u64 = 3_000;
+/// For a group to give out what nobody has claimed since the start, and more.
+const AT_WORK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The topic, the group, and everything that anyone was told of them.
 pub(crate) struct Readers {
@@ -54,7 +59,8 @@ impl Readers {
     /// Not there yet.
     pub(crate) fn new() -> Readers {
         let pages = Watched::new(PAGES, PARTITIONS, SEGMENT_BYTES);
-        Readers { pages: pages.with_batches_max(BATCHES_MAX), book: Book::new(PARTITIONS) }
+        let pages = pages.with_batches_max(BATCHES_MAX).with_pauses(PAUSE_US_MAX);
+        Readers { pages, book: Book::new(PARTITIONS) }
     }
 
     /// A server has started, and nobody is a member: the group stands where it may, what is to be
@@ -69,11 +75,12 @@ impl Readers {
         self.pages.append_to_each(&mut connection, first_id)
     }
 
-    /// Begins to read and to commit what is there and what comes, or to set the group back.
+    /// Begins to read and to commit what is there and what comes, or to set the group back. Mostly
+    /// waits until somebody is at it.
     pub(crate) fn begin(&self, server: &Server, first_id: u64, random: &mut Random) -> ReadersLoad {
-        let duties = if random.once_in(5) {
-            let random = Random::new(random.number());
-            vec![Duty::Reset { before: self.book.committed(), random }]
+        let before = self.book.committed();
+        let duties = if random.once_in(5) && before.iter().any(|offset| *offset > 0) {
+            vec![Duty::Reset { before, random: Random::new(random.number()) }]
         } else {
             let members = random.below(1..MEMBERS_MAX + 1) as usize;
             let duty = |number| {
@@ -82,8 +89,11 @@ impl Readers {
             };
             (0..members).map(duty).collect()
         };
-        let pages = self.pages.begin(server, first_id, random);
-        ReadersLoad { pages, crew: crew(server.address(), duties) }
+        let crew = crew(server.address(), duties);
+        if !random.once_in(3) {
+            crew.await_a_word(AT_WORK_WITHIN);
+        }
+        ReadersLoad { pages: self.pages.begin(server, first_id, random), crew }
     }
 
     /// The server is gone: writes down what it said. How many records were acked at disk.
@@ -129,13 +139,6 @@ impl Readers {
             self.book.hear(heard)?;
         }
         Ok(())
-    }
-}
-
-impl ReadersLoad {
-    /// Whether somebody was handed something, or asked for a reset.
-    pub(crate) fn is_at_work(&self) -> bool {
-        self.crew.has_spoken()
     }
 }
 
