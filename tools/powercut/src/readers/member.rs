@@ -21,7 +21,8 @@ const WAIT: Duration = Duration::from_millis(50);
 const COMMIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Batches between two commits of a member that is to come to the end.
 const BATCHES_NOW_AND_THEN: u64 = 20;
-const RESETS_MAX: u64 = 3;
+/// So short that most cuts come while a reset is under way.
+const RESET_PAUSE_US_MAX: u64 = 4_000;
 
 /// When a member commits, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +193,7 @@ impl Member {
     }
 }
 
-/// An operator who sets some partitions of the group to before these offsets, a few times over.
+/// An operator who sets some partitions of the group to before these offsets, again and again.
 pub(super) fn reset(
     address: &str,
     before: &[u64],
@@ -201,8 +202,8 @@ pub(super) fn reset(
 ) -> Result<(), String> {
     let client = Client::connect(address).map_err(|error| error.to_string())?;
     let topic = TopicId(client.topic(PAGES).map_err(|error| error.to_string())?.id);
-    for _ in 0..random.below(1..RESETS_MAX + 1) {
-        std::thread::sleep(Duration::from_micros(random.below(0..20_000)));
+    while !voice.is_over() {
+        std::thread::sleep(Duration::from_micros(random.below(0..RESET_PAUSE_US_MAX)));
         let mut offsets = Vec::new();
         for (partition, before) in (0..).zip(before) {
             if *before > 0 && !random.once_in(3) {
