@@ -66,6 +66,7 @@ fn fail(trial: &mut Trial<'_>, faults: Faults) -> Result<String, String> {
     }
     let disk = trial.machine.disk()?.clone();
     wait_until_idle(&disk);
+    trial.machine.sync()?;
     disk.fail(faults);
     let mut acked = 0;
     let first = loop {
@@ -101,7 +102,8 @@ fn fail(trial: &mut Trial<'_>, faults: Faults) -> Result<String, String> {
 }
 
 /// Until the work in the background is done: a flush that fails for it may take along what another
-/// one, which succeeds, was to cover, and nobody could tell.
+/// one, which succeeds, was to cover, and nobody could tell. The file system's own is done by
+/// [`Machine::sync`]; otherwise it comes every few seconds.
 fn wait_until_idle(disk: &Disk) {
     let mut before = None;
     while before != Some(disk.counts()) {

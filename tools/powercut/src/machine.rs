@@ -152,6 +152,13 @@ impl Machine {
         self.running.as_ref().map(|running| &running.disk).ok_or_else(|| "it is off".to_owned())
     }
 
+    /// Has the file system commit its own journal, so that it does not flush by itself soon.
+    pub(crate) fn sync(&self) -> Result<(), String> {
+        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", self.mounted.display());
+        let directory = fs::File::open(&self.mounted).map_err(|error| said(&error))?;
+        nix::unistd::syncfs(&directory).map_err(|error| said(&error))
+    }
+
     /// Cuts the power of the disk.
     pub(crate) fn cut(&self, loss: Loss, random: &mut Random) -> Result<(Image, Cut), String> {
         self.disk().map(|disk| disk.cut(loss, random))
