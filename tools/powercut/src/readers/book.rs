@@ -154,6 +154,10 @@ impl Partition {
             return Err(format!("{} is gone: somebody began at {offset}", self.committed_words()));
         }
         self.begun.push((offset, self.asked));
+        // That one was told what is committed, which is durable then, and behind all before.
+        if let Some(before) = self.handed.range(..offset).next_back() {
+            self.answered = self.answered.max(before + 1);
+        }
         Ok(())
     }
 
@@ -293,6 +297,15 @@ mod tests {
         let mut there = book(&[asked, answered, given, handed(4), handed(5)]);
         restarted(&mut there, 4).unwrap();
         assert_eq!(there.tally().begun, 1);
+    }
+
+    #[test]
+    fn what_somebody_began_behind_is_committed_whether_it_was_answered_or_not() {
+        let given = Heard::Given { member: 0, partition: 0 };
+        for (at, is_right) in [(3, false), (4, true)] {
+            let mut book = book(&[asked(4), given, handed(4)]);
+            assert_eq!(restarted(&mut book, at).is_ok(), is_right, "{at}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Batches between two commits of a member that is to come to the end.
 const BATCHES_NOW_AND_THEN: u64 = 20;
 /// So short that most cuts come while a reset is under way.
-const RESET_PAUSE_US_MAX: u64 = 4_000;
+const RESET_PAUSE_US_MAX: u64 = 500;
 
 /// When a member commits, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
