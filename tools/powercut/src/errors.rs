@@ -7,7 +7,6 @@ use std::time::Duration;
 use plimsoll_tests::Random;
 use plimsoll_wire::{AckLevel, ErrorCode, Fate};
 
-use crate::campaign::caught;
 use crate::disk::Disk;
 use crate::fault::Faults;
 use crate::image::Image;
@@ -42,8 +41,8 @@ pub(crate) fn try_each(
         ("every flush fails", Faults::flushes()),
     ];
     let mut on_trial = |what, work: &dyn Fn(&mut Trial<'_>) -> Result<String, String>| {
-        let outcome = Trial::new(machine, program, folder, empty.clone())
-            .and_then(|mut trial| caught(|| work(&mut trial)));
+        let outcome =
+            Trial::new(machine, program, folder, empty.clone()).and_then(|trial| trial.judge(work));
         // After a failure it is still on.
         let _ = machine.off();
         Row { what, outcome }

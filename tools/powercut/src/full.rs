@@ -10,7 +10,6 @@ use plimsoll_client_blocking::{
 use plimsoll_tests::{Random, Server};
 use plimsoll_wire::{AckLevel, ErrorCode, Fate};
 
-use crate::campaign::caught;
 use crate::errors::Row;
 use crate::loss::Loss;
 use crate::machine::Machine;
@@ -32,7 +31,7 @@ pub(crate) fn fill_and_free(machine: &mut Machine, program: &Path, folder: &Path
     let empty = machine.make(DISK_BYTES);
     let outcome = empty
         .and_then(|empty| Trial::new(machine, program, folder, empty))
-        .and_then(|mut trial| caught(|| cycles(&mut trial)));
+        .and_then(|trial| trial.judge(cycles));
     // After a failure it is still on.
     let _ = machine.off();
     Row { what: "the disk is full and gets room again", outcome }

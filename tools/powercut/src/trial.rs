@@ -7,11 +7,14 @@ use plimsoll_client_blocking::NewTopic;
 use plimsoll_tests::{Ack, Connection, Ledger, Place, Server, Starting, batch_of, read_back};
 use plimsoll_wire::{AckLevel, ErrorCode, Fate, Fetch, Handle, Offset, Response, Visible};
 
+use crate::campaign::caught;
 use crate::disk::Temper;
 use crate::image::Image;
 use crate::machine::Machine;
 
 pub(crate) const TOPIC: &str = "trial";
+/// Of the server's log, after a failure.
+const LAST_LINES: usize = 12;
 
 /// Why an append was not acked.
 pub(crate) type Refusal = (ErrorCode, Fate);
@@ -70,6 +73,18 @@ impl<'a> Trial<'a> {
     /// What the server wrote to stderr.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.place.log()).unwrap_or_default()
+    }
+
+    /// Does this work; if it fails, with the last that the server wrote.
+    pub(crate) fn judge(
+        mut self,
+        work: impl FnOnce(&mut Trial<'a>) -> Result<String, String>,
+    ) -> Result<String, String> {
+        caught(|| work(&mut self)).map_err(|why| {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().rev().take(LAST_LINES).collect();
+            lines.into_iter().rev().fold(why, |said, line| said + "\n      " + line)
+        })
     }
 
     /// Appends a batch of so many records at this level and waits for the answer.
