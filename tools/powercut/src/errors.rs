@@ -161,6 +161,8 @@ fn fail_start(trial: &mut Trial<'_>) -> Result<String, String> {
     }
     running.server.kill();
     let disk = trial.machine.disk()?.clone();
+    // A frame of the dead one may still land, and is not the one that is to fail.
+    wait_until_idle(&disk);
     disk.fail(Faults::frame_once());
     if trial.spawn().ready_or_ended().is_some() {
         return Err("a start serves whose first frame was not written".to_owned());
