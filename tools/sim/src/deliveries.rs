@@ -326,6 +326,16 @@ impl Deliveries {
         when: When,
     ) -> Result<(), String> {
         let record = self.records.entry(at).or_default();
+        // A member that was handed it again before its verdict came gives up that one with it.
+        if let (Some(handout), Some(last)) = (handout, &mut record.last)
+            && (last.member, last.life, last.said) == (handout.member, handout.life, Said::Nothing)
+        {
+            last.said = match verdict {
+                Verdict::Renew => Said::Nothing,
+                Verdict::Defer { .. } => Said::Deferred,
+                _ => Said::Something,
+            };
+        }
         let count = handout.filter(|it| it.dead.is_none()).map(|it| it.count);
         let settled = Settled { life: when.life, heard_ms: when.now_ms, count };
         let until_ms = sent_ms + i64::from(self.plan.lock_ms);
