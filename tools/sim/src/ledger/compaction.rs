@@ -222,6 +222,12 @@ impl<'a> Excuses<'a> {
         let (key, offset) = (entry.keyed.key?, entry.offset?);
         match self.there.get(&key) {
             Some(last) if *last > offset => Some(Met::Compacted),
+            // It deletes its key, and went between what one reader saw and what another did.
+            Some(last)
+                if entry.keyed.deletes && *last == offset && self.gone.get(&key) >= Some(last) =>
+            {
+                Some(Met::DeletionGone)
+            }
             // What is left of the key is older: it would be back.
             Some(_) => None,
             None => self.gone.get(&key).filter(|it| **it >= offset).map(|_| Met::DeletionGone),
