@@ -5,137 +5,20 @@ mod world;
 
 use std::time::Duration;
 
-use plimsoll_device::SocketId;
 use plimsoll_wire::{
-    AcquiredRange, Assignor, CommitMode, CommitOffsets, CorrelationId, DeadReason, DeleteGroup,
-    DeleteRecords, DeleteTopic, DescribeGroup, Durability, ErrorCode, Generation, GroupMode,
-    Heartbeat, JoinGroup, LeaveGroup, ListGroups, MemberId, Offset, OffsetToCommit, PartitionIndex,
-    RangeToSettle, ShareAcquire, ShareBegin, ShareDescription, ShareSettings, ShareSettle, TopicId,
-    TopicPartition, Verdict,
+    CommitMode, CommitOffsets, CorrelationId, DeadReason, DeleteGroup, DeleteRecords, DeleteTopic,
+    DescribeGroup, Durability, ErrorCode, Generation, GroupMode, Heartbeat, JoinGroup, LeaveGroup,
+    ListGroups, MemberId, Offset, OffsetToCommit, PartitionIndex, RangeToSettle, ShareBegin,
+    ShareSettings, TopicId, TopicPartition, Verdict,
 };
 use world::World;
 use world::client::{Answer, Member, batch, batch_at, encoded, fetch};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-const SETTINGS: ShareSettings<'static> = ShareSettings {
-    lock_ms: 5_000,
-    deliveries_max: 3,
-    begin: ShareBegin::Beginning,
-    dead_letter: "",
+use world::share::{
+    SETTINGS, acquire, acquire_frame, acquired, asked_to_join, code, describe, join, joined,
+    partition, range, settle, settle_frame, settle_the_leap, with_topic,
 };
 
-fn join(share: ShareSettings<'static>) -> JoinGroup<'static> {
-    JoinGroup {
-        group: "g",
-        member: MemberId::NONE,
-        instance: "",
-        client: "test",
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 0,
-        assignor: Assignor::Sticky,
-        topics: vec!["t"],
-        owned: Vec::new(),
-        share: Some(share),
-    }
-}
-
-fn asked_to_join(world: &mut World, socket: SocketId, join: &JoinGroup<'_>) -> Answer {
-    world.ask(socket, |out| join.encode(CorrelationId(9), out))
-}
-
-fn joined(world: &mut World, socket: SocketId, share: ShareSettings<'static>) -> MemberId {
-    let answer = asked_to_join(world, socket, &join(share));
-    let Answer::Member(Member { id, .. }) = answer else { panic!("{answer:?}") };
-    id
-}
-
-fn acquire_frame(member: MemberId, max_records: u32, wait_ms: u32) -> Vec<u8> {
-    let acquire = ShareAcquire { group: "g", member, max_records, wait_ms };
-    encoded(|out| acquire.encode(CorrelationId(20), out))
-}
-
-/// What the member gets at once.
-fn acquire(
-    world: &mut World,
-    socket: SocketId,
-    member: MemberId,
-    max_records: u32,
-) -> Vec<(u64, u64, u32, Option<DeadReason>)> {
-    world.send(socket, &acquire_frame(member, max_records, 0));
-    acquired(world, socket)
-}
-
-fn acquired(world: &mut World, socket: SocketId) -> Vec<(u64, u64, u32, Option<DeadReason>)> {
-    let answers = world.answers(socket);
-    let [(20, Answer::Acquired(answer))] = &answers[..] else { panic!("{answers:?}") };
-    let flat = |it: &AcquiredRange| (it.first.value(), it.last.value(), it.deliveries, it.dead);
-    answer.ranges.iter().map(flat).collect()
-}
-
-fn partition(partition: u32) -> TopicPartition {
-    TopicPartition { topic: TopicId(1), partition: PartitionIndex(partition) }
-}
-
-fn range(first: u64, last: u64, verdict: Verdict) -> RangeToSettle {
-    let (first, last) = (Offset::new(first), Offset::new(last));
-    RangeToSettle { partition: partition(0), first, last, verdict }
-}
-
-fn settle_frame(member: MemberId, ranges: &[RangeToSettle]) -> Vec<u8> {
-    let settle = ShareSettle { group: "g", member, ranges: ranges.to_vec() };
-    encoded(|out| settle.encode(CorrelationId(21), out))
-}
-
-fn settle(
-    world: &mut World,
-    socket: SocketId,
-    member: MemberId,
-    ranges: &[RangeToSettle],
-) -> Vec<Option<ErrorCode>> {
-    world.send(socket, &settle_frame(member, ranges));
-    let answers = world.answers(socket);
-    let [(21, Answer::Settled(errors))] = &answers[..] else { panic!("{answers:?}") };
-    errors.clone()
-}
-
-fn describe(world: &mut World, socket: SocketId) -> ShareDescription {
-    let describe = DescribeGroup { group: "g", with_share: true };
-    let answer = world.ask(socket, |out| describe.encode(CorrelationId(6), out));
-    let Answer::Shared(share) = answer else { panic!("{answer:?}") };
-    share[0]
-}
-
-/// After a start without a clean stop the log goes on behind all offsets that anybody could have
-/// seen. Those in between are handed out, as any others, and are gone.
-fn settle_the_leap(world: &mut World, socket: SocketId, member: MemberId) {
-    loop {
-        let leap = acquire(world, socket, member, 10_000);
-        let is_over = leap.iter().all(|range| range.0 < 10);
-        let ranges: Vec<RangeToSettle> =
-            leap.into_iter().map(|(first, last, ..)| range(first, last, Verdict::Gone)).collect();
-        settle(world, socket, member, &ranges);
-        if is_over {
-            break;
-        }
-    }
-}
-
-/// A topic of some partitions with ten records in partition 0, and a connection to shard 0.
-fn with_topic(shards: u16, partitions: u32) -> (World, SocketId) {
-    let mut world = World::new(shards);
-    let socket = world.hello(0);
-    world.create(socket, "t", partitions);
-    world.bind(socket, 0, "t", 0);
-    world.produce(socket, 0, Durability::Disk, None, &batch(10, b"x"));
-    world.take(socket);
-    (world, socket)
-}
-
-fn code(answer: &Answer) -> ErrorCode {
-    let Answer::Error { code, .. } = answer else { panic!("{answer:?}") };
-    *code
-}
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn what_is_accepted_never_comes_back_and_everything_else_does_after_a_restart() {
@@ -760,6 +643,34 @@ fn after_a_failed_disk_nothing_is_said_to_be_settled_and_nothing_more_handed_out
     }
     world.send(socket, &acquire_frame(member, 5, 0));
     assert_eq!(code(&world.answers(socket)[0].1), ErrorCode::DiskFailed);
+}
+
+/// A member that is refused has nothing: a record would be dead in the end that nobody ever had.
+#[test]
+fn what_a_member_is_refused_is_not_handed_out_and_not_counted() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 0, Durability::Disk, None, &batch(4_000, b"x"));
+    world.take(socket);
+    let member = joined(&mut world, socket, SETTINGS);
+    assert_eq!(acquire(&mut world, socket, member, 4_000), [(0, 3_999, 1, None)]);
+    // Every second one stays, so that the end of each lock is a fact of its own.
+    let accepts: Vec<_> = (0..2_000).map(|at| range(2 * at, 2 * at, Verdict::Accept)).collect();
+    settle(&mut world, socket, member, &accepts);
+    world.disks_stand_still = true;
+    let producer = world.hello(0);
+    world.bind(producer, 0, "t", 0);
+    for correlation in 0..600 {
+        world.produce(producer, correlation, Durability::Disk, None, &batch(1, &[1; 50_000]));
+    }
+    assert!(world.stat("waits_for_append_memory") > 0);
+    world.advance(5 * SECOND);
+    world.send(socket, &acquire_frame(member, 2, 0));
+    assert_eq!(code(&world.answers(socket)[0].1), ErrorCode::Overloaded);
+    world.disks_stand_still = false;
+    world.run();
+    let again = acquire(&mut world, socket, member, 2);
+    assert_eq!(again, [(1, 1, 2, None), (3, 3, 2, None)]);
 }
 
 /// What memory knows of verdicts that the log had no room for must reach the log before anybody is

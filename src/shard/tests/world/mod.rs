@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod group;
+pub mod share;
 mod start;
 
 use std::collections::{BTreeMap, VecDeque};
