@@ -439,8 +439,8 @@ impl Known {
         self.heard_by.get(&member).copied().unwrap_or(0)
     }
 
-    /// The latest handing out to the member that says something of an earlier one. It has said it of
-    /// this one, too.
+    /// The latest handing out to the member that says something of an earlier one. It has said it
+    /// of this one, too.
     fn latest_of(&mut self, handout: Handout, verdict: Verdict) -> Handout {
         let is_its =
             |last: &&mut Handout| (last.member, last.life) == (handout.member, handout.life);
