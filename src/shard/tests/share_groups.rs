@@ -361,3 +361,31 @@ fn the_log_is_shortened_and_no_verdict_goes() {
     assert_eq!(firsts, [0, 1, 5, 7], "{again:?}");
     assert!(again[0].2 >= rounds, "{again:?}");
 }
+
+/// A member that is refused has nothing: a record would be dead in the end that nobody ever had.
+#[test]
+fn what_a_member_is_refused_is_not_handed_out_and_not_counted() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    world.produce(socket, 0, Durability::Disk, None, &batch(4_000, b"x"));
+    world.take(socket);
+    let member = joined(&mut world, socket, SETTINGS);
+    assert_eq!(acquire(&mut world, socket, member, 4_000), [(0, 3_999, 1, None)]);
+    // Every second one stays, so that the end of each lock is a fact of its own.
+    let accepts: Vec<_> = (0..2_000).map(|at| range(2 * at, 2 * at, Verdict::Accept)).collect();
+    settle(&mut world, socket, member, &accepts);
+    world.disks_stand_still = true;
+    let producer = world.hello(0);
+    world.bind(producer, 0, "t", 0);
+    for correlation in 0..600 {
+        world.produce(producer, correlation, Durability::Disk, None, &batch(1, &[1; 50_000]));
+    }
+    assert!(world.stat("waits_for_append_memory") > 0);
+    world.advance(5 * SECOND);
+    world.send(socket, &acquire_frame(member, 2, 0));
+    assert_eq!(code(&world.answers(socket)[0].1), ErrorCode::Overloaded);
+    world.disks_stand_still = false;
+    world.run();
+    let again = acquire(&mut world, socket, member, 2);
+    assert_eq!(again, [(1, 1, 2, None), (3, 3, 2, None)]);
+}

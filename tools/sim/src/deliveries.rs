@@ -39,6 +39,8 @@ pub(crate) struct Deliveries {
 struct Known {
     /// How often it was heard to be handed out for work.
     heard: u64,
+    /// And to whom, for work or as dead.
+    heard_by: BTreeMap<MemberId, u32>,
     last: Option<Handout>,
     /// How often it was handed out, as is on disk.
     floor: u32,
@@ -114,8 +116,19 @@ pub(crate) struct Sent {
     pub(crate) first: Offset,
     pub(crate) last: Offset,
     pub(crate) verdict: Verdict,
-    /// Of each record of it: what its member was handed, and whether somebody else has it since.
-    records: Vec<(Offset, Option<Handout>, bool)>,
+    member: MemberId,
+    records: Vec<SentOf>,
+}
+
+/// What was known of one record when something was said of it.
+struct SentOf {
+    offset: Offset,
+    /// What its member was handed last.
+    handout: Option<Handout>,
+    /// Somebody else has it since.
+    is_given_on: bool,
+    /// How often its member had heard that it has it.
+    heard: u32,
 }
 
 /// What hearing of a handing out has shown.
@@ -142,7 +155,7 @@ impl Handout {
             || (self.stamp_ms == other.stamp_ms
                 && (self.count < other.count
                     || (self.dead.is_none() && other.dead.is_some())
-                    || self.said == Said::Deferred))
+                    || self.said != Said::Nothing))
     }
 }
 
@@ -219,6 +232,7 @@ impl Deliveries {
         let deliveries_max = self.plan.deliveries_max;
         let record = self.records.entry(at).or_default();
         record.heard += u64::from(handout.dead.is_none());
+        *record.heard_by.entry(handout.member).or_default() += 1;
         let heard = record.heard + unheard;
         let last = record.last;
         if let Some(done) = &record.done
@@ -273,8 +287,9 @@ impl Deliveries {
                 _ => {}
             }
             let is_its = |it: &Handout| it.member == member && it.life == life;
-            let before = record.last.filter(is_its);
+            let handout = record.last.filter(is_its);
             let is_given_on = record.last.is_some_and(|it| !is_its(&it) && it.life == life);
+            let heard = record.heard_of(member);
             if let Some(handout) = record.last.as_mut().filter(|it| is_its(it)) {
                 match verdict {
                     Verdict::Renew => {}
@@ -284,23 +299,27 @@ impl Deliveries {
                     _ => handout.said = Said::Something,
                 }
             }
-            records.push((*offset, before, is_given_on));
+            records.push(SentOf { offset: *offset, handout, is_given_on, heard });
         }
-        Sent { place, first, last, verdict, records }
+        Sent { place, first, last, verdict, member, records }
     }
 
     /// The server has taken a verdict on a run of offsets, sent at `sent_ms`.
     pub(crate) fn taken(&mut self, sent: &Sent, sent_ms: i64, when: When) -> Result<(), String> {
-        for (offset, handout, is_given_on) in &sent.records {
+        for SentOf { offset, handout, is_given_on, heard } in &sent.records {
             let at = (sent.place, *offset);
             let verdict = sent.verdict;
-            if *is_given_on {
+            let record = &self.records[&at];
+            // What it was handed since, it may have had before its verdict came.
+            let is_its_again = record.heard_of(sent.member) > *heard;
+            let again = record.last.filter(|last| is_its_again && last.member == sent.member);
+            if *is_given_on && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who does not have it"));
             }
-            if handout.is_none() && verdict != Verdict::Gone {
+            if handout.is_none() && verdict != Verdict::Gone && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who was never handed it"));
             }
-            self.settle(at, *handout, (verdict, sent_ms), when)?;
+            self.settle(at, handout.or(again), (verdict, sent_ms), when)?;
         }
         Ok(())
     }
@@ -312,7 +331,7 @@ impl Deliveries {
             // A part of it was done before, nobody knows which.
             return Ok(());
         }
-        for (offset, ..) in &sent.records {
+        for SentOf { offset, .. } in &sent.records {
             self.settle((sent.place, *offset), None, (Verdict::Accept, 0), when)?;
         }
         Ok(())
@@ -326,8 +345,12 @@ impl Deliveries {
         when: When,
     ) -> Result<(), String> {
         let record = self.records.entry(at).or_default();
-        let count = handout.filter(|it| it.dead.is_none()).map(|it| it.count);
-        let settled = Settled { life: when.life, heard_ms: when.now_ms, count };
+        let worked_on =
+            |handout: Option<Handout>| handout.filter(|it| it.dead.is_none()).map(|it| it.count);
+        // Which of the two handings out it was taken of, if there are two, nobody knows.
+        let (first, last) = (handout, handout.map(|handout| record.latest_of(handout, verdict)));
+        let (count, count_max) = (worked_on(first), worked_on(last));
+        let settled = Settled { life: when.life, heard_ms: when.now_ms, count: count_max };
         let until_ms = sent_ms + i64::from(self.plan.lock_ms);
         match verdict {
             Verdict::Accept | Verdict::Gone | Verdict::DeadLettered => {
@@ -351,6 +374,11 @@ impl Deliveries {
             }
         }
         Ok(())
+    }
+
+    /// Before this nobody is handed a record, as somebody asked for.
+    pub(crate) fn due_ms(&self, at: At) -> i64 {
+        self.records.get(&at).map_or(0, |record| record.due_ms)
     }
 
     /// Whether it is known that nobody gets a record again.
@@ -405,6 +433,25 @@ impl Known {
             return Err(format!("{text}: {handout:?} after {:?}", self.last));
         }
         Ok(())
+    }
+
+    fn heard_of(&self, member: MemberId) -> u32 {
+        self.heard_by.get(&member).copied().unwrap_or(0)
+    }
+
+    /// The latest handing out to the member that says something of an earlier one. It has said it
+    /// of this one, too.
+    fn latest_of(&mut self, handout: Handout, verdict: Verdict) -> Handout {
+        let is_its =
+            |last: &&mut Handout| (last.member, last.life) == (handout.member, handout.life);
+        let Some(last) = self.last.as_mut().filter(is_its) else { return handout };
+        last.said = match (last.said, verdict) {
+            (Said::Nothing, Verdict::Renew) => Said::Nothing,
+            (Said::Nothing, Verdict::Defer { .. }) => Said::Deferred,
+            (Said::Nothing, _) => Said::Something,
+            (said, _) => said,
+        };
+        *last
     }
 
     /// It is not to be handed out again before `due_ms`. Somebody may have had it meanwhile.

@@ -180,7 +180,10 @@ impl Shard {
     ) -> Result<bool, Problem> {
         self.check_disk()?;
         let Some(acquired) = self.acquire_for(name, waiter) else { return Ok(true) };
-        self.flush_share(name)?;
+        if let Err(problem) = self.flush_share(name) {
+            self.take_back(name, waiter.member, &acquired.ranges);
+            return Err(problem);
+        }
         if acquired.ranges.is_empty() && !is_due {
             return Ok(false);
         }
@@ -198,6 +201,17 @@ impl Shard {
         };
         self.answer(waiter.client, Ended::REQUEST, |out| answer.encode(waiter.correlation, out));
         Ok(true)
+    }
+
+    /// What its member is not told of was not handed out, and is not counted either.
+    fn take_back(&mut self, name: &GroupName, member: MemberId, ranges: &[AcquiredRange]) {
+        let (now, verdict) = (self.now, Verdict::Defer { until_unix_ms: 0 });
+        self.groups.with_share(name, |share| {
+            for AcquiredRange { partition, first, last, .. } in ranges.iter().copied() {
+                let range = RangeToSettle { partition, first, last, verdict };
+                share.settle(member, &range, now, Offset::ZERO);
+            }
+        });
     }
 
     fn acquire_for(&mut self, name: &GroupName, waiter: &Waiter) -> Option<Acquired> {
