@@ -327,8 +327,10 @@ impl Deliveries {
     /// The server says that of it all that was not done before has its verdict now.
     pub(crate) fn was_taken_before(&mut self, sent: &Sent, when: When) -> Result<(), String> {
         let ends = matches!(sent.verdict, Verdict::Accept | Verdict::Gone | Verdict::DeadLettered);
-        if sent.first != sent.last && !ends {
-            // A part of it was done before, nobody knows which.
+        let is_one = sent.first == sent.last && sent.verdict != Verdict::Renew;
+        if !ends && !is_one {
+            // A part of it was done before, nobody knows which; and to renew nothing waits for the
+            // disk.
             return Ok(());
         }
         for SentOf { offset, .. } in &sent.records {
