@@ -56,6 +56,7 @@ pub fn draw(seed: u64) -> Scenario {
     moments::make(&mut scenario);
     compaction::make(&mut scenario);
     share::make(&mut scenario);
+    administration::make_of_shares(&mut scenario);
     scenario
 }
 
