@@ -145,6 +145,11 @@ impl Handout {
         Self { member, life, count, dead, at, until_ms, said: Said::Nothing }
     }
 
+    /// Its member has said something of the record before, which may be taken for this one.
+    pub(crate) fn spoken_of(self) -> Self {
+        Self { said: Said::Something, ..self }
+    }
+
     /// Whether it was surely before `other`.
     fn is_before(&self, other: &Self) -> bool {
         self.life < other.life

@@ -57,6 +57,7 @@ pub fn draw(seed: u64) -> Scenario {
     compaction::make(&mut scenario);
     share::make(&mut scenario);
     administration::make_of_shares(&mut scenario);
+    share::set_clock(&mut scenario);
     scenario
 }
 

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use plimsoll_client::{ErrorCode, Incoming, Instant, LinkId, Offset};
 use plimsoll_wire::{
     CorrelationId, Decoded, FRAME_BYTES_MAX, MemberId, Membership, Request, Response,
-    ShareAcquired, ShareSettled, TopicId, decode_frame,
+    ShareAcquired, ShareSettled, TopicId, Verdict, decode_frame,
 };
 
 use super::links::Tap;
-use crate::deliveries::{Handout, Sent, When};
+use crate::deliveries::{At, Handout, Sent, When};
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 
@@ -112,6 +112,19 @@ impl Hearing {
         self.asked.is_empty()
     }
 
+    /// Whether a verdict on a record is on its way. It is of a handing out before, and may be taken
+    /// for one of the next, if the lock ends meanwhile and the same member gets the record again.
+    fn is_spoken_of(&self, (place, offset): At) -> bool {
+        let is_it = |sent: &Sent| {
+            let is_within = (sent.first..=sent.last).contains(&offset);
+            sent.place == place && is_within && sent.verdict != Verdict::Renew
+        };
+        self.asked.values().any(|asked| match &asked.what {
+            What::Settle(sent) => sent.iter().any(is_it),
+            _ => false,
+        })
+    }
+
     /// Nothing that was asked is answered any more.
     pub(crate) fn forget(&mut self, ledger: &mut Ledger, share: usize) {
         let asked = std::mem::take(&mut self.asked).into_values();
@@ -199,9 +212,14 @@ impl SharerTap<'_> {
             let counted = (range.deliveries, range.dead);
             let handout = Handout::new((member, life), counted, (stamp, answer.lock_ms));
             for offset in first.value()..=last.value() {
+                let at = (place, Offset::new(offset));
+                let handout = match self.hearing.is_spoken_of(at) {
+                    true => handout.spoken_of(),
+                    false => handout,
+                };
                 let book = &mut self.ledger.shares[self.share];
                 let walls = &self.ledger.walls;
-                let outcome = book.hand_out((place, Offset::new(offset)), handout, walls);
+                let outcome = book.hand_out(at, handout, walls);
                 if outcome.as_ref().is_ok_and(|shown| shown.lock_ended) {
                     self.ledger.meet(Met::LockEnded);
                 }
@@ -220,7 +238,7 @@ impl SharerTap<'_> {
                 Some(_) => Ok(()),
             };
             match (error, sent.verdict) {
-                (None, plimsoll_wire::Verdict::Accept) => self.ledger.meet(Met::Accepted),
+                (None, Verdict::Accept) => self.ledger.meet(Met::Accepted),
                 (Some(ErrorCode::LockLost), _) => self.ledger.meet(Met::VerdictRefused),
                 _ => {}
             }

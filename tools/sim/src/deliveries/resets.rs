@@ -275,3 +275,6 @@ impl Deliveries {
         of_it.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,13 @@
 
 use plimsoll_sim::{Random, Survival};
 
-use crate::scenario::{Act, End, ResetTo, Scenario, What};
+use crate::scenario::{Act, End, Life, ResetTo, Scenario, What};
 
 /// In how many of 1,000 runs with groups these are administered.
 const PERMILLE: u64 = 500;
 
 /// In how many of 1,000 runs with a group in share mode that one is.
-const SHARE_PERMILLE: u64 = 700;
+const SHARE_PERMILLE: u64 = 800;
 
 /// A group, by its number.
 #[derive(Clone, Copy)]
@@ -41,6 +41,26 @@ pub(super) fn make_of_shares(scenario: &mut Scenario) {
     }
     let shares = scenario.shares.len() as u64;
     insert(scenario, random, |random| Of::Share(random.below(shares) as usize));
+    for life in &mut scenario.lives {
+        if random.chance(350) {
+            cut_off(life, Of::Share(random.below(shares) as usize), random);
+        }
+    }
+}
+
+/// Power fails while a reset is on its way to the disk, which rests: it was not answered, and has
+/// happened as a whole or not at all.
+fn cut_off(life: &mut Life, of: Of, random: &mut Random) {
+    let acts = [
+        (0, dismiss(of, 5_000)),
+        (1_900_000, What::DiskPause { ms: 400 }),
+        (0, what(random, of)),
+        (4_000 + random.below(40_000), What::Nothing),
+    ];
+    life.acts.extend(acts.map(|(wait_us, what)| Act { wait_us, what }));
+    (life.cut_after, life.cut_at_flush, life.cut_at_served_flush) = (None, None, None);
+    let survivals = [Survival::Nothing, Survival::Nothing, Survival::Random, Survival::Newest];
+    life.end = End::Power(survivals[random.below(4) as usize]);
 }
 
 fn insert(scenario: &mut Scenario, random: &mut Random, which: impl Fn(&mut Random) -> Of) {
@@ -74,11 +94,7 @@ fn once(random: &mut Random, of: Of) -> Vec<Act> {
         let ms = [300, 900, 2_500][random.below(3) as usize];
         // They have done something by then.
         let wait_us = [0, 600_000, 2_600_000][random.below(3) as usize];
-        let what = match of {
-            Of::Group(group) => What::Dismiss { group, ms },
-            Of::Share(share) => What::DismissShare { share, ms },
-        };
-        acts.push(Act { wait_us, what });
+        acts.push(Act { wait_us, what: dismiss(of, ms) });
     }
     if random.chance(200) {
         acts.push(Act { wait_us: 0, what: What::DiskPause { ms: 1 + random.below(60) as u32 } });
@@ -98,6 +114,13 @@ fn once(random: &mut Random, of: Of) -> Vec<Act> {
         acts.push(Act { wait_us: random.below(20_000), what });
     }
     acts
+}
+
+fn dismiss(of: Of, ms: u32) -> What {
+    match of {
+        Of::Group(group) => What::Dismiss { group, ms },
+        Of::Share(share) => What::DismissShare { share, ms },
+    }
 }
 
 fn what(random: &mut Random, of: Of) -> What {
