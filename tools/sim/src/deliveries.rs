@@ -56,6 +56,8 @@ struct Shelf {
 struct Known {
     last: Option<Handout>,
     said: Vec<(MemberId, Word)>,
+    /// How often who heard that he has it, for work or as dead.
+    heard_by: BTreeMap<MemberId, u32>,
     /// Its copy may have gone with the dead-letter topic.
     may_have_lost_copy: bool,
     /// Its end was answered once.
@@ -123,9 +125,19 @@ pub(crate) struct Sent {
     pub(crate) first: Offset,
     pub(crate) last: Offset,
     pub(crate) verdict: Verdict,
-    pub(crate) member: MemberId,
-    /// Of each record of it: what its member was handed, and whether somebody else has it since.
-    records: Vec<(Offset, Option<Handout>, bool)>,
+    member: MemberId,
+    records: Vec<SentOf>,
+}
+
+/// What was known of one record when something was said of it.
+struct SentOf {
+    offset: Offset,
+    /// What its member was handed last.
+    handout: Option<Handout>,
+    /// Somebody else has it since.
+    is_given_on: bool,
+    /// How often its member had heard that it has it.
+    heard: u32,
 }
 
 /// What hearing of a handing out has shown.
@@ -157,7 +169,7 @@ impl Handout {
             || (self.at.overlaps(&other.at)
                 && (self.count < other.count
                     || (self.dead.is_none() && other.dead.is_some())
-                    || self.said == Said::Deferred))
+                    || self.said != Said::Nothing))
     }
 }
 
@@ -231,6 +243,7 @@ impl Deliveries {
         let (place, offset) = at;
         let record = self.shelves.entry(place).or_default().records.entry(offset).or_default();
         let last = record.last;
+        *record.heard_by.entry(handout.member).or_default() += 1;
         if handout.dead.is_none() {
             record.said.push((handout.member, Word::Had));
         }
@@ -293,19 +306,20 @@ impl Deliveries {
         Sent { place, first, last, verdict, member, records }
     }
 
-    /// Of each record of a run: what a member was handed, and whether somebody else has it since.
+    /// What is known of each record of a run for who says something of it.
     fn handed(
         &self,
         member: MemberId,
         (place, first, last): (Place, Offset, Offset),
         life: usize,
-    ) -> Vec<(Offset, Option<Handout>, bool)> {
+    ) -> Vec<SentOf> {
         let Some(shelf) = self.shelves.get(&place) else { return Vec::new() };
         let of_record = |(offset, record): (&Offset, &Known)| {
             let in_life = record.last.filter(|it| it.life == life);
             let is_given_on = in_life
                 .is_some_and(|it| it.member != member && !self.may_part(place, it.member, member));
-            (*offset, in_life.filter(|it| it.member == member), is_given_on)
+            let handout = in_life.filter(|it| it.member == member);
+            SentOf { offset: *offset, handout, is_given_on, heard: record.heard_of(member) }
         };
         shelf.records.range(first..=last).map(of_record).collect()
     }
@@ -317,17 +331,21 @@ impl Deliveries {
         (sent_ms, when): (i64, When),
         walls: &Walls,
     ) -> Result<(), String> {
-        self.check_member(sent.place, sent.member, sent_ms)?;
-        for (offset, handout, is_given_on) in &sent.records {
-            let at = (sent.place, *offset);
-            let verdict = sent.verdict;
-            if *is_given_on {
+        let Sent { place, verdict, member, .. } = *sent;
+        self.check_member(place, member, sent_ms)?;
+        for SentOf { offset, handout, is_given_on, heard } in &sent.records {
+            let at = (place, *offset);
+            let record = self.known_mut(at);
+            // What it was handed since, it may have had before its verdict came.
+            let is_its_again = record.heard_of(member) > *heard;
+            let again = record.last.filter(|last| is_its_again && last.member == member);
+            if *is_given_on && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who does not have it"));
             }
-            if handout.is_none() && verdict != Verdict::Gone {
+            if handout.is_none() && verdict != Verdict::Gone && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who was never handed it"));
             }
-            self.settle(at, (sent.member, *handout), (verdict, sent_ms), (when, walls))?;
+            self.settle(at, (member, handout.or(again)), (verdict, sent_ms), (when, walls))?;
         }
         Ok(())
     }
@@ -344,7 +362,7 @@ impl Deliveries {
             // A part of it was done before, nobody knows which.
             return Ok(());
         }
-        for (offset, ..) in &sent.records {
+        for SentOf { offset, .. } in &sent.records {
             let at = (sent.place, *offset);
             self.settle(at, (sent.member, None), (Verdict::Accept, 0), (when, walls))?;
         }
@@ -360,6 +378,8 @@ impl Deliveries {
     ) -> Result<(), String> {
         let lock_ms = i64::from(self.plan.lock_ms);
         let record = self.known_mut(at);
+        // Which of the two handings out it was taken of, if there are two, nobody knows.
+        let latest = handout.map(|handout| record.latest_of(handout, verdict));
         let due_unix_ms = match verdict {
             Verdict::Release { delay_ms } => {
                 let earliest = walls.earliest_shown((sent_ms, when.now_ms));
@@ -380,7 +400,7 @@ impl Deliveries {
         let due = due_unix_ms.map(|unix_ms| Due { unix_ms, since_ms: sent_ms });
         let due = due.map_or(Ok(None), |due| self.delay(at, handout, (due, walls)))?;
         for version in self.versions_of(at.0, member) {
-            version.settle(at.1, (verdict, handout), (due, when));
+            version.settle(at.1, (verdict, [handout, latest]), (due, when));
         }
         Ok(())
     }
@@ -430,5 +450,26 @@ impl Deliveries {
 
     fn known_mut(&mut self, (place, offset): At) -> &mut Known {
         self.shelves.entry(place).or_default().records.entry(offset).or_default()
+    }
+}
+
+impl Known {
+    fn heard_of(&self, member: MemberId) -> u32 {
+        self.heard_by.get(&member).copied().unwrap_or(0)
+    }
+
+    /// The latest handing out to the member that says something of an earlier one. It has said it
+    /// of this one, too.
+    fn latest_of(&mut self, handout: Handout, verdict: Verdict) -> Handout {
+        let is_its =
+            |last: &&mut Handout| (last.member, last.life) == (handout.member, handout.life);
+        let Some(last) = self.last.as_mut().filter(is_its) else { return handout };
+        last.said = match (last.said, verdict) {
+            (Said::Nothing, Verdict::Renew) => Said::Nothing,
+            (Said::Nothing, Verdict::Defer { .. }) => Said::Deferred,
+            (Said::Nothing, _) => Said::Something,
+            (said, _) => said,
+        };
+        *last
     }
 }

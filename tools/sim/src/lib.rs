@@ -29,9 +29,9 @@ pub use draw::draw;
 pub use ledger::Violation;
 pub use met::{Meetings, Met};
 pub use scenario::{
-    Act, Commits, CompactionCut, CompactionPlan, ConsumerPlan, DiskFault, End, GroupPlan, Life,
-    MemberPlan, Part, ProducerPlan, ResetTo, Scenario, Settings, SharePlan, SharerPlan, Temper,
-    TopicPlan, Weights, What,
+    Act, Commits, CompactionAges, CompactionCut, CompactionPlan, ConsumerPlan, DiskFault, End,
+    GroupPlan, Life, MemberPlan, Part, ProducerPlan, ResetTo, Scenario, Settings, SharePlan,
+    SharerPlan, Temper, TopicPlan, Weights, What,
 };
 pub use shrink::shrink;
 pub use world::{Summary, run};

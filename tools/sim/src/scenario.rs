@@ -14,7 +14,7 @@ use plimsoll_client::OnRemoved;
 use plimsoll_sim::Survival;
 use plimsoll_wire::{AckLevel, Assignor, Durability, TopicRetention, Visible};
 
-pub use compaction::{CompactionCut, CompactionPlan};
+pub use compaction::{CompactionAges, CompactionCut, CompactionPlan};
 pub use removal::Part;
 pub use share::{SharePlan, SharerPlan, Temper};
 
@@ -308,6 +308,8 @@ pub enum What {
         topic: usize,
         /// Whether it is to be compacted.
         compacts: bool,
+        /// What is old enough for that.
+        ages: CompactionAges,
     },
     /// The operator has records deleted from the front of a partition.
     DeleteRecords {

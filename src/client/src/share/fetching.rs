@@ -290,6 +290,8 @@ impl ShareConsumer {
             unix_ms.saturating_add(since_ms).saturating_add(PUT_OFF_MS)
         });
         let verdict = later.map_or(UNSEEN, |until_unix_ms| Verdict::Defer { until_unix_ms });
+        // What comes next may be no more readable, and a partition has many offsets.
+        self.acquire_at = Some(now + RETRY_DELAY);
         for key in unread {
             self.fetching.wanted.remove(&key);
             self.settle_as(key, verdict, None);

@@ -64,6 +64,27 @@ fn what_the_partition_has_no_more_is_gone() {
     assert_eq!(words(&asked(&mut member, NOW)), ["gone 2..=4", "fetch 0 at 5"]);
 }
 
+/// Behind damage it went through a million offsets, three at a time and without a pause.
+#[test]
+fn who_cannot_read_rests_before_asking_for_more() {
+    let mut member = joined(ShareOptions::default());
+    assert!(member.poll_record(NOW).is_none());
+    let (id, _) = only(&mut member, NOW);
+    hear(&mut member, &acquired(id, &[run(2, 6, 1)]), NOW).unwrap();
+    let (id, _) = only(&mut member, NOW);
+    hear(&mut member, &crate::script::bound(id), NOW).unwrap();
+    let (id, _) = only(&mut member, NOW);
+    let damaged = error(Opcode::Fetch, id, ErrorCode::DataDamaged, Fate::NotAppend);
+    hear(&mut member, &damaged, NOW).unwrap();
+    assert!(member.poll_record(NOW).is_none());
+    let said = words(&asked(&mut member, NOW)).join(", ");
+    assert!(said.contains("2..=6") && !said.contains("acquire"), "{said}");
+    let rested = at_ms(1_000);
+    plimsoll_client::Session::handle_timeout(&mut member, rested);
+    let said = words(&asked(&mut member, rested)).join(", ");
+    assert!(said.contains("acquire"), "{said}");
+}
+
 /// The partition begins behind all that was acquired: what nobody has been handed is left out too.
 #[test]
 fn a_leap_to_the_beginning_of_the_partition_is_gone_at_once() {

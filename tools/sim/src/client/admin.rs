@@ -49,8 +49,8 @@ pub(crate) enum Task {
     Describe(usize),
     /// This topic gets other settings: how long its records stay, the size of its segments.
     Alter(usize, TopicRetention, u64),
-    /// This topic is to be compacted, or not any more.
-    AlterCleanup(usize, bool),
+    /// This topic is to be compacted, or not any more, or at other ages.
+    AlterCleanup(usize, TopicCleanup),
     /// What is before this offset is to go.
     DeleteRecords(Place, Offset),
     /// Where a group would go on in each partition, as far as that was found out; and unless the
@@ -223,8 +223,8 @@ impl Admins {
         let Some(request) = request else { return };
         let reset = groups::note_question(task, &self.plans, (ledger, now));
         ledger.starts.note_question(task, ledger.life);
-        if let Task::AlterCleanup(topic, _) = task {
-            ledger.compactions.ask_to_alter(*topic, ledger.life);
+        if let Task::AlterCleanup(topic, cleanup) = task {
+            ledger.compactions.ask_to_alter(*topic, *cleanup);
         }
         connection.admin.ask(&request);
         let groups = ledger.groups.iter().map(Positions::known).collect();
@@ -290,8 +290,8 @@ impl Admins {
                 ledger.starts.answered(*topic, *retention, asked.life);
                 ledger.meet(Met::Altered);
             }
-            (Task::AlterCleanup(topic, compacts), Ok(AdminReply::Done)) => {
-                ledger.compactions.altered(*topic, *compacts);
+            (Task::AlterCleanup(topic, cleanup), Ok(AdminReply::Done)) => {
+                ledger.compactions.altered(*topic, *cleanup, ledger.now);
                 ledger.meet(Met::CleanupAltered);
             }
             (Task::DeleteRecords(place, to), Ok(AdminReply::Offset(start))) => {
@@ -322,8 +322,7 @@ impl Admins {
                     ledger.violate(format!("{name} has another id: {found:?}"));
                 }
                 (Some(found), _) => {
-                    let (whose, policy) = ((number, ledger.life), found.cleanup.policy);
-                    if let Err(text) = ledger.compactions.check_policy(whose, policy)
+                    if let Err(text) = ledger.compactions.check_cleanup(number, found.cleanup)
                         && !ledger.is_damaged
                     {
                         ledger.violate(text);
@@ -389,7 +388,7 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
                 segment_bytes: plan.segment_bytes,
                 batch_bytes_max,
                 retention: plan.retention,
-                cleanup: plan.compaction.map_or(TopicCleanup::DEFAULT, CompactionPlan::cleanup),
+                cleanup: plan.compaction.map_or(TopicCleanup::DEFAULT, CompactionPlan::at_first),
                 ..NewTopic::default()
             })
         }
@@ -412,9 +411,11 @@ fn request<'a>(task: &Task, name: &'a str, plans: &[TopicPlan]) -> Option<AdminR
             segment_bytes: Some(*segment_bytes),
             ..TopicChanges::default()
         }),
-        Task::AlterCleanup(topic, compacts) => AdminRequest::AlterTopic(TopicChanges {
+        Task::AlterCleanup(_, cleanup) => AdminRequest::AlterTopic(TopicChanges {
             name,
-            cleanup: plans[*topic].compaction.map(|plan| plan.policy(*compacts)),
+            cleanup: Some(cleanup.policy),
+            compaction_lag_ms: Some(cleanup.compaction_lag_ms),
+            tombstone_retention_ms: Some(cleanup.tombstone_retention_ms),
             ..TopicChanges::default()
         }),
         Task::DeleteRecords(place, to) => {

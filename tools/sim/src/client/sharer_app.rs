@@ -44,6 +44,8 @@ pub(crate) struct SharerApp {
 /// A record that is worked on.
 struct Work {
     record: SharedRecord,
+    /// As whom it was handed the record.
+    member: Option<MemberId>,
     until: Instant,
     ends: Ends,
 }
@@ -92,7 +94,9 @@ impl SharerApp {
             let mut known = self.hearing.topics.iter();
             known.find(|(_, number)| super::name_of(**number) == topic).map(|(id, _)| *id)
         };
-        let records = self.work.iter().filter_map(|work| {
+        // What it was handed under another name it may have been handed once more, unheard.
+        let its = self.work.iter().filter(|work| work.member == Some(member));
+        let records = its.filter_map(|work| {
             let record = &work.record;
             Some((number(record.topic())?, record.partition, record.offset))
         });
@@ -207,7 +211,7 @@ impl SharerApp {
             from += permille;
         }
         let until = now + Duration::from_micros(work_us);
-        self.work.push(Work { record, until, ends });
+        self.work.push(Work { record, member: self.hearing.member, until, ends });
     }
 
     fn decide(&mut self, work: &Work, ledger: &mut Ledger, now: Instant) {

@@ -78,6 +78,8 @@ impl Ledger {
             let text = format!("{place:?}: {offset} is shown at {now_ms}, and is of {due_ms}");
             self.of_share(share, Err(text));
         }
+        // Who could not read it may have put it off.
+        let due_ms = self.shares[share].due_unix_ms((place, offset)).max(due_ms);
         let is_calm = |since_ms: i64| since_ms + CALMING_MS < due_ms;
         let is_late = self.calm_since_ms.is_some_and(is_calm) && now_ms > due_ms + LATE_MS_MAX;
         if is_late && self.walls.is_untouched_since(begun_ms) {

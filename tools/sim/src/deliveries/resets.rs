@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use plimsoll_wire::{MemberId, Offset};
 
 use super::version::Version;
-use super::{Deliveries, Shelf, When};
+use super::{At, Deliveries, Shelf, When};
 use crate::ledger::Place;
 
 /// Where each partition is to begin; none: it is to be forgotten.
@@ -263,6 +263,12 @@ impl Deliveries {
         let top = self.shelves.get(&place).and_then(|shelf| shelf.layers.last());
         let versions = top.map_or_else(|| vec![Version::default()], |top| top.versions.clone());
         versions.into_iter().chain(self.open_resets(place)).collect()
+    }
+
+    /// Before the wall clock shows this nobody is handed a record, as somebody asked for.
+    pub(super) fn due_unix_ms(&self, at: At) -> i64 {
+        let versions = self.possible(at.0);
+        versions.iter().filter_map(|version| version.due_unix_ms(at.1)).max().unwrap_or(0)
     }
 
     /// What holds if a reset has happened of which nobody knows.

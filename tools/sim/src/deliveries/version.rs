@@ -145,12 +145,14 @@ impl Version {
     pub(super) fn settle(
         &mut self,
         offset: Offset,
-        (verdict, handout): (Verdict, Option<Handout>),
+        (verdict, [handout, latest]): (Verdict, [Option<Handout>; 2]),
         (due, when): (Option<Due>, When),
     ) {
         let kept = self.records.entry(offset).or_default();
-        let count = handout.filter(|it| it.dead.is_none()).map(|it| it.count);
-        let settled = Settled { life: when.life, heard_ms: when.now_ms, count };
+        let worked_on =
+            |handout: Option<Handout>| handout.filter(|it| it.dead.is_none()).map(|it| it.count);
+        let (count, count_max) = (worked_on(handout), worked_on(latest));
+        let settled = Settled { life: when.life, heard_ms: when.now_ms, count: count_max };
         match verdict {
             Verdict::Accept | Verdict::Gone | Verdict::DeadLettered => {
                 kept.done.get_or_insert(settled);
@@ -161,6 +163,11 @@ impl Version {
             Verdict::Renew => {}
         }
         kept.due = due.or(kept.due);
+    }
+
+    /// Before the wall clock shows this nobody is handed a record, as somebody asked for.
+    pub(super) fn due_unix_ms(&self, offset: Offset) -> Option<i64> {
+        self.records.get(&offset)?.due.map(|due| due.unix_ms)
     }
 
     /// How often a record may have been handed out for work.

@@ -8,7 +8,9 @@ use plimsoll_sim::{Random, Survival};
 use plimsoll_wire::TopicRetention;
 
 use super::special;
-use crate::scenario::{Act, CompactionCut, CompactionPlan, End, Life, Scenario, What};
+use crate::scenario::{
+    Act, CompactionAges, CompactionCut, CompactionPlan, End, Life, Scenario, What,
+};
 
 /// In how many of 1,000 runs topics are compacted.
 const PERMILLE: u64 = 200;
@@ -45,16 +47,22 @@ pub(super) fn make(scenario: &mut Scenario) {
 }
 
 fn plan(random: &mut Random, keys: u32) -> CompactionPlan {
-    let lags_ms = [0, 0, 0, 2_000, 20_000, HOUR_MS];
-    let retentions_ms = [0, 1_000, 3_000, 3_000, HOUR_MS];
     CompactionPlan {
         begins_plain: false,
         deletes_old: true,
-        lag_ms: lags_ms[random.below(6) as usize],
-        tombstone_retention_ms: retentions_ms[random.below(5) as usize],
+        ages: ages(random),
         keys,
         deletions_permille: [0, 200, 200, 600][random.below(4) as usize],
         keyless_permille: [0, 0, 100][random.below(3) as usize],
+    }
+}
+
+fn ages(random: &mut Random) -> CompactionAges {
+    let lags_ms = [0, 0, 0, 2_000, 20_000, HOUR_MS];
+    let retentions_ms = [0, 1_000, 3_000, 3_000, HOUR_MS];
+    CompactionAges {
+        lag_ms: lags_ms[random.below(6) as usize],
+        tombstone_retention_ms: retentions_ms[random.below(5) as usize],
     }
 }
 
@@ -73,9 +81,9 @@ fn settle(scenario: &mut Scenario) {
     }
 }
 
-/// Topics that are compacted at times, and batches that nobody can look into.
+/// Topics that are compacted at times, or at other ages, and batches that nobody can look into.
 ///
-/// From a stream of its own.
+/// From streams of their own.
 fn alter(scenario: &mut Scenario) {
     let mut random = Random::new(scenario.seed).stream("compacted at times");
     let random = &mut random;
@@ -90,12 +98,19 @@ fn alter(scenario: &mut Scenario) {
     for producer in &mut scenario.producers {
         producer.compresses = random.chance(300);
     }
+    let mut other = Random::new(scenario.seed).stream("compacted at other ages");
+    let alters_ages = other.chance(500);
     let topics = scenario.topics.len() as u64;
     let times_max = [1, 2, 4][random.below(3) as usize];
     for life in &mut scenario.lives {
         for _ in 0..random.below(times_max + 1) {
             let topic = random.below(topics) as usize;
-            let what = What::AlterCleanup { topic, compacts: random.chance(600) };
+            let compacts = random.chance(600);
+            let ages = match scenario.topics[topic].compaction {
+                Some(plan) if !alters_ages => plan.ages,
+                _ => ages(&mut other),
+            };
+            let what = What::AlterCleanup { topic, compacts, ages };
             let at = random.below(life.acts.len() as u64 + 1) as usize;
             life.acts.insert(at, Act { wait_us: random.below(20_000), what });
         }

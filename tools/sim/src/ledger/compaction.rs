@@ -7,25 +7,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_wire::{CleanupPolicy, Offset};
+use plimsoll_device::Instant;
+use plimsoll_wire::{CleanupPolicy, Offset, TopicCleanup};
 
 use super::{Entry, Ledger, Place, Walk};
 use crate::keyed::Keyed;
 use crate::met::Met;
-use crate::scenario::{CompactionPlan, TopicPlan};
+use crate::scenario::{CompactionAges, CompactionPlan, TopicPlan};
 use crate::value::RecordId;
 
 /// What a batch adds to its only record, at most: its header, and the record's own bytes and key.
 const BATCH_BYTES: u64 = 61 + 128;
 
+/// How a topic may be cleaned up: from when somebody asked for it until he was answered another
+/// thing.
+#[derive(Clone, Copy)]
+struct InForce {
+    cleanup: TopicCleanup,
+    is_answered: bool,
+    ended: Option<Instant>,
+}
+
 /// What is known of compacted topics.
 #[derive(Default)]
 pub(crate) struct Compactions {
     plans: Vec<Option<CompactionPlan>>,
-    /// Which topics are compacted, as was answered last.
-    compacts_now: BTreeSet<usize>,
-    /// Topics of which the operator has asked for that, in which life, and was not answered.
-    asked: Vec<(usize, usize)>,
+    /// Of each topic that is compacted at some time, in the order in which they were asked for.
+    in_force: BTreeMap<usize, Vec<InForce>>,
     /// No deletion of a key is begun any more.
     deletes_no_more: bool,
     /// Deletions of keys that were seen to be gone before they were old enough for it.
@@ -37,45 +45,62 @@ pub(crate) struct Compactions {
 impl Compactions {
     pub(crate) fn new(topics: &[TopicPlan]) -> Self {
         let plans: Vec<_> = topics.iter().map(|topic| topic.compaction).collect();
-        let is_compacted = |plan: &Option<CompactionPlan>| plan.is_some_and(|it| !it.begins_plain);
-        let compacted = (0..).zip(&plans).filter(|(_, plan)| is_compacted(plan));
-        let compacts_now = compacted.map(|(topic, _)| topic).collect();
-        Self { plans, compacts_now, ..Self::default() }
+        let first = |plan: &CompactionPlan| InForce {
+            cleanup: plan.at_first(),
+            is_answered: true,
+            ended: None,
+        };
+        let in_force = (0..).zip(&plans);
+        let in_force = in_force.filter_map(|(topic, plan)| Some((topic, vec![first(&(*plan)?)])));
+        Self { in_force: in_force.collect(), plans, ..Self::default() }
     }
 
-    /// The operator asks for a topic to be compacted, or not to be.
-    pub(crate) fn ask_to_alter(&mut self, topic: usize, life: usize) {
-        self.asked.push((topic, life));
+    /// The operator asks for a topic to be cleaned up so. It may be from now on, answered or not.
+    pub(crate) fn ask_to_alter(&mut self, topic: usize, cleanup: TopicCleanup) {
+        let asked = InForce { cleanup, is_answered: false, ended: None };
+        self.in_force.entry(topic).or_default().push(asked);
     }
 
-    /// The operator was answered that a topic is compacted from now on, or not any more.
-    pub(crate) fn altered(&mut self, topic: usize, compacts: bool) {
-        self.asked.pop();
-        if compacts {
-            self.compacts_now.insert(topic);
-        } else {
-            self.compacts_now.remove(&topic);
+    /// The operator was answered that a topic is cleaned up so from now on.
+    pub(crate) fn altered(&mut self, topic: usize, cleanup: TopicCleanup, now: Instant) {
+        let of_topic = self.in_force.entry(topic).or_default();
+        for earlier in of_topic.iter_mut() {
+            earlier.ended.get_or_insert(now);
         }
+        of_topic.push(InForce { cleanup, is_answered: true, ended: None });
     }
 
-    /// Whether a topic is compacted at present, if nobody is about to alter it.
-    pub(crate) fn compacts_now(&self, topic: usize) -> bool {
-        self.compacts_now.contains(&topic)
+    /// How a topic is cleaned up, as was answered last.
+    pub(crate) fn answered(&self, topic: usize) -> Option<TopicCleanup> {
+        let of_topic = self.in_force.get(&topic)?;
+        of_topic.iter().rfind(|it| it.is_answered).map(|it| it.cleanup)
     }
 
-    /// How a topic is said to be cleaned up is how that was answered last. What was asked for in
-    /// this life and never answered may come yet.
-    pub(crate) fn check_policy(
-        &self,
-        (topic, life): (usize, usize),
-        policy: CleanupPolicy,
-    ) -> Result<(), String> {
-        let Some(plan) = self.plan(topic) else { return Ok(()) };
-        let answered = plan.policy(self.compacts_now(topic));
-        if policy == answered || self.asked.contains(&(topic, life)) {
+    /// How a topic is said to be cleaned up is how that was answered last, or how somebody has
+    /// asked for it since.
+    pub(crate) fn check_cleanup(&self, topic: usize, said: TopicCleanup) -> Result<(), String> {
+        let Some(of_topic) = self.in_force.get(&topic) else { return Ok(()) };
+        if of_topic.iter().any(|it| it.ended.is_none() && it.cleanup == said) {
             return Ok(());
         }
-        Err(format!("topic {topic} is said to be {policy:?}, and was altered to {answered:?}"))
+        let answered = self.answered(topic);
+        Err(format!("topic {topic} is said to be {said:?}, and was altered to {answered:?}"))
+    }
+
+    /// How old something has to be that was begun then: the least of what may have been in force
+    /// since. None: nobody has the topic compacted.
+    fn ages(&self, topic: usize, begun: Instant) -> Option<CompactionAges> {
+        let since = self.in_force.get(&topic)?.iter();
+        let since = since.filter(|it| it.ended.is_none_or(|ended| ended >= begun));
+        let compacting = since.filter(|it| it.cleanup.policy != CleanupPolicy::Delete);
+        let ages = compacting.map(|it| CompactionAges {
+            lag_ms: it.cleanup.compaction_lag_ms,
+            tombstone_retention_ms: it.cleanup.tombstone_retention_ms,
+        });
+        ages.reduce(|one, other| CompactionAges {
+            lag_ms: one.lag_ms.min(other.lag_ms),
+            tombstone_retention_ms: one.tombstone_retention_ms.min(other.tombstone_retention_ms),
+        })
     }
 
     /// Whether a topic is compacted at some time or other: its records have keys.
@@ -103,9 +128,8 @@ impl Ledger {
     /// has gone, and must have been old enough.
     pub(super) fn passed_over(&mut self, walk: usize, last: Option<Offset>, to: Offset) {
         let Walk { place, from, .. } = self.walks[walk];
-        let Some(plan) = self.compactions.plan(place.topic) else { return };
         let from = last.map_or(from, |last| Offset::new(last.value() + 1));
-        if self.is_damaged || from >= to {
+        if !self.compactions.compacts(place.topic) || self.is_damaged || from >= to {
             return;
         }
         let between = self.told.range((place, from)..(place, to));
@@ -113,26 +137,30 @@ impl Ledger {
         for (offset, id) in gone {
             let entry = &self.entries[id.0 as usize];
             let was_there = entry.required && entry.offset == Some(offset);
-            if !was_there || offset < self.starts.known(place) {
-                continue;
+            if was_there && offset >= self.starts.known(place) {
+                self.missed((place, offset), id);
             }
-            let Entry { keyed, written_ms, begun, .. } = *entry;
-            let is_young = |age_ms| self.starts.clock.is_young(age_ms, written_ms, begun);
-            let (lag_ms, stays_ms) = (plan.lag_ms, plan.tombstone_retention_ms);
-            let (is_within_lag, is_young_deletion) =
-                (is_young(lag_ms), keyed.deletes && is_young(stays_ms));
-            if is_young_deletion {
-                self.compactions.gone_young.insert(id);
-            }
-            if lag_ms > 0 && is_within_lag {
-                self.note_what_may_go(place);
-                if !self.starts.may_have_gone(place, offset) {
-                    self.violate(format!(
-                        "{place:?}: {id:?} at {offset} was written less than {lag_ms} ms ago, and \
-                         is gone"
-                    ));
+        }
+    }
+
+    /// Something that was acked is not there.
+    fn missed(&mut self, (place, offset): (Place, Offset), id: RecordId) {
+        let Entry { keyed, written_ms, begun, .. } = self.entries[id.0 as usize];
+        let is_young = |age_ms| self.starts.clock.is_young(age_ms, written_ms, begun);
+        let why_not = match self.compactions.ages(place.topic, begun) {
+            None => Some(String::from("nobody has its topic compacted")),
+            Some(CompactionAges { lag_ms, tombstone_retention_ms }) => {
+                if keyed.deletes && is_young(tombstone_retention_ms) {
+                    self.compactions.gone_young.insert(id);
                 }
+                let is_within_lag = lag_ms > 0 && is_young(lag_ms);
+                is_within_lag.then(|| format!("it was written less than {lag_ms} ms ago"))
             }
+        };
+        let Some(why_not) = why_not else { return };
+        self.note_what_may_go(place);
+        if !self.starts.may_have_gone(place, offset) {
+            self.violate(format!("{place:?}: {id:?} at {offset} is gone, and {why_not}"));
         }
     }
 
@@ -175,10 +203,13 @@ impl<'a> Excuses<'a> {
         let of_place = (0..).map(RecordId).zip(&ledger.entries).filter(|it| it.1.place == place);
         for (id, entry) in of_place.filter(|(_, entry)| entry.keyed.deletes) {
             let Entry { written_ms, begun, .. } = *entry;
-            let stays_ms = plan.tombstone_retention_ms;
-            let is_young = ledger.starts.clock.is_young(stays_ms, written_ms, begun)
-                || ledger.compactions.gone_young.contains(&id);
-            if let (Some(key), false) = (entry.keyed.key, is_young) {
+            let is_young = |ages: CompactionAges| {
+                let stays_ms = ages.tombstone_retention_ms;
+                ledger.starts.clock.is_young(stays_ms, written_ms, begun)
+                    || ledger.compactions.gone_young.contains(&id)
+            };
+            let stays = ledger.compactions.ages(place.topic, begun).is_none_or(is_young);
+            if let (Some(key), false) = (entry.keyed.key, stays) {
                 let last = gone.entry(key).or_insert(Offset::ZERO);
                 *last = entry.offset.unwrap_or(Offset::MAX).max(*last);
             }
@@ -191,6 +222,12 @@ impl<'a> Excuses<'a> {
         let (key, offset) = (entry.keyed.key?, entry.offset?);
         match self.there.get(&key) {
             Some(last) if *last > offset => Some(Met::Compacted),
+            // It deletes its key, and went between what one reader saw and what another did.
+            Some(last)
+                if entry.keyed.deletes && *last == offset && self.gone.get(&key) >= Some(last) =>
+            {
+                Some(Met::DeletionGone)
+            }
             // What is left of the key is older: it would be back.
             Some(_) => None,
             None => self.gone.get(&key).filter(|it| **it >= offset).map(|_| Met::DeletionGone),

@@ -3,7 +3,7 @@
 //! What a newcomer gets wrong: one bug may be seen by several. The table names the first.
 
 /// What a violation's text has in it, and what to call its checker.
-const CHECKERS: [(&str, &str); 42] = [
+const CHECKERS: [(&str, &str); 43] = [
     ("run twice", "determinism"),
     ("panicked", "assertion"),
     ("the committed offset goes back", "committed and gone"),
@@ -21,6 +21,7 @@ const CHECKERS: [(&str, &str); 42] = [
     ("and is gone", "shown and lost"),
     ("was not shown", "skipped"),
     ("is gone and", "hole"),
+    ("is gone, and", "gone too early"),
     ("and memory was kept", "hole"),
     ("is not what is on disk", "memory is not disk"),
     ("has other bytes", "other bytes"),

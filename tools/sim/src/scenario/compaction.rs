@@ -14,16 +14,23 @@ pub struct CompactionPlan {
     pub begins_plain: bool,
     /// What is old goes, too.
     pub deletes_old: bool,
-    /// Nothing goes that is younger.
-    pub lag_ms: u64,
-    /// How long the deletion of a key stays when there is nothing left to delete.
-    pub tombstone_retention_ms: u64,
+    /// How old records have to be, unless somebody alters that.
+    pub ages: CompactionAges,
     /// How many keys there are.
     pub keys: u32,
     /// Of 1,000 records, those that delete their key.
     pub deletions_permille: u32,
     /// Of 1,000 records, those without a key.
     pub keyless_permille: u32,
+}
+
+/// How old records have to be before compaction takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionAges {
+    /// Nothing goes that is younger.
+    pub lag_ms: u64,
+    /// How long the deletion of a key stays when there is nothing left to delete.
+    pub tombstone_retention_ms: u64,
 }
 
 /// When a life ends for what compaction does.
@@ -38,21 +45,21 @@ pub struct CompactionCut {
 }
 
 impl CompactionPlan {
-    /// With which policy it is compacted, or is not.
-    pub(crate) fn policy(self, compacts: bool) -> CleanupPolicy {
-        match (compacts, self.deletes_old) {
-            (false, _) => CleanupPolicy::Delete,
-            (true, true) => CleanupPolicy::CompactDelete,
-            (true, false) => CleanupPolicy::Compact,
-        }
+    /// What it is created with.
+    pub(crate) fn at_first(self) -> TopicCleanup {
+        self.cleanup(!self.begins_plain, self.ages)
     }
 
-    /// What it is created with.
-    pub(crate) fn cleanup(self) -> TopicCleanup {
+    /// How it is cleaned up if it is compacted, or if it is not.
+    pub(crate) fn cleanup(self, compacts: bool, ages: CompactionAges) -> TopicCleanup {
         TopicCleanup {
-            policy: self.policy(!self.begins_plain),
-            compaction_lag_ms: self.lag_ms,
-            tombstone_retention_ms: self.tombstone_retention_ms,
+            policy: match (compacts, self.deletes_old) {
+                (false, _) => CleanupPolicy::Delete,
+                (true, true) => CleanupPolicy::CompactDelete,
+                (true, false) => CleanupPolicy::Compact,
+            },
+            compaction_lag_ms: ages.lag_ms,
+            tombstone_retention_ms: ages.tombstone_retention_ms,
         }
     }
 }

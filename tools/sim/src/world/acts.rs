@@ -56,8 +56,11 @@ impl World<'_> {
             What::AlterTopic { topic, retention, segment_bytes } => {
                 self.admins.tasks.push_back(Task::Alter(topic, retention, segment_bytes));
             }
-            What::AlterCleanup { topic, compacts } => {
-                self.admins.tasks.push_back(Task::AlterCleanup(topic, compacts));
+            What::AlterCleanup { topic, compacts, ages } => {
+                if let Some(plan) = self.scenario.topics[topic].compaction {
+                    let cleanup = plan.cleanup(compacts, ages);
+                    self.admins.tasks.push_back(Task::AlterCleanup(topic, cleanup));
+                }
             }
             What::DeleteRecords { topic, partition, permille } => {
                 let place = Place { topic, partition };
@@ -75,13 +78,7 @@ impl World<'_> {
             | What::DeleteShare { .. }
             | What::DescribeShare { .. }
             | What::DropDeadLetters { .. } => self.perform_on_shares(what),
-            What::Passing { bytes, lasts_ms } => {
-                self.passing += 1;
-                let name = format!("passing-{}", self.passing);
-                self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
-                self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes, lasts_ms));
-                self.admins.tasks.push_back(Task::DeletePassing(name));
-            }
+            What::Passing { bytes, lasts_ms } => self.pass_a_topic(bytes, lasts_ms),
         }
         Ok(())
     }
@@ -98,6 +95,14 @@ impl World<'_> {
             }
             _ => {}
         }
+    }
+
+    fn pass_a_topic(&mut self, bytes: u32, lasts_ms: u32) {
+        self.passing += 1;
+        let name = format!("passing-{}", self.passing);
+        self.admins.tasks.push_back(Task::CreatePassing(name.clone()));
+        self.admins.tasks.push_back(Task::FindPassing(name.clone(), bytes, lasts_ms));
+        self.admins.tasks.push_back(Task::DeletePassing(name));
     }
 
     /// Writes so near to the front of a file stay in flight, or those to files that are named so.

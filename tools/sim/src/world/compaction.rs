@@ -103,8 +103,10 @@ impl World<'_> {
         }
         // What is altered once more says nothing of what the server kept of the last time.
         for (number, topic) in self.scenario.topics.iter().enumerate() {
-            if topic.compaction.is_some() && !self.ledger.compactions.compacts_now(number) {
-                self.admins.tasks.push_back(Task::AlterCleanup(number, true));
+            let Some(plan) = topic.compaction else { continue };
+            let cleanup = plan.cleanup(true, plan.ages);
+            if self.ledger.compactions.answered(number) != Some(cleanup) {
+                self.admins.tasks.push_back(Task::AlterCleanup(number, cleanup));
             }
         }
         self.wait_for("topics to be compacted", |world| world.admins.tasks.is_empty())?;
@@ -131,9 +133,9 @@ fn is_of_segment(path: &str, front: &str) -> bool {
 
 /// How long until all of a topic is sealed and compacted, if that is soon.
 fn rest_ms(topic: &TopicPlan) -> Option<u64> {
-    let plan = topic.compaction.filter(|plan| plan.lag_ms <= LAG_MS_MAX)?;
+    let plan = topic.compaction.filter(|plan| plan.ages.lag_ms <= LAG_MS_MAX)?;
     let age_ms = topic.retention.age_ms;
     let sealed_ms = age_ms / 4;
     let has_time = age_ms == 0 || (age_ms >= AGE_MS_MIN && sealed_ms <= LAG_MS_MAX);
-    has_time.then_some(plan.lag_ms.max(sealed_ms) + PASSES_MS)
+    has_time.then_some(plan.ages.lag_ms.max(sealed_ms) + PASSES_MS)
 }

@@ -13,7 +13,7 @@ use crate::process::{News, Process};
 use crate::scenario::{Act, End, Life, What};
 
 /// Things that may happen in one life before it counts as going round in circles.
-const STEPS_MAX: u64 = 400_000;
+const STEPS_MAX: u64 = 2_000_000;
 /// How long a clean stop may take.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// How often a process that ends by itself is started again in one life.
