@@ -13,7 +13,7 @@ mod sharer;
 mod sharer_app;
 mod sharer_tap;
 
-pub(crate) use admin::{Admins, Aim, Task, name_of};
+pub(crate) use admin::{Admins, Aim, Task, Whose, name_of};
 pub(crate) use consumer::ConsumerClient;
 pub(crate) use links::{Links, Surroundings};
 pub(crate) use member::MemberClient;

@@ -2,8 +2,10 @@
 //! kept (P5): what is accepted never comes again, nobody else has what is locked, nothing is early.
 //!
 //! It knows what members heard and sent. What a newcomer gets wrong: what is heard may have been
-//! said long ago, by a server that has handed the record to somebody else since. The server's clock
-//! in its answer tells; how often the record was handed out helps where that is not enough.
+//! said long ago, by a server that has handed the record to somebody else since, or has been told
+//! to forget all of it. The server's clock in its answer tells, as far as nobody has set it; how
+//! often the record was handed out helps where that is not enough, and who was a member before and
+//! who after a reset.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +13,17 @@ use plimsoll_wire::{DeadReason, MemberId, Offset, Verdict};
 
 use crate::ledger::Place;
 use crate::scenario::SharePlan;
+use crate::walls::{Stamp, Walls};
 
 mod copies;
 mod judging;
+mod resets;
+mod version;
 
-pub(crate) use copies::DeadCopy;
+pub(crate) use self::copies::DeadCopy;
+use self::resets::{Layer, Reset};
+pub(crate) use self::resets::{ShareResetId, WantedStarts};
+use self::version::Due;
 
 /// A record, by its place.
 pub(crate) type At = (Place, Offset);
@@ -23,44 +31,49 @@ pub(crate) type At = (Place, Offset);
 /// The books of one group in share mode.
 pub(crate) struct Deliveries {
     pub(crate) plan: SharePlan,
-    records: BTreeMap<At, Known>,
+    shelves: BTreeMap<Place, Shelf>,
     members: BTreeMap<MemberId, Alive>,
-    /// Requests for records that wait for an answer, and those that never had one.
-    open: u64,
-    unheard: u64,
+    resets: Vec<Reset>,
+    /// Requests for records that wait for an answer, and those that never had one, by who asks.
+    open: BTreeMap<MemberId, u64>,
+    unheard: BTreeMap<MemberId, u64>,
     /// Before these everything is done, as somebody was told last.
     starts: BTreeMap<Place, Offset>,
     /// What was found in the dead-letter topic, by the record that it is of.
     copies: BTreeMap<At, Vec<DeadCopy>>,
 }
 
-/// What is known of a record.
-#[derive(Debug, Default)]
-struct Known {
-    /// How often it was heard to be handed out for work.
-    heard: u64,
-    /// And to whom, for work or as dead.
-    heard_by: BTreeMap<MemberId, u32>,
-    last: Option<Handout>,
-    /// How often it was handed out, as is on disk.
-    floor: u32,
-    /// Not before this, by the server's clock.
-    due_ms: i64,
-    asked: Asked,
-    /// Its copy may have gone with the dead-letter topic.
-    may_have_lost_copy: bool,
-    done: Option<Settled>,
-    rejected: Option<Settled>,
+/// What is known of a partition.
+#[derive(Default)]
+struct Shelf {
+    records: BTreeMap<Offset, Known>,
+    /// What must hold since a reset, and below it what held before.
+    layers: Vec<Layer>,
 }
 
-/// What members have said of a record, heard by the server or not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    is_accepted: bool,
-    is_rejected: bool,
-    is_dead_lettered: bool,
+/// What was said and heard of a record, whatever became of it.
+#[derive(Debug, Default)]
+struct Known {
+    last: Option<Handout>,
+    said: Vec<(MemberId, Word)>,
+    /// How often who heard that he has it, for work or as dead.
+    heard_by: BTreeMap<MemberId, u32>,
+    /// Its copy may have gone with the dead-letter topic.
+    may_have_lost_copy: bool,
+    /// Its end was answered once.
+    was_done: bool,
+}
+
+/// What a member has heard or said of a record, heard by the server or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It was handed out for work.
+    Had,
+    Accepted,
+    Rejected,
+    DeadLettered,
     /// The application rejects it, whatever becomes of that.
-    is_refused: bool,
+    Refused,
 }
 
 /// One handing out.
@@ -70,8 +83,8 @@ pub(crate) struct Handout {
     pub(crate) life: usize,
     pub(crate) count: u32,
     pub(crate) dead: Option<DeadReason>,
-    /// The server's clock then.
-    pub(crate) stamp_ms: i64,
+    /// When, by the server's clock in the answer.
+    pub(crate) at: Stamp,
     /// Surely locked so long, unless the member has said something of it.
     pub(crate) until_ms: i64,
     said: Said,
@@ -87,23 +100,19 @@ enum Said {
     Something,
 }
 
-/// A verdict that was answered.
-#[derive(Clone, Copy, Debug)]
-struct Settled {
-    life: usize,
-    heard_ms: i64,
-    /// Of a handing out for work in this life.
-    count: Option<u32>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Alive {
     until_ms: i64,
     life: usize,
     has_left: bool,
+    /// It was no member before this, and was one by then.
+    born_ms: i64,
+    known_ms: i64,
+    /// It was one as late as this.
+    seen_ms: i64,
 }
 
-/// When something is said or heard.
+/// When something is said or heard, by time that nobody sets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct When {
     pub(crate) now_ms: i64,
@@ -142,32 +151,25 @@ impl Handout {
     pub(crate) fn new(
         (member, life): (MemberId, usize),
         (count, dead): (u32, Option<DeadReason>),
-        (stamp_ms, lock_ms): (i64, u32),
+        (at, lock_ms): (Stamp, u32),
     ) -> Self {
-        let until_ms = stamp_ms + i64::from(lock_ms);
-        Self { member, life, count, dead, stamp_ms, until_ms, said: Said::Nothing }
+        let until_ms = at.earliest_ms + i64::from(lock_ms);
+        Self { member, life, count, dead, at, until_ms, said: Said::Nothing }
+    }
+
+    /// Its member has said something of the record before, which may be taken for this one.
+    pub(crate) fn spoken_of(self) -> Self {
+        Self { said: Said::Something, ..self }
     }
 
     /// Whether it was surely before `other`.
     fn is_before(&self, other: &Self) -> bool {
         self.life < other.life
-            || self.stamp_ms < other.stamp_ms
-            || (self.stamp_ms == other.stamp_ms
+            || self.at.is_before(&other.at)
+            || (self.at.overlaps(&other.at)
                 && (self.count < other.count
                     || (self.dead.is_none() && other.dead.is_some())
                     || self.said != Said::Nothing))
-    }
-}
-
-impl Settled {
-    /// Whether a handing out was surely after this.
-    fn is_before(&self, handout: &Handout) -> bool {
-        let is_of_count = |count: u32| {
-            handout.life == self.life && handout.dead.is_none() && handout.count >= count
-        };
-        handout.life > self.life
-            || handout.stamp_ms > self.heard_ms
-            || self.count.is_some_and(is_of_count)
     }
 }
 
@@ -175,35 +177,38 @@ impl Deliveries {
     pub(crate) fn new(plan: &SharePlan) -> Self {
         Self {
             plan: plan.clone(),
-            records: BTreeMap::new(),
+            shelves: BTreeMap::new(),
             members: BTreeMap::new(),
-            open: 0,
-            unheard: 0,
+            resets: Vec::new(),
+            open: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             starts: BTreeMap::new(),
             copies: BTreeMap::new(),
         }
     }
 
     /// A member asks for records.
-    pub(crate) fn asks(&mut self) {
-        self.open += 1;
+    pub(crate) fn asks(&mut self, member: MemberId) {
+        *self.open.entry(member).or_default() += 1;
     }
 
     /// It was answered.
-    pub(crate) fn was_answered(&mut self) {
-        self.open -= 1;
+    pub(crate) fn was_answered(&mut self, member: MemberId) {
+        *self.open.entry(member).or_default() -= 1;
     }
 
     /// It will never be: nobody hears what the answer hands out.
-    pub(crate) fn is_not_answered(&mut self, requests: u64) {
-        self.open -= requests;
-        self.unheard += requests;
+    pub(crate) fn is_not_answered(&mut self, member: MemberId) {
+        self.was_answered(member);
+        *self.unheard.entry(member).or_default() += 1;
     }
 
     /// The server has heard a member at `sent_ms`, or later.
-    pub(crate) fn heard_by_server(&mut self, member: MemberId, sent_ms: i64, life: usize) {
+    pub(crate) fn heard_by_server(&mut self, member: MemberId, sent_ms: i64, when: When) {
         let until_ms = sent_ms + i64::from(self.plan.session_timeout_ms);
-        let known = Alive { until_ms, life, has_left: false };
+        let (life, known_ms) = (when.life, when.now_ms);
+        let (born_ms, seen_ms, has_left) = (sent_ms, sent_ms, false);
+        let known = Alive { until_ms, life, has_left, born_ms, known_ms, seen_ms };
         let alive = self.members.entry(member).or_insert(known);
         if alive.life != life {
             *alive = known;
@@ -225,50 +230,49 @@ impl Deliveries {
     }
 
     /// A member hears that it has a record to itself.
-    pub(crate) fn hand_out(&mut self, at: At, handout: Handout) -> Result<Shown, String> {
-        // Those who wait may have been handed it, too, and have not heard of it.
-        let unheard = self.unheard + self.open;
-        let stamp = When { now_ms: handout.stamp_ms + 1, life: handout.life };
-        let deliveries_max = self.plan.deliveries_max;
-        let record = self.records.entry(at).or_default();
-        record.heard += u64::from(handout.dead.is_none());
-        *record.heard_by.entry(handout.member).or_default() += 1;
-        let heard = record.heard + unheard;
+    pub(crate) fn hand_out(
+        &mut self,
+        at: At,
+        handout: Handout,
+        walls: &Walls,
+    ) -> Result<Shown, String> {
+        if let Some(alive) = self.members.get_mut(&handout.member) {
+            alive.known_ms = alive.known_ms.min(handout.at.latest_ms);
+            alive.seen_ms = alive.seen_ms.max(handout.at.earliest_ms);
+        }
+        let (place, offset) = at;
+        let record = self.shelves.entry(place).or_default().records.entry(offset).or_default();
         let last = record.last;
-        if let Some(done) = &record.done
-            && done.is_before(&handout)
-        {
-            return Err(format!("{at:?} is done, {done:?}, and handed out again: {handout:?}"));
+        *record.heard_by.entry(handout.member).or_default() += 1;
+        if handout.dead.is_none() {
+            record.said.push((handout.member, Word::Had));
         }
-        if let Some(rejected) = &record.rejected
-            && rejected.is_before(&handout)
-            && handout.dead.is_none()
-        {
-            return Err(format!("{at:?} is rejected and handed out for work: {handout:?}"));
-        }
-        if handout.stamp_ms < record.due_ms && last.is_none_or(|last| last.is_before(&handout)) {
-            let due_ms = record.due_ms;
-            return Err(format!("{at:?} is not due before {due_ms}, and handed out: {handout:?}"));
-        }
-        record.check_count(at, &handout, (heard, deliveries_max))?;
-        if last.is_some_and(|last| !last.is_before(&handout)) {
+        self.check_member(place, handout.member, handout.at.earliest_ms)?;
+        self.hold(place, handout.member, |version, book| {
+            version.check_handout(at, &handout, (book, walls))
+        })?;
+        let is_late = last.is_some_and(|last| {
+            !last.is_before(&handout) && !self.is_of_before(place, last.member, handout.member)
+        });
+        if is_late {
             // Somebody hears it late.
             return Ok(Shown::default());
         }
-        record.last = Some(handout);
+        self.known_mut(at).last = Some(handout);
         let Some(last) = last else { return Ok(Shown::default()) };
+        let stamp = When { now_ms: handout.at.latest_ms + 1, life: handout.life };
         let is_same_life = last.life == handout.life;
         let was_left = last.said == Said::Nothing && is_same_life;
-        let is_locked = was_left && handout.stamp_ms < last.until_ms;
+        let is_locked = was_left && handout.at.latest_ms < last.until_ms;
         if is_locked && last.member != handout.member && self.is_alive(last.member, stamp) {
             return Err(format!("{at:?} is locked, {last:?}, and handed out: {handout:?}"));
         }
         Ok(Shown { lock_ended: was_left && last.member != handout.member })
     }
 
-    /// The application rejects a record.
-    pub(crate) fn refuse(&mut self, at: At) {
-        self.records.entry(at).or_default().asked.is_refused = true;
+    /// The application of a member rejects a record.
+    pub(crate) fn refuse(&mut self, at: At, member: MemberId) {
+        self.known_mut(at).said.push((member, Word::Refused));
     }
 
     /// A member says what became of a run of offsets.
@@ -278,19 +282,18 @@ impl Deliveries {
         (place, first, last): (Place, Offset, Offset),
         (verdict, life): (Verdict, usize),
     ) -> Sent {
-        let mut records = Vec::new();
-        for ((_, offset), record) in self.records.range_mut((place, first)..=(place, last)) {
-            match verdict {
-                Verdict::Accept => record.asked.is_accepted = true,
-                Verdict::Reject => record.asked.is_rejected = true,
-                Verdict::DeadLettered => record.asked.is_dead_lettered = true,
-                _ => {}
-            }
-            let is_its = |it: &Handout| it.member == member && it.life == life;
-            let handout = record.last.filter(is_its);
-            let is_given_on = record.last.is_some_and(|it| !is_its(&it) && it.life == life);
-            let heard = record.heard_of(member);
-            if let Some(handout) = record.last.as_mut().filter(|it| is_its(it)) {
+        let records = self.handed(member, (place, first, last), life);
+        let shelf = self.shelves.entry(place).or_default();
+        for (_, record) in shelf.records.range_mut(first..=last) {
+            let word = match verdict {
+                Verdict::Accept => Some(Word::Accepted),
+                Verdict::Reject => Some(Word::Rejected),
+                Verdict::DeadLettered => Some(Word::DeadLettered),
+                _ => None,
+            };
+            record.said.extend(word.map(|word| (member, word)));
+            let is_its = |it: &&mut Handout| it.member == member && it.life == life;
+            if let Some(handout) = record.last.as_mut().filter(is_its) {
                 match verdict {
                     Verdict::Renew => {}
                     Verdict::Defer { .. } => handout.said = Said::Deferred,
@@ -299,33 +302,61 @@ impl Deliveries {
                     _ => handout.said = Said::Something,
                 }
             }
-            records.push(SentOf { offset: *offset, handout, is_given_on, heard });
         }
         Sent { place, first, last, verdict, member, records }
     }
 
+    /// What is known of each record of a run for who says something of it.
+    fn handed(
+        &self,
+        member: MemberId,
+        (place, first, last): (Place, Offset, Offset),
+        life: usize,
+    ) -> Vec<SentOf> {
+        let Some(shelf) = self.shelves.get(&place) else { return Vec::new() };
+        let of_record = |(offset, record): (&Offset, &Known)| {
+            let in_life = record.last.filter(|it| it.life == life);
+            let is_given_on = in_life
+                .is_some_and(|it| it.member != member && !self.may_part(place, it.member, member));
+            let handout = in_life.filter(|it| it.member == member);
+            SentOf { offset: *offset, handout, is_given_on, heard: record.heard_of(member) }
+        };
+        shelf.records.range(first..=last).map(of_record).collect()
+    }
+
     /// The server has taken a verdict on a run of offsets, sent at `sent_ms`.
-    pub(crate) fn taken(&mut self, sent: &Sent, sent_ms: i64, when: When) -> Result<(), String> {
+    pub(crate) fn taken(
+        &mut self,
+        sent: &Sent,
+        (sent_ms, when): (i64, When),
+        walls: &Walls,
+    ) -> Result<(), String> {
+        let Sent { place, verdict, member, .. } = *sent;
+        self.check_member(place, member, sent_ms)?;
         for SentOf { offset, handout, is_given_on, heard } in &sent.records {
-            let at = (sent.place, *offset);
-            let verdict = sent.verdict;
-            let record = &self.records[&at];
+            let at = (place, *offset);
+            let record = self.known_mut(at);
             // What it was handed since, it may have had before its verdict came.
-            let is_its_again = record.heard_of(sent.member) > *heard;
-            let again = record.last.filter(|last| is_its_again && last.member == sent.member);
+            let is_its_again = record.heard_of(member) > *heard;
+            let again = record.last.filter(|last| is_its_again && last.member == member);
             if *is_given_on && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who does not have it"));
             }
             if handout.is_none() && verdict != Verdict::Gone && !is_its_again {
                 return Err(format!("{at:?}: {verdict:?} is taken of who was never handed it"));
             }
-            self.settle(at, handout.or(again), (verdict, sent_ms), when)?;
+            self.settle(at, (member, handout.or(again)), (verdict, sent_ms), (when, walls))?;
         }
         Ok(())
     }
 
     /// The server says that of it all that was not done before has its verdict now.
-    pub(crate) fn was_taken_before(&mut self, sent: &Sent, when: When) -> Result<(), String> {
+    pub(crate) fn was_taken_before(
+        &mut self,
+        sent: &Sent,
+        when: When,
+        walls: &Walls,
+    ) -> Result<(), String> {
         let ends = matches!(sent.verdict, Verdict::Accept | Verdict::Gone | Verdict::DeadLettered);
         let is_one = sent.first == sent.last && sent.verdict != Verdict::Renew;
         if !ends && !is_one {
@@ -334,7 +365,8 @@ impl Deliveries {
             return Ok(());
         }
         for SentOf { offset, .. } in &sent.records {
-            self.settle((sent.place, *offset), None, (Verdict::Accept, 0), when)?;
+            let at = (sent.place, *offset);
+            self.settle(at, (sent.member, None), (Verdict::Accept, 0), (when, walls))?;
         }
         Ok(())
     }
@@ -342,55 +374,70 @@ impl Deliveries {
     fn settle(
         &mut self,
         at: At,
-        handout: Option<Handout>,
+        (member, handout): (MemberId, Option<Handout>),
         (verdict, sent_ms): (Verdict, i64),
-        when: When,
+        (when, walls): (When, &Walls),
     ) -> Result<(), String> {
-        let record = self.records.entry(at).or_default();
-        let worked_on =
-            |handout: Option<Handout>| handout.filter(|it| it.dead.is_none()).map(|it| it.count);
+        let lock_ms = i64::from(self.plan.lock_ms);
+        let record = self.known_mut(at);
         // Which of the two handings out it was taken of, if there are two, nobody knows.
-        let (first, last) = (handout, handout.map(|handout| record.latest_of(handout, verdict)));
-        let (count, count_max) = (worked_on(first), worked_on(last));
-        let settled = Settled { life: when.life, heard_ms: when.now_ms, count: count_max };
-        let until_ms = sent_ms + i64::from(self.plan.lock_ms);
-        match verdict {
-            Verdict::Accept | Verdict::Gone | Verdict::DeadLettered => {
-                record.done.get_or_insert(settled);
-            }
-            Verdict::Reject => drop(record.rejected.get_or_insert(settled)),
+        let latest = handout.map(|handout| record.latest_of(handout, verdict));
+        let due_unix_ms = match verdict {
             Verdict::Release { delay_ms } => {
-                record.floor = record.floor.max(count.unwrap_or(0));
-                record.delay(at, handout, sent_ms.saturating_add_unsigned(delay_ms))?;
+                let earliest = walls.earliest_shown((sent_ms, when.now_ms));
+                Some(earliest.saturating_add_unsigned(delay_ms))
             }
-            Verdict::Defer { until_unix_ms } => {
-                record.floor = record.floor.max(count.unwrap_or(1) - 1);
-                record.delay(at, handout, until_unix_ms)?;
+            Verdict::Defer { until_unix_ms } => Some(until_unix_ms),
+            _ => None,
+        };
+        match (verdict, handout, &mut record.last) {
+            (Verdict::Accept | Verdict::Gone | Verdict::DeadLettered, ..) => record.was_done = true,
+            (Verdict::Renew, Some(handout), Some(last))
+                if (last.member, last.at) == (handout.member, handout.at) =>
+            {
+                last.until_ms = last.until_ms.max(sent_ms + lock_ms);
             }
-            Verdict::Renew => {
-                if let (Some(handout), Some(last)) = (handout, &mut record.last)
-                    && (last.member, last.stamp_ms) == (handout.member, handout.stamp_ms)
-                {
-                    last.until_ms = last.until_ms.max(until_ms);
-                }
-            }
+            _ => {}
+        }
+        let due = due_unix_ms.map(|unix_ms| Due { unix_ms, since_ms: sent_ms });
+        let due = due.map_or(Ok(None), |due| self.delay(at, handout, (due, walls)))?;
+        for version in self.versions_of(at.0, member) {
+            version.settle(at.1, (verdict, [handout, latest]), (due, when));
         }
         Ok(())
     }
 
-    /// Before this nobody is handed a record, as somebody asked for.
-    pub(crate) fn due_ms(&self, at: At) -> i64 {
-        self.records.get(&at).map_or(0, |record| record.due_ms)
+    /// It is not to be handed out again before that. Somebody may have had it meanwhile.
+    fn delay(
+        &self,
+        at: At,
+        handout: Option<Handout>,
+        (due, walls): (Due, &Walls),
+    ) -> Result<Option<Due>, String> {
+        let last = self.known(at).and_then(|record| record.last);
+        let (Some(handout), Some(last)) = (handout, last) else { return Ok(None) };
+        // If its member was handed it again meanwhile, the verdict may be of that.
+        if last.member == handout.member || !handout.is_before(&last) {
+            return Ok(Some(due));
+        }
+        if due.is_before(&last, walls)
+            && last.count == handout.count + 1
+            && !self.is_of_before(at.0, handout.member, last.member)
+        {
+            return Err(format!("{at:?} is not due, {due:?}, and was handed out: {last:?}"));
+        }
+        Ok(None)
     }
 
-    /// Whether it is known that nobody gets a record again.
-    pub(crate) fn is_done(&self, at: At) -> bool {
-        self.records.get(&at).is_some_and(|record| record.done.is_some())
+    /// Whether it was answered once that nobody gets a record again.
+    pub(crate) fn was_done(&self, at: At) -> bool {
+        self.known(at).is_some_and(|record| record.was_done)
     }
 
     /// Whether a member may have a record that it has said nothing of.
     pub(crate) fn is_at_work(&self) -> bool {
-        let mut last = self.records.values().filter_map(|record| record.last);
+        let records = self.shelves.values().flat_map(|shelf| shelf.records.values());
+        let mut last = records.filter_map(|record| record.last);
         last.any(|handout| handout.said == Said::Nothing)
     }
 
@@ -398,45 +445,17 @@ impl Deliveries {
     pub(crate) fn start(&self, place: Place) -> Offset {
         self.starts.get(&place).copied().unwrap_or(Offset::ZERO)
     }
+
+    fn known(&self, (place, offset): At) -> Option<&Known> {
+        self.shelves.get(&place)?.records.get(&offset)
+    }
+
+    fn known_mut(&mut self, (place, offset): At) -> &mut Known {
+        self.shelves.entry(place).or_default().records.entry(offset).or_default()
+    }
 }
 
 impl Known {
-    /// How often it was handed out goes up by one each time, and no higher than it may.
-    fn check_count(
-        &self,
-        at: At,
-        handout: &Handout,
-        (heard, deliveries_max): (u64, u32),
-    ) -> Result<(), String> {
-        let Handout { count, dead, .. } = *handout;
-        match dead {
-            Some(DeadReason::Rejected) if !self.asked.is_rejected => {
-                return Err(format!("{at:?} is dead, and nobody has rejected it: {handout:?}"));
-            }
-            Some(DeadReason::TooManyDeliveries)
-                if count < deliveries_max || heard < u64::from(deliveries_max) =>
-            {
-                return Err(format!("{at:?} is dead after {heard} deliveries: {handout:?}"));
-            }
-            Some(_) => return Ok(()),
-            None => {}
-        }
-        if count > deliveries_max || u64::from(count) > heard {
-            return Err(format!("{at:?} was handed out {heard} times at most: {handout:?}"));
-        }
-        let last = self.last.filter(|last| last.life == handout.life && last.is_before(handout));
-        let in_life = last.map_or(0, |last| match last.said {
-            Said::Deferred => last.count.saturating_sub(1),
-            _ => last.count,
-        });
-        let is_late = self.last.is_some_and(|last| !last.is_before(handout));
-        if !is_late && count <= self.floor.max(in_life) {
-            let text = format!("{at:?}: {} deliveries are forgotten", self.floor.max(in_life));
-            return Err(format!("{text}: {handout:?} after {:?}", self.last));
-        }
-        Ok(())
-    }
-
     fn heard_of(&self, member: MemberId) -> u32 {
         self.heard_by.get(&member).copied().unwrap_or(0)
     }
@@ -454,17 +473,5 @@ impl Known {
             (said, _) => said,
         };
         *last
-    }
-
-    /// It is not to be handed out again before `due_ms`. Somebody may have had it meanwhile.
-    fn delay(&mut self, at: At, handout: Option<Handout>, due_ms: i64) -> Result<(), String> {
-        let (Some(handout), Some(last)) = (handout, self.last) else { return Ok(()) };
-        // If its member was handed it again meanwhile, the verdict may be of that.
-        if last.member == handout.member || !handout.is_before(&last) {
-            self.due_ms = due_ms;
-        } else if last.stamp_ms < due_ms && last.count == handout.count + 1 {
-            return Err(format!("{at:?} is not due before {due_ms}, and was handed out: {last:?}"));
-        }
-        Ok(())
     }
 }

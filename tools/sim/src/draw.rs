@@ -56,6 +56,8 @@ pub fn draw(seed: u64) -> Scenario {
     moments::make(&mut scenario);
     compaction::make(&mut scenario);
     share::make(&mut scenario);
+    administration::make_of_shares(&mut scenario);
+    share::set_clock(&mut scenario);
     scenario
 }
 

@@ -20,6 +20,7 @@ use crate::met::{Meetings, Met};
 use crate::positions::Positions;
 use crate::starts::{Kept, Starts};
 use crate::value::RecordId;
+use crate::walls::Walls;
 
 /// A partition: the topic's number in the scenario, and its own in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +117,8 @@ pub(crate) struct Ledger {
     /// What the clocks say.
     pub(crate) now: Instant,
     pub(crate) now_ms: i64,
+    /// What the wall clock showed.
+    pub(crate) walls: Walls,
     /// Partitions whose shard's disk has failed in this life, and when.
     pub(crate) failed_since: BTreeMap<Place, Instant>,
     /// Some life's end lost the kernel's memory.
@@ -147,6 +150,7 @@ impl Default for Ledger {
             nothing_fails: false,
             now: Instant::ORIGIN,
             now_ms: 0,
+            walls: Walls::default(),
             failed_since: BTreeMap::new(),
             has_lost_memory: false,
             violation: None,
@@ -186,6 +190,11 @@ impl Ledger {
         {
             self.violate(format!("group {group}: {text}"));
         }
+    }
+
+    /// The time that nobody sets.
+    pub(crate) fn steady_ms(&self) -> i64 {
+        self.walls.steady_ms(self.now_ms)
     }
 
     pub(crate) fn remark(&mut self, text: impl FnOnce() -> String) {
@@ -453,6 +462,10 @@ impl Ledger {
     /// The wall clock was set: what nobody knows to be written is written by this clock, maybe.
     pub(crate) fn clock_was_set(&mut self, now_ms: i64) {
         self.meet(Met::ClockLeapt);
+        if !self.shares.is_empty() {
+            self.meet(Met::ShareClockSet);
+        }
+        self.walls.set(self.now_ms, now_ms);
         self.now_ms = now_ms;
         for entry in self.entries.iter_mut().filter(|entry| entry.offset.is_none()) {
             entry.written_ms = entry.written_ms.min(now_ms);
@@ -494,6 +507,11 @@ impl Ledger {
         self.has_lost_memory |= loses_memory;
         self.failed_since.clear();
         self.groups.iter_mut().for_each(Positions::end_life);
+        for share in 0..self.shares.len() {
+            for _ in 0..self.shares[share].end_life() {
+                self.meet(Met::ShareResetOpen);
+            }
+        }
         self.life += 1;
     }
 }

@@ -21,6 +21,7 @@ mod shrink;
 mod starts;
 mod value;
 mod verdict;
+mod walls;
 mod world;
 
 pub use campaign::{Campaign, Failure, Progress, attempt};

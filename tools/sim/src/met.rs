@@ -50,11 +50,21 @@ pub enum Met {
     Delayed,
     /// The server ended while a group in share mode had records under way.
     ShareCrashed,
+    /// A reset of a group in share mode was answered.
+    ShareReset,
+    /// It was refused, or a deletion, because the group had members or was not there.
+    ShareResetRefused,
+    /// The deletion of a group in share mode was answered.
+    ShareDeleted,
+    /// A reset or deletion of a group in share mode was never answered.
+    ShareResetOpen,
+    /// The wall clock was set in a run with a group in share mode.
+    ShareClockSet,
 }
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 22] = [
+    pub const ALL: [(Met, &str); 27] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -77,6 +87,11 @@ impl Met {
         (Met::DeadLettersGone, "dead-letter topics renewed"),
         (Met::Delayed, "delayed records"),
         (Met::ShareCrashed, "ends of the server with records under way"),
+        (Met::ShareReset, "resets in share mode"),
+        (Met::ShareResetRefused, "these refused"),
+        (Met::ShareDeleted, "deletions in share mode"),
+        (Met::ShareResetOpen, "resets in share mode without an answer"),
+        (Met::ShareClockSet, "clocks set in share mode"),
     ];
 }
 

@@ -356,6 +356,34 @@ pub enum What {
         /// Its number.
         group: usize,
     },
+    /// The members of a group in share mode go, and come back after a while.
+    DismissShare {
+        /// The group's number.
+        share: usize,
+        /// For how long.
+        ms: u32,
+    },
+    /// The operator resets where a group in share mode begins.
+    ResetShare {
+        /// Its number.
+        share: usize,
+        /// Which of its topics: counted on from the first again behind the last.
+        nth: usize,
+        /// Where to.
+        to: ResetTo,
+        /// He only looks where that would be.
+        is_dry: bool,
+    },
+    /// The operator deletes a group in share mode.
+    DeleteShare {
+        /// Its number.
+        share: usize,
+    },
+    /// The operator asks how far a group in share mode is.
+    DescribeShare {
+        /// Its number.
+        share: usize,
+    },
     /// The dead-letter topic of a group in share mode is deleted, with all that is in it, and
     /// created anew.
     DropDeadLetters {

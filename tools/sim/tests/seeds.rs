@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use plimsoll_simulate::{Campaign, Part, Progress, attempt, draw};
+use plimsoll_simulate::{Campaign, Met, Part, Progress, What, attempt, draw};
 
 /// It runs before any other simulation is believed: something that took order or bytes from outside
 /// would make every seed worthless.
@@ -56,6 +56,29 @@ fn one_run_in_ten_has_a_group_in_share_mode() {
     assert!(shares.iter().any(|share| share.sharers.iter().any(|sharer| sharer.haunts)));
     let delays = scenarios.iter().flat_map(|it| &it.producers).any(|it| it.delay_ms > 0);
     assert!(delays, "nobody delays a record");
+    let in_share_mode = scenarios.iter().filter(|it| !it.shares.is_empty());
+    let acts: Vec<_> = in_share_mode.flat_map(|it| &it.lives).flat_map(|it| &it.acts).collect();
+    let has = |is_it: fn(&What) -> bool| acts.iter().any(|act| is_it(&act.what));
+    assert!(has(|what| matches!(what, What::ResetShare { is_dry: false, .. })));
+    assert!(has(|what| matches!(what, What::DeleteShare { .. })));
+    assert!(has(|what| matches!(what, What::SetClock { .. })));
+}
+
+/// Groups in share mode are reset and deleted, some of these are never answered, and clocks leap
+/// meanwhile; not only drawn, but met.
+#[test]
+fn groups_in_share_mode_meet_resets_and_clocks_that_are_set() {
+    let mut met = [0; Met::ALL.len()];
+    for seed in 1..=250 {
+        let scenario = draw(seed);
+        if !scenario.shares.is_empty() {
+            let summary = attempt(&scenario, None).unwrap();
+            met.iter_mut().zip(summary.met).for_each(|(all, one)| *all += one);
+        }
+    }
+    for wanted in [Met::ShareReset, Met::ShareDeleted, Met::ShareResetOpen, Met::ShareClockSet] {
+        assert!(met[wanted as usize] > 0, "{wanted:?} was never met");
+    }
 }
 
 /// A member showed records that it was giving back (2246).

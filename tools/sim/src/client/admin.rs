@@ -6,6 +6,8 @@
 
 mod groups;
 
+pub(crate) use self::groups::Whose;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,6 +21,7 @@ use plimsoll_wire::{Offset, OffsetsWhat, TopicCleanup, TopicRetention};
 use super::links::Surroundings;
 use super::member::name_of_group;
 use super::sharer::name_of_share;
+use crate::deliveries::ShareResetId;
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 use crate::positions::{Knowledge, Positions, ResetId};
@@ -52,11 +55,11 @@ pub(crate) enum Task {
     DeleteRecords(Place, Offset),
     /// Where a group would go on in each partition, as far as that was found out; and unless the
     /// operator only looks, it is to go on there.
-    Locate(usize, Vec<Aim>, Vec<Offset>, bool),
+    Locate(Whose, Vec<Aim>, Vec<Offset>, bool),
     /// A group is to go on there, partition by partition.
-    Reset(usize, Vec<Offset>),
+    Reset(Whose, Vec<Offset>),
     /// A group is to go.
-    DeleteGroup(usize),
+    DeleteGroup(Whose),
     /// What this group has committed.
     DescribeGroup(usize),
     /// How far this group in share mode is.
@@ -87,6 +90,8 @@ pub(crate) struct Admins {
     pub(crate) found: Vec<(Topic, u32)>,
     /// Topics whose deletion was answered.
     pub(crate) deleted: Vec<String>,
+    /// The groups in share mode that were found to have a start, and in which life.
+    found_shares: BTreeMap<usize, usize>,
 }
 
 struct Connection {
@@ -110,9 +115,16 @@ struct Asked {
     task: Task,
     at: Instant,
     groups: Vec<Knowledge>,
-    reset: Option<ResetId>,
+    reset: Option<Noted>,
     starts: BTreeMap<Place, Offset>,
     life: usize,
+}
+
+/// A reset in the books.
+#[derive(Clone, Copy, Debug)]
+enum Noted {
+    Group(usize, ResetId),
+    Share(usize, ShareResetId),
 }
 
 /// The name of a topic of the scenario.
@@ -132,6 +144,7 @@ impl Admins {
             described: BTreeMap::new(),
             found: Vec::new(),
             deleted: Vec::new(),
+            found_shares: BTreeMap::new(),
         }
     }
 
@@ -192,6 +205,7 @@ impl Admins {
 
     fn ask(&mut self, ledger: &mut Ledger, now: Instant) {
         self.locate_what_is_said();
+        self.leave_what_is_not_there(ledger.life);
         let Some(connection) = &mut self.connection else { return };
         let Some(task) = self.tasks.front().filter(|_| connection.asked.is_none()) else { return };
         if now < self.next_try {
@@ -350,10 +364,9 @@ fn name_in(task: &Task, ledger: &Ledger) -> String {
         | Task::AlterCleanup(topic, _)
         | Task::Alter(topic, ..) => name_of(*topic),
         Task::DeleteRecords(place, _) => name_of(place.topic),
-        Task::Locate(group, ..) => name_of(ledger.groups[*group].plan.topic),
-        Task::Reset(group, _) | Task::DeleteGroup(group) | Task::DescribeGroup(group) => {
-            name_of_group(*group)
-        }
+        Task::Locate(whose, ..) => name_of(whose.topic(ledger)),
+        Task::Reset(whose, _) | Task::DeleteGroup(whose) => whose.name(),
+        Task::DescribeGroup(group) => name_of_group(*group),
         Task::DescribeShare(share) => name_of_share(*share),
         Task::CreatePassing(name) | Task::FindPassing(name, ..) | Task::DeletePassing(name) => {
             name.clone()

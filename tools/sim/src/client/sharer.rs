@@ -110,6 +110,34 @@ impl SharerClient {
         self.is_over && self.current.is_none() && self.former.is_empty() && self.ghost.is_none()
     }
 
+    /// It leaves or dies, and nobody comes in its place before that.
+    pub(crate) fn stay_away(
+        &mut self,
+        back_at: Instant,
+        ledger: &mut Ledger,
+        network: &mut Network,
+        now: Instant,
+    ) {
+        self.begin_at = back_at;
+        let Some(mut app) = self.current.take() else { return };
+        if self.random.chance(700) {
+            app.leave(now);
+            self.former.push((app, now + FORMER_MAX));
+            return;
+        }
+        self.haunt(&app, now);
+        app.die(ledger, network);
+    }
+
+    /// What one that dies has to say arrives all the same, maybe.
+    fn haunt(&mut self, app: &SharerApp, now: Instant) {
+        if self.plan.haunts && self.ghost.is_none() {
+            let wait = [20, 300, 2_500][self.random.below(3) as usize];
+            let at = now + Duration::from_millis(1 + self.random.below(wait));
+            self.ghost = app.ghost(at, &mut self.random);
+        }
+    }
+
     /// Makes room for another one in its seat.
     pub(crate) fn make_room(&mut self, ledger: &mut Ledger, network: &mut Network, now: Instant) {
         let Some(mut app) = self.current.take() else { return };
@@ -122,11 +150,7 @@ impl SharerClient {
             self.former.push((app, now + FORMER_MAX));
             return;
         }
-        if self.plan.haunts && self.ghost.is_none() {
-            let wait = [20, 300, 2_500][self.random.below(3) as usize];
-            let at = now + Duration::from_millis(1 + self.random.below(wait));
-            self.ghost = app.ghost(at, &mut self.random);
-        }
+        self.haunt(&app, now);
         app.die(ledger, network);
     }
 

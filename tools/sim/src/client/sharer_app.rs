@@ -225,7 +225,8 @@ impl SharerApp {
                 Decision::Release { delay: Duration::from_millis(delay_ms) }
             }
             Ends::Reject => {
-                ledger.shares[self.share].refuse(at);
+                let member = self.hearing.member.unwrap_or(MemberId::NONE);
+                ledger.shares[self.share].refuse(at, member);
                 Decision::Reject { reason: "drawn" }
             }
         };
@@ -246,7 +247,7 @@ impl SharerApp {
         while let Some((id, at)) = self.decided.first_key_value()
             && self.session.has_settled(*id)
         {
-            if !ledger.shares[self.share].is_done(*at) {
+            if !ledger.shares[self.share].was_done(*at) {
                 let text = format!("{at:?} is said to be accepted, and was not");
                 ledger.of_share(self.share, Err(text));
             }

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use plimsoll_client::{ErrorCode, Incoming, Instant, LinkId, Offset};
 use plimsoll_wire::{
     CorrelationId, Decoded, FRAME_BYTES_MAX, MemberId, Membership, Request, Response,
-    ShareAcquired, ShareSettled, TopicId, decode_frame,
+    ShareAcquired, ShareSettled, TopicId, Verdict, decode_frame,
 };
 
 use super::links::Tap;
-use crate::deliveries::{Handout, Sent, When};
+use crate::deliveries::{At, Handout, Sent, When};
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 
@@ -77,7 +77,7 @@ impl Tap for SharerTap<'_> {
         }
         let Some(asked) = self.hearing.asked.remove(correlation) else { return };
         if matches!(asked.what, What::Acquire) {
-            self.ledger.shares[self.share].was_answered();
+            self.ledger.shares[self.share].was_answered(asked.member);
         }
         match (response, &asked.what) {
             (Response::JoinGroup(membership) | Response::Heartbeat(membership), _) => {
@@ -87,7 +87,7 @@ impl Tap for SharerTap<'_> {
             }
             (Response::ShareAcquired(answer), _) => {
                 self.heard_by_server(asked.member, asked.sent_ms);
-                self.note_acquired(asked.member, answer);
+                self.note_acquired((asked.member, asked.sent_ms), answer);
             }
             (Response::ShareSettled(answer), What::Settle(sent)) => {
                 self.heard_by_server(asked.member, asked.sent_ms);
@@ -112,17 +112,30 @@ impl Hearing {
         self.asked.is_empty()
     }
 
+    /// Whether a verdict on a record is on its way. It is of a handing out before, and may be taken
+    /// for one of the next, if the lock ends meanwhile and the same member gets the record again.
+    fn is_spoken_of(&self, (place, offset): At) -> bool {
+        let is_it = |sent: &Sent| {
+            let is_within = (sent.first..=sent.last).contains(&offset);
+            sent.place == place && is_within && sent.verdict != Verdict::Renew
+        };
+        self.asked.values().any(|asked| match &asked.what {
+            What::Settle(sent) => sent.iter().any(is_it),
+            _ => false,
+        })
+    }
+
     /// Nothing that was asked is answered any more.
     pub(crate) fn forget(&mut self, ledger: &mut Ledger, share: usize) {
         let asked = std::mem::take(&mut self.asked).into_values();
-        let acquires = asked.filter(|it| matches!(it.what, What::Acquire)).count();
-        ledger.shares[share].is_not_answered(acquires as u64);
+        let acquires = asked.filter(|it| matches!(it.what, What::Acquire));
+        acquires.for_each(|it| ledger.shares[share].is_not_answered(it.member));
     }
 }
 
 impl SharerTap<'_> {
     fn when(&self) -> When {
-        When { now_ms: self.ledger.now_ms, life: self.ledger.life }
+        When { now_ms: self.ledger.steady_ms(), life: self.ledger.life }
     }
 
     fn place(&self, topic: TopicId, partition: u32) -> Option<Place> {
@@ -131,8 +144,8 @@ impl SharerTap<'_> {
     }
 
     fn heard_by_server(&mut self, member: MemberId, sent_ms: i64) {
-        let life = self.ledger.life;
-        self.ledger.shares[self.share].heard_by_server(member, sent_ms, life);
+        let when = self.when();
+        self.ledger.shares[self.share].heard_by_server(member, sent_ms, when);
     }
 
     fn note_request(&mut self, correlation: CorrelationId, request: &Request<'_>) {
@@ -145,7 +158,7 @@ impl SharerTap<'_> {
                 (leave.member, What::Other)
             }
             Request::ShareAcquire(acquire) => {
-                self.ledger.shares[self.share].asks();
+                self.ledger.shares[self.share].asks(acquire.member);
                 (acquire.member, What::Acquire)
             }
             Request::ShareSettle(settle) => {
@@ -165,7 +178,7 @@ impl SharerTap<'_> {
             }
             _ => return,
         };
-        let sent_ms = self.ledger.now_ms;
+        let sent_ms = self.ledger.steady_ms();
         self.hearing.asked.insert(correlation, Asked { sent_ms, member, what });
     }
 
@@ -174,14 +187,16 @@ impl SharerTap<'_> {
             for assigned in &topic.partitions {
                 let place = self.place(topic.id, assigned.partition.0);
                 if let (Some(place), Some(start)) = (place, assigned.committed) {
-                    self.ledger.saw_share_start(self.share, place, start);
+                    let member = Some(membership.member);
+                    self.ledger.saw_share_start(self.share, (place, start), member);
                 }
             }
         }
     }
 
-    fn note_acquired(&mut self, member: MemberId, answer: &ShareAcquired) {
-        let life = self.ledger.life;
+    fn note_acquired(&mut self, (member, sent_ms): (MemberId, i64), answer: &ShareAcquired) {
+        let When { now_ms, life } = self.when();
+        let stamp = self.ledger.walls.when(answer.unix_ms, (sent_ms, now_ms));
         for range in &answer.ranges {
             let (topic, partition) = (range.partition.topic, range.partition.partition.0);
             let Some(place) = self.place(topic, partition) else {
@@ -195,10 +210,16 @@ impl SharerTap<'_> {
                 format!("has {place:?} {first} to {last}, {deliveries} times, {dead:?}")
             });
             let counted = (range.deliveries, range.dead);
-            let handout = Handout::new((member, life), counted, (answer.unix_ms, answer.lock_ms));
+            let handout = Handout::new((member, life), counted, (stamp, answer.lock_ms));
             for offset in first.value()..=last.value() {
+                let at = (place, Offset::new(offset));
+                let handout = match self.hearing.is_spoken_of(at) {
+                    true => handout.spoken_of(),
+                    false => handout,
+                };
                 let book = &mut self.ledger.shares[self.share];
-                let outcome = book.hand_out((place, Offset::new(offset)), handout);
+                let walls = &self.ledger.walls;
+                let outcome = book.hand_out(at, handout, walls);
                 if outcome.as_ref().is_ok_and(|shown| shown.lock_ended) {
                     self.ledger.meet(Met::LockEnded);
                 }
@@ -210,14 +231,14 @@ impl SharerTap<'_> {
     fn note_settled(&mut self, sent: &[Sent], sent_ms: i64, answer: &ShareSettled) {
         let when = self.when();
         for (sent, error) in sent.iter().zip(&answer.errors) {
-            let book = &mut self.ledger.shares[self.share];
+            let (book, walls) = (&mut self.ledger.shares[self.share], &self.ledger.walls);
             let outcome = match error {
-                None => book.taken(sent, sent_ms, when),
-                Some(ErrorCode::AlreadySettled) => book.was_taken_before(sent, when),
+                None => book.taken(sent, (sent_ms, when), walls),
+                Some(ErrorCode::AlreadySettled) => book.was_taken_before(sent, when, walls),
                 Some(_) => Ok(()),
             };
             match (error, sent.verdict) {
-                (None, plimsoll_wire::Verdict::Accept) => self.ledger.meet(Met::Accepted),
+                (None, Verdict::Accept) => self.ledger.meet(Met::Accepted),
                 (Some(ErrorCode::LockLost), _) => self.ledger.meet(Met::VerdictRefused),
                 _ => {}
             }

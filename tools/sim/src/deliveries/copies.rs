@@ -6,7 +6,7 @@
 use plimsoll_client::DeadLetterHeader;
 use plimsoll_wire::{DeadReason, Offset};
 
-use super::{At, Deliveries};
+use super::{At, Deliveries, Known, Word};
 use crate::ledger::{Ledger, Place};
 use crate::met::Met;
 use crate::value::{RecordId, id_of, value_of};
@@ -123,9 +123,10 @@ impl Ledger {
 impl Deliveries {
     fn copied(&mut self, at: At, copy: DeadCopy, deliveries: Option<u32>) -> Result<(), String> {
         let max = self.plan.deliveries_max;
-        let record = self.records.entry(at).or_default();
+        let record = self.known_mut(at);
         let is_right = deliveries.is_some_and(|deliveries| match copy.reason {
-            DeadReason::Rejected => record.asked.is_refused && (1..=max).contains(&deliveries),
+            // Also if that was before a reset: copies stay.
+            DeadReason::Rejected => record.says(Word::Refused) && (1..=max).contains(&deliveries),
             DeadReason::TooManyDeliveries => deliveries == max,
         });
         if !is_right {
@@ -139,9 +140,11 @@ impl Deliveries {
     /// The dead-letter topic was deleted.
     fn lose_copies(&mut self) {
         self.copies.clear();
-        for record in self.records.values_mut() {
-            record.may_have_lost_copy |= record.asked.is_dead_lettered || record.asked.is_refused;
-            record.may_have_lost_copy |= record.last.is_some_and(|last| last.dead.is_some());
+        let shelves = self.shelves.values_mut();
+        for record in shelves.flat_map(|shelf| shelf.records.values_mut()) {
+            let is_dead = record.last.is_some_and(|last| last.dead.is_some());
+            let is_refused = record.says(Word::DeadLettered) || record.says(Word::Refused);
+            record.may_have_lost_copy |= is_refused || is_dead;
         }
     }
 
@@ -153,5 +156,12 @@ impl Deliveries {
     /// The places that the group consumes.
     pub(crate) fn consumes(&self, place: Place) -> bool {
         self.plan.topics.contains(&place.topic)
+    }
+}
+
+impl Known {
+    /// Whether anybody has ever said it.
+    fn says(&self, word: Word) -> bool {
+        self.said.iter().any(|(_, said)| *said == word)
     }
 }

@@ -1,9 +1,9 @@
 //! Groups in share mode over the topics of a run: what they allow, and what happens to whom.
 //!
 //! In a part of the runs, and from a stream of its own: what else a seed draws stays as it is.
-//! What a newcomer gets wrong: delays are kept by the wall clock, so that a run in which somebody
-//! sets it has none of these groups; nor has one whose topics are compacted, where records go that
-//! nobody has settled.
+//! What a newcomer gets wrong: a run in which the clock is set for other reasons has none of these
+//! groups; in some that have one it is set for their sake. None is where topics are compacted, and
+//! records go that nobody has settled.
 
 use plimsoll_sim::{Random, Survival};
 use plimsoll_wire::{Durability, TopicRetention};
@@ -12,6 +12,11 @@ use crate::scenario::{Act, End, Life, Scenario, SharePlan, SharerPlan, Temper, T
 
 /// In how many of 1,000 runs there is such a group, if the clock is left alone.
 const PERMILLE: u64 = 160;
+
+/// In how many of 1,000 runs with such a group the wall clock is set.
+const CLOCK_PERMILLE: u64 = 600;
+/// About as much as records are delayed, and more than anybody waits.
+const LEAPS_MS: [i64; 5] = [40, 700, 2_500, 3_600_000, 400 * 24 * 3_600_000];
 
 /// Adds a group in share mode to a scenario, or leaves it as it is.
 pub(super) fn make(scenario: &mut Scenario) {
@@ -51,6 +56,30 @@ pub(super) fn make(scenario: &mut Scenario) {
             life.acts.insert(at, Act { wait_us: wait_us(random), what });
         }
         give_time(life, lock_ms, random);
+    }
+}
+
+/// Has the wall clock set in a run with a group in share mode, or leaves it alone.
+pub(super) fn set_clock(scenario: &mut Scenario) {
+    let mut random = Random::new(scenario.seed).stream("clock in share mode");
+    let random = &mut random;
+    if scenario.shares.is_empty() || !random.chance(CLOCK_PERMILLE) {
+        return;
+    }
+    let lives = scenario.lives.len() as u64;
+    for _ in 0..2 + random.below(8) {
+        let by_ms = LEAPS_MS[random.below(5) as usize];
+        let by_ms = if random.chance(500) { by_ms } else { -by_ms };
+        let life = &mut scenario.lives[random.below(lives) as usize];
+        let at = random.below(life.acts.len() as u64 + 1) as usize;
+        let what = What::SetClock { by_ms };
+        life.acts.insert(at, Act { wait_us: wait_us(random), what });
+        if random.chance(400) {
+            // Somebody has put it right.
+            let at = at + 1 + random.below((life.acts.len() - at) as u64) as usize;
+            let what = What::SetClock { by_ms: -by_ms };
+            life.acts.insert(at, Act { wait_us: wait_us(random), what });
+        }
     }
 }
 

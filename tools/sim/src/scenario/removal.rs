@@ -254,6 +254,10 @@ impl What {
             | Self::ResetGroup { .. }
             | Self::DeleteGroup { .. }
             | Self::DescribeGroup { .. }
+            | Self::DismissShare { .. }
+            | Self::ResetShare { .. }
+            | Self::DeleteShare { .. }
+            | Self::DescribeShare { .. }
             | Self::DropDeadLetters { .. }
             | Self::Passing { .. } => None,
         }
@@ -273,7 +277,11 @@ impl What {
     /// The group in share mode that it names.
     fn share(&mut self) -> Option<&mut usize> {
         match self {
-            Self::DropDeadLetters { share, .. } => Some(share),
+            Self::DismissShare { share, .. }
+            | Self::ResetShare { share, .. }
+            | Self::DeleteShare { share }
+            | Self::DescribeShare { share }
+            | Self::DropDeadLetters { share, .. } => Some(share),
             _ => None,
         }
     }

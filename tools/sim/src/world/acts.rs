@@ -6,7 +6,7 @@ use plimsoll_sim::{ClientId, Random};
 use plimsoll_wire::{Offset, OffsetsWhat};
 
 use super::World;
-use crate::client::{Aim, Links, MemberClient, SharerClient, Task};
+use crate::client::{Aim, Links, MemberClient, SharerClient, Task, Whose};
 use crate::ledger::{Place, Violation};
 use crate::process::Process;
 use crate::scenario::{DiskFault, ResetTo, What};
@@ -69,18 +69,32 @@ impl World<'_> {
             }
             What::DescribeTopic { topic } => self.admins.tasks.push_back(Task::Describe(topic)),
             What::SetClock { by_ms } => self.set_clock(by_ms),
+            What::Dismiss { .. }
+            | What::ResetGroup { .. }
+            | What::DeleteGroup { .. }
+            | What::DescribeGroup { .. } => self.perform_on_groups(what),
+            What::DismissShare { .. }
+            | What::ResetShare { .. }
+            | What::DeleteShare { .. }
+            | What::DescribeShare { .. }
+            | What::DropDeadLetters { .. } => self.perform_on_shares(what),
+            What::Passing { bytes, lasts_ms } => self.pass_a_topic(bytes, lasts_ms),
+        }
+        Ok(())
+    }
+
+    fn perform_on_groups(&mut self, what: What) {
+        match what {
             What::Dismiss { group, ms } => self.dismiss(group, ms),
             What::ResetGroup { group, to, is_dry } => self.reset_group(group, to, is_dry),
             What::DeleteGroup { group } => {
-                self.admins.tasks.push_back(Task::DeleteGroup(group));
+                self.admins.tasks.push_back(Task::DeleteGroup(Whose::Group(group)));
             }
             What::DescribeGroup { group } => {
                 self.admins.tasks.push_back(Task::DescribeGroup(group));
             }
-            What::DropDeadLetters { share, ms } => self.drop_dead_letters(share, ms),
-            What::Passing { bytes, lasts_ms } => self.pass_a_topic(bytes, lasts_ms),
+            _ => {}
         }
-        Ok(())
     }
 
     fn pass_a_topic(&mut self, bytes: u32, lasts_ms: u32) {
@@ -107,7 +121,13 @@ impl World<'_> {
 
     /// The operator looks where each partition's position would be, and then sets it.
     fn reset_group(&mut self, group: usize, to: ResetTo, is_dry: bool) {
-        let topic = self.scenario.groups[group].topic;
+        let aims = self.aims(self.scenario.groups[group].topic, to);
+        let whose = Whose::Group(group);
+        self.admins.tasks.push_back(Task::Locate(whose, aims, Vec::new(), is_dry));
+    }
+
+    /// Where in each partition of a topic a group is to go on.
+    pub(super) fn aims(&self, topic: usize, to: ResetTo) -> Vec<Aim> {
         let partitions = 0..self.scenario.topics[topic].partitions;
         let ends = partitions.map(|partition| self.ledger.told_end(Place { topic, partition }));
         let at = |end: Offset| match to {
@@ -120,12 +140,11 @@ impl World<'_> {
                 Aim::Offset(Offset::new(end.value() * u64::from(permille) / 1_000))
             }
         };
-        let aims = ends.map(at).collect();
-        self.admins.tasks.push_back(Task::Locate(group, aims, Vec::new(), is_dry));
+        ends.map(at).collect()
     }
 
     /// The wall clock is set; whoever does, looks before and after.
-    fn set_clock(&mut self, by_ms: i64) {
+    pub(super) fn set_clock(&mut self, by_ms: i64) {
         self.look_at_clock();
         self.clock.now.unix_ms += by_ms;
         self.ledger.clock_was_set(self.clock.now.unix_ms);

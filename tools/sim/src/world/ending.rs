@@ -38,6 +38,7 @@ impl World<'_> {
             world.producers.iter().all(ProducerClient::is_settled)
         })?;
         self.let_compaction_rest()?;
+        self.set_clock_right();
         self.append_last()?;
         self.end_shares()?;
         self.admins.described.clear();

@@ -11,11 +11,11 @@ use plimsoll_client::Topic;
 use plimsoll_wire::Offset;
 
 use super::World;
-use crate::client::{SharerClient, Task};
+use crate::client::{SharerClient, Task, Whose};
 use crate::deliveries::Deliveries;
 use crate::ledger::{Place, Violation};
 use crate::met::Met;
-use crate::scenario::SharePlan;
+use crate::scenario::{ResetTo, SharePlan, What};
 
 /// How often it is asked how far a group is.
 const ASKS: Duration = Duration::from_millis(100);
@@ -55,11 +55,59 @@ impl World<'_> {
         if is_consumed && !self.scenario.forgets() { LAST_DELAY_MS } else { 0 }
     }
 
+    pub(super) fn perform_on_shares(&mut self, what: What) {
+        match what {
+            What::DismissShare { share, ms } => self.dismiss_share(share, ms),
+            What::ResetShare { share, nth, to, is_dry } => {
+                self.reset_share(share, nth, (to, is_dry));
+            }
+            What::DeleteShare { share } => self.delete_share(share),
+            What::DescribeShare { share } => {
+                self.admins.tasks.push_back(Task::DescribeShare(share));
+            }
+            What::DropDeadLetters { share, ms } => self.drop_dead_letters(share, ms),
+            _ => {}
+        }
+    }
+
     /// The operator deletes a dead-letter topic, and creates it anew.
-    pub(super) fn drop_dead_letters(&mut self, share: usize, ms: u32) {
+    fn drop_dead_letters(&mut self, share: usize, ms: u32) {
         if let Some(topic) = self.scenario.shares[share].dead_letters {
             let tasks = [Task::Drop(topic, ms), Task::Create(topic), Task::List];
             self.admins.tasks.extend(tasks);
+        }
+    }
+
+    /// The members of a group in share mode go, and come back after a while.
+    fn dismiss_share(&mut self, share: usize, ms: u32) {
+        let now = self.client_now();
+        let back_at = now + Duration::from_millis(u64::from(ms));
+        for sharer in self.sharers.iter_mut().filter(|sharer| sharer.share() == share) {
+            sharer.stay_away(back_at, &mut self.ledger, &mut self.network, now);
+        }
+    }
+
+    /// The operator looks whether the group is there, and where it would begin; then he sets it.
+    fn reset_share(&mut self, share: usize, nth: usize, (to, is_dry): (ResetTo, bool)) {
+        let topics = &self.scenario.shares[share].topics;
+        let topic = topics[nth % topics.len()];
+        let aims = self.aims(topic, to);
+        let locate = Task::Locate(Whose::Share(share, topic), aims, Vec::new(), is_dry);
+        self.admins.tasks.extend([Task::DescribeShare(share), locate]);
+    }
+
+    fn delete_share(&mut self, share: usize) {
+        let topic = self.scenario.shares[share].topics[0];
+        self.admins.tasks.push_back(Task::DeleteGroup(Whose::Share(share, topic)));
+    }
+
+    /// What is to come when the wall clock shows a time that it has shown before comes: it is set
+    /// ahead to the latest of these.
+    pub(super) fn set_clock_right(&mut self) {
+        let behind_ms = self.ledger.walls.behind_ms(self.clock.now.unix_ms);
+        if behind_ms > 0 && !self.ledger.shares.is_empty() {
+            self.note(|| format!("the clock is set ahead by {behind_ms} ms"));
+            self.set_clock(behind_ms);
         }
     }
 
