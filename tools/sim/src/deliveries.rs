@@ -333,16 +333,19 @@ impl Deliveries {
     ) -> Result<(), String> {
         let Sent { place, verdict, member, .. } = *sent;
         self.check_member(place, member, sent_ms)?;
+        let died_waiting = self.unheard.contains_key(&member);
         for SentOf { offset, handout, is_given_on, heard } in &sent.records {
             let at = (place, *offset);
             let record = self.known_mut(at);
-            // What it was handed since, it may have had before its verdict came.
+            // What it was handed since, it may have had before its verdict came; and one that died
+            // while it waited for records may have been handed some.
             let is_its_again = record.heard_of(member) > *heard;
             let again = record.last.filter(|last| is_its_again && last.member == member);
-            if *is_given_on && !is_its_again {
+            let may_have_it = is_its_again || died_waiting;
+            if *is_given_on && !may_have_it {
                 return Err(format!("{at:?}: {verdict:?} is taken of who does not have it"));
             }
-            if handout.is_none() && verdict != Verdict::Gone && !is_its_again {
+            if handout.is_none() && verdict != Verdict::Gone && !may_have_it {
                 return Err(format!("{at:?}: {verdict:?} is taken of who was never handed it"));
             }
             self.settle(at, (member, handout.or(again)), (verdict, sent_ms), (when, walls))?;
