@@ -105,7 +105,7 @@ fn inspect_shows_every_kind_of_file() {
     let arena = files(place.arena_dir(), "arena").into_iter().next().unwrap();
     let manifest = place.data_dir().join("MANIFEST");
     let words = [
-        (segment, "batch"),
+        (segment, "epoch=1 codec=none"),
         (ready, "no batch"),
         (journal, "frame"),
         (arena, "arena"),

@@ -16,6 +16,7 @@ use crate::level::Level;
 use crate::limits::{
     DIRECT_BYTES, LEASE_OFFSETS_LOW, SEGMENTS_MAX, SPAN_BYTES_MAX, SPAN_BYTES_MIN,
 };
+use crate::origin::marked_epoch;
 use crate::partition::Point;
 use crate::span::{NewSpan, SpanId, pages_for};
 use crate::storage::{StopState, Storage};
@@ -66,7 +67,7 @@ impl Storage {
             Some(_) => AppendError::DiskFull,
             None => error,
         })?;
-        let epoch = u32::try_from(self.epoch).unwrap_or(u32::MAX - 1);
+        let epoch = marked_epoch(self.partition(slot).id, self.epoch);
         let sent = (batch.bytes(), batch.header().crc);
         self.memory.append(span, sent, (base, next), |bytes| assign(bytes, base, epoch));
         let position = self.partition(slot).published.position;

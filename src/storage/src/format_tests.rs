@@ -18,6 +18,7 @@ use crate::entry::{
     encode_append, encode_lease,
 };
 use crate::limits::{INDEX_ENTRIES_MAX, LEASE_OFFSETS};
+use crate::origin::marked_epoch;
 use crate::written::Written;
 use crate::{
     DataDirId, FORMAT_VERSION, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, PartitionId,
@@ -56,7 +57,7 @@ const FIELDS: &[(usize, &str)] = &[
     (8, "70 bytes inline, written: not known"),
     (8, "the batch (big-endian): base offset 0"),
     (4, "58 bytes follow"),
-    (5, "leader epoch 1, magic 2"),
+    (5, "leader epoch: start 1, mixed; magic 2"),
     (4, "the batch's CRC: of its byte 21 to the end"),
     (6, "no compression, last offset delta 0"),
     (8, "base timestamp 1700000000000"),
@@ -73,7 +74,7 @@ fn frame() -> Vec<u8> {
     let (mut builder, mut batch) = (BatchBuilder::new(), Vec::new());
     builder.append(1_700_000_000_000, None, Some(b"ok"), &[]).unwrap();
     builder.finish_into(&mut batch);
-    assign(&mut batch, Offset::ZERO, 1);
+    assign(&mut batch, Offset::ZERO, marked_epoch(ID, 1));
     let body_bytes = LEASE_BYTES + append_bytes(batch.len());
     let mut frame = vec![0; FrameHeader::frame_bytes(body_bytes)];
     let (_, body) = frame.split_at_mut(FRAME_HEADER_BYTES);

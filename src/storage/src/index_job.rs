@@ -13,6 +13,7 @@ use crate::entry::Sealed;
 use crate::flight::Purpose;
 use crate::identity::{PartitionId, Slot};
 use crate::index::SparseIndex;
+use crate::origin::of_partition;
 use crate::read_job::follows;
 use crate::storage::Storage;
 
@@ -281,11 +282,14 @@ impl Storage {
         let before = index.through();
         if let Memory::Buffer(buffer) = memory {
             let start = block_floor(before);
+            let id = self.index_jobs.get(&number).map(|job| job.id);
             let mut last = None;
             loop {
                 let at = usize::try_from(index.through() - start).unwrap_or(usize::MAX);
                 let Some(bytes) = buffer[..length].get(at..) else { break };
                 let Ok(header) = BatchHeader::decode(bytes) else { break };
+                let header = id.map(|id| of_partition(header, id, self.epoch));
+                let Some(Ok(header)) = header else { break };
                 if !follows(last.as_ref(), &header) {
                     break;
                 }

@@ -7,6 +7,8 @@
 //! newcomer gets wrong: a segment's file may go on with batches that check, of another segment that
 //! had the file before; only the journal says where it ends.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -28,6 +30,7 @@ use crate::identity::PartitionId;
 use crate::index::SparseIndex;
 use crate::journal::Mark;
 use crate::manifest::{DataDirId, FORMAT_VERSION, Manifest};
+use crate::origin::of_partition;
 use crate::partition::SegmentName;
 use crate::producers::ProducersIn;
 use crate::verify::DataFiles;
@@ -111,7 +114,7 @@ pub fn inspect<F: DataFiles, W: Write>(
         FileKind::Journal => show_journal(files, path, &head, out)?,
         FileKind::Segment => {
             let end = files.length_bytes(path)?;
-            show_batches(files, path, (0, end), "", out)?;
+            show_batches(files, (path, partition_of(path)), (0, end), "", out)?;
         }
         FileKind::Index => show_index(&head, out)?,
         FileKind::Arena => show_arena(files, path, &head, out)?,
@@ -289,10 +292,28 @@ fn show_sealed<W: Write>(sealed: &Sealed, out: &mut W) -> fmt::Result {
     writeln!(out)
 }
 
+/// Of which partition a segment is, by the directories that it lies in.
+fn partition_of(path: &str) -> Option<PartitionId> {
+    let mut names = path.rsplit('/').skip(1);
+    let partition = names.next()?.parse().ok()?;
+    Some(PartitionId { topic: names.next()?.parse().ok()?, partition })
+}
+
+/// Of which start a batch is; or what stands in its field, if that is none of its partition.
+fn shown_epoch(header: &BatchHeader, id: Option<PartitionId>) -> String {
+    match id.map(|id| of_partition(*header, id, EPOCHS_SHOWN_MAX)) {
+        Some(Ok(header)) => format!("epoch={}", header.leader_epoch),
+        _ => format!("epoch_field={:#010x}", header.leader_epoch),
+    }
+}
+
+/// A file alone does not say how many starts there were.
+const EPOCHS_SHOWN_MAX: u64 = 1 << 20;
+
 /// Shows the batches between two positions of a file, and where they stop.
 fn show_batches<F: DataFiles, W: Write>(
     files: &mut F,
-    path: &str,
+    (path, id): (&str, Option<PartitionId>),
     (start, end): (u64, u64),
     indent: &str,
     out: &mut W,
@@ -326,14 +347,14 @@ fn show_batches<F: DataFiles, W: Write>(
         let codec = header.codec().map_or("unknown", plimsoll_batch::Codec::name);
         write!(
             out,
-            "{indent}batch at={} bytes={} offset={} last={} records={} epoch={} codec={codec} \
+            "{indent}batch at={} bytes={} offset={} last={} records={} {} codec={codec} \
              timestamp={} max_timestamp={} producer={}/{}/{}",
             position - start,
             header.length_bytes,
             header.base_offset,
             header.last_offset(),
             header.record_count(),
-            header.leader_epoch.cast_signed(),
+            shown_epoch(&header, id),
             header.base_timestamp_ms,
             header.max_timestamp_ms,
             header.producer_id,
@@ -410,7 +431,8 @@ fn show_arena<F: DataFiles, W: Write>(
         )?;
         let start = layout.page_start(page) as u64;
         let end = start.saturating_add(published).min(file_bytes);
-        show_batches(files, path, (start + u64::from(carried), end), "  ", out)?;
+        let range = (start + u64::from(carried), end);
+        show_batches(files, (path, Some(partition)), range, "  ", out)?;
     }
     Ok(())
 }

@@ -43,6 +43,7 @@ mod level;
 mod limits;
 mod manifest;
 mod notice;
+mod origin;
 mod pages;
 mod parting;
 mod partition;

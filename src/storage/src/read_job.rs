@@ -172,7 +172,7 @@ impl Storage {
                 let end = self.partition(slot).segment_after(segment);
                 let bounds = segment..end.unwrap_or(self.limit(slot, Level::Memory).offset);
                 let doubts = !job.from_front && start + u64::from(first) > 0;
-                let offsets = (cursor.offset, limit, &bounds);
+                let offsets = (cursor.offset, limit, (self.partition(slot).id, &bounds));
                 let how = (bytes_max, doubts, cursor.hint().is_some());
                 self.check_batches(run, part, offsets, how)
             }

@@ -16,6 +16,7 @@ use crate::compacted::Compacted;
 use crate::encoding::{block_ceil, block_floor};
 use crate::entry::Sealed;
 use crate::identity::PartitionId;
+use crate::origin::of_partition;
 use crate::partition::{SegmentName, partition_directory, segment_path};
 use crate::producers::ProducerTable;
 use crate::recovered::{Place, RecoveredPartition, Run};
@@ -107,8 +108,8 @@ fn walk_segment<F: DataFiles>(
         let bytes = bytes.map_err(|_| wrong("the file does not give it".to_string()))?;
         let batch = Batch::validate_first(bytes, &BatchLimits::default());
         let batch = batch.map_err(|error| wrong(error.to_string()))?;
-        let header = *batch.header();
-        if let Some(what) = misfit(&header, data, walk, epoch_max) {
+        let header = of_partition(*batch.header(), data.id, epoch_max).map_err(wrong)?;
+        if let Some(what) = misfit(&header, data, walk) {
             return Err(wrong(what));
         }
         let next = position + header.length_bytes as u64;

@@ -19,6 +19,7 @@ use crate::identity::PartitionId;
 use crate::journal::journal_path;
 use crate::limits::journal_bytes_min;
 use crate::manifest::Manifest;
+use crate::origin::marked_epoch;
 use crate::partition::SegmentName;
 use crate::recovered::{Place, RecoveredPartition};
 use crate::repair::{Cut, REPAIR_DIRECTORY, RepairConfig, RepairError, RepairLine, UNFINISHED};
@@ -293,7 +294,7 @@ impl Plan {
             }
             let mut batch = Vec::new();
             builder.finish_into(&mut batch);
-            assign(&mut batch, state.next_offset, u32::try_from(epoch).unwrap_or(u32::MAX - 1));
+            assign(&mut batch, state.next_offset, marked_epoch(metadata, epoch));
             let Some(next) = next_offset_of(&batch) else { continue };
             run.end += batch.len() as u64;
             run.bytes.extend_from_slice(&batch);

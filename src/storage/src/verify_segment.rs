@@ -16,6 +16,7 @@ use plimsoll_device::{BLOCK_BYTES, IoError, IoErrorKind};
 use crate::identity::PartitionId;
 use crate::index::{IndexEntry, SparseIndex};
 use crate::journal::journal_path;
+use crate::origin::of_partition;
 use crate::partition::{SegmentName, segment_path};
 use crate::recovered::RecoveredPartition;
 use crate::verify::{DataFiles, Finding, Verification};
@@ -167,6 +168,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
                 }
             };
             let header = BatchHeader::decode(bytes);
+            let epoch_max = self.epoch_max;
+            let own = |header| of_partition(header, data.id, epoch_max);
             let wrong = match Batch::validate_first(bytes, &BatchLimits::default()) {
                 Ok(batch) => {
                     self.summary.batches += 1;
@@ -174,7 +177,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
                         self.note_topics(&batch);
                     }
                     seen(position, batch.header());
-                    let wrong = misfit(batch.header(), data, walk, self.epoch_max);
+                    let wrong = match own(*batch.header()) {
+                        Ok(header) => misfit(&header, data, walk),
+                        Err(what) => Some(what),
+                    };
                     wrong.map(|what| match unconfirmed {
                         Some(at) => (at, format!("this batch or the one behind it: {what}")),
                         None => (position, what),
@@ -192,9 +198,10 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             if is_wrong && !window.follows_at(self.files, data, next, &header) {
                 return self.unchecked(data, next.min(data.length));
             }
-            unconfirmed = (header.leader_epoch > walk.epoch).then_some(position);
+            let epoch = own(header).map_or(walk.epoch, |header| header.leader_epoch);
+            unconfirmed = (epoch > walk.epoch).then_some(position);
             walk.expected = header.next_offset();
-            walk.epoch = header.leader_epoch;
+            walk.epoch = epoch;
             position = next;
         }
     }
@@ -260,19 +267,11 @@ fn is_place_of(place: &IndexEntry, position: u64, header: &BatchHeader) -> bool 
 }
 
 /// What of the batch does not fit the batches before it.
-pub(crate) fn misfit(
-    header: &BatchHeader,
-    data: &SegmentData<'_>,
-    walk: &Walk,
-    epoch_max: u64,
-) -> Option<String> {
+pub(crate) fn misfit(header: &BatchHeader, data: &SegmentData<'_>, walk: &Walk) -> Option<String> {
     let (base, epoch) = (header.base_offset, header.leader_epoch);
     let Walk { expected, epoch: epoch_before } = *walk;
     if epoch < epoch_before {
         return Some(format!("batch of start {epoch} comes after one of start {epoch_before}"));
-    }
-    if u64::from(epoch) > epoch_max {
-        return Some(format!("batch of start {epoch}, MANIFEST knows {epoch_max}"));
     }
     if base < expected || base < data.base {
         return Some(format!("batch has offset {base}, {expected} comes next"));

@@ -149,8 +149,7 @@ fn an_epoch_that_was_raised_is_named_at_its_own_batch() {
     // The second batch of the first start; the third one then goes back to it.
     files.flip(&path, (length + 15) * 8 + 1);
     let damages = damage_of(&mut files);
-    let named = damages.iter().find(|it| it.what.contains("or the one behind it"));
-    let named = named.unwrap_or_else(|| panic!("{damages:?}"));
+    let [named] = &damages[..] else { panic!("{damages:?}") };
     assert_eq!((named.path.as_str(), named.position_bytes), (path.as_str(), length as u64));
 }
 

@@ -12,13 +12,18 @@ use plimsoll_device::FileId;
 
 use crate::encoding::block_ceil;
 use crate::entry::Sealed;
+use crate::identity::PartitionId;
 use crate::limits::COMPACTION_STEP_BYTES;
+use crate::origin::of_partition;
 use crate::read_job::follows;
 
 /// A segment that is being read.
 pub(super) struct Source {
     pub(super) file: FileId,
     segment: Sealed,
+    id: PartitionId,
+    /// The start that reads it.
+    epoch_max: u64,
     /// The base of the segment behind it.
     until: Offset,
     /// Bytes from position `start` on; those before `at` were given out.
@@ -40,9 +45,14 @@ pub(super) enum Found<'a> {
 }
 
 impl Source {
-    pub(super) fn new(file: FileId, segment: Sealed, until: Offset) -> Self {
+    pub(super) fn new(
+        file: FileId,
+        (id, epoch_max): (PartitionId, u64),
+        (segment, until): (Sealed, Offset),
+    ) -> Self {
         let (window, before) = (Vec::new(), None);
-        Self { file, segment, until, window, start: 0, at: 0, read_to: 0, before }
+        let (start, at, read_to) = (0, 0, 0);
+        Self { file, segment, id, epoch_max, until, window, start, at, read_to, before }
     }
 
     /// The first offset of the segment.
@@ -66,7 +76,10 @@ impl Source {
             }
             Err(error) => return Found::Damaged(position, error.to_string()),
         };
-        let header = *batch.header();
+        let header = match of_partition(*batch.header(), self.id, self.epoch_max) {
+            Ok(header) => header,
+            Err(what) => return Found::Damaged(position, what),
+        };
         let is_within =
             self.segment.base <= header.base_offset && header.next_offset() <= self.until;
         if !is_within || !follows(self.before.as_ref(), &header) {

@@ -313,7 +313,7 @@ impl Storage {
         let generation = segment.compacted.generation;
         let path = SegmentName { segment: segment.base, generation }.path(pass.id);
         let file = self.hold_file(&path, OpenMode::Existing);
-        Source::new(file, segment, pass.end_of(at))
+        Source::new(file, (pass.id, self.epoch), (segment, pass.end_of(at)))
     }
 
     fn read_on(&mut self, pass: &mut Pass, source: Source, ended: Ended) -> Step {

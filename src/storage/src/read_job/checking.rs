@@ -8,6 +8,8 @@ use core::ops::Range;
 
 use plimsoll_batch::{Batch, BatchError, BatchHeader, BatchLimits, Offset};
 
+use crate::identity::PartitionId;
+use crate::origin::of_partition;
 use crate::span::{SpanId, narrow};
 use crate::storage::Storage;
 
@@ -32,7 +34,7 @@ impl Storage {
         &self,
         run: SpanId,
         (first, length): (u32, u32),
-        (wanted, limit, bounds): (Offset, Offset, &Range<Offset>),
+        (wanted, limit, (id, bounds)): (Offset, Offset, (PartitionId, &Range<Offset>)),
         (bytes_max, doubts, is_hinted): (u32, bool, bool),
     ) -> Checked {
         let mut lend: Option<(u32, u32, Offset)> = None;
@@ -41,7 +43,8 @@ impl Storage {
         loop {
             let checked =
                 match (Batch::validate_first(self.memory.bytes(run, at, length), &ANY), lend) {
-                    (Ok(batch), _) => lies_within(*batch.header(), bounds),
+                    (Ok(batch), _) => of_partition(*batch.header(), id, self.epoch)
+                        .and_then(|header| lies_within(header, bounds)),
                     (Err(BatchError::TooShort { needed, .. }), None) => {
                         return Checked::Further { at, needed };
                     }

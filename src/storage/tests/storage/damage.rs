@@ -305,6 +305,44 @@ fn a_first_batch_whose_offset_rotted_downwards_is_known_by_its_segment() {
     }
 }
 
+/// A write was lost, and what stood there before was of another partition: a sound batch, under the
+/// offset that was expected. Readers were shown it.
+#[test]
+fn a_sound_batch_of_another_partition_is_damage() {
+    let mut world = World::new(2, Settings::default());
+    let ids = [id(1, 0), id(1, 1), id(2, 0)];
+    for id in ids {
+        world.create(id, CONFIG);
+    }
+    world.start(1).expect(FINE);
+    for turn in 0..4 {
+        for id in ids {
+            world.append(id, &batch_of(70_000, 2, 0, turn), Level::Disk).expect(FINE);
+            world.settle().expect(FINE);
+        }
+    }
+    world.stop().expect(FINE);
+    let [path, other, third] = ids.map(|id| segment_path(id, Offset::ZERO));
+    let foreign = world.machine.disk.read_file(&other).expect("it is there");
+    assert_ne!(foreign, world.machine.disk.read_file(&path).expect("it is there"));
+    for path in [&path, &third] {
+        world.machine.disk.write_file(path, &foreign);
+    }
+    world.start_unchecked(1).expect(FINE);
+    for (place, path) in [(ids[0], path), (ids[2], third)] {
+        for (from, bytes_max) in [(0, 1), (0, 1 << 20), (4, 1)] {
+            let from = Offset::new(from);
+            let read = world.read_from(place, from, Level::Disk, bytes_max, true);
+            match read.expect(FINE) {
+                Err(ReadError::Damaged(damage)) => assert_eq!(damage.path, path),
+                other => panic!("{bytes_max} bytes from {from}: {other:?}"),
+            }
+        }
+    }
+    let own = world.read_from(ids[1], Offset::ZERO, Level::Disk, 1 << 20, true);
+    own.expect(FINE).expect("what is its own can be read");
+}
+
 /// A partition that begins a new part of its log at a start is logged whole first, and what it has
 /// in the journal only is stored before that. Where its file is gone nothing can be stored: no
 /// partition was served any more, and what others wrote filled the journal.

@@ -45,7 +45,7 @@ impl World {
             (_, appended) => appended?,
         };
         assert!(!appended.is_duplicate, "{id}: {appended:?} is new");
-        plimsoll_batch::assign(&mut bytes, appended.base, epoch);
+        plimsoll_batch::assign(&mut bytes, appended.base, epoch ^ mark_of(id));
         let partition = self.model.get_mut(&id).expect("in the model");
         assert!(!life.failed.contains(&shard), "a failed shard took an append");
         assert!(appended.base >= partition.shown, "{id}: {appended:?} was shown before");
@@ -92,4 +92,12 @@ impl World {
             assert!(bound < 20_000, "room does not come");
         }
     }
+}
+
+/// The mark of a partition in its batches, as `FORMAT.md` has it.
+fn mark_of(id: PartitionId) -> u32 {
+    let mut x = (u64::from(id.topic) << 32 | u64::from(id.partition)) ^ 0x9e37_79b9_7f4a_7c15;
+    x = (x ^ x >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x = (x ^ x >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    (x >> 32) as u32
 }
