@@ -4,7 +4,7 @@ CARGO ?= cargo
 LOCKED = $(if $(wildcard Cargo.lock),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline workqueue rot powercut fuzz sanitize clean
+.PHONY: help build check format lint tidy purity test doc sim exhaustive planted planted-rotating demo bench crash pipeline workqueue rot powercut fuzz sanitize miri clean
 
 # How many cuts `make powercut` gives, and below which file system: ext4 or xfs.
 CUTS ?= 1000
@@ -97,6 +97,13 @@ sanitize: ## the crates with memory of their own and those on top, with AddressS
 	RUSTFLAGS="-Zsanitizer=address" $(CARGO) +nightly test $(LOCKED) --quiet --lib --tests \
 		--target x86_64-unknown-linux-gnu --target-dir target/sanitize \
 		-p plimsoll-device -p plimsoll-batch -p plimsoll-wire -p plimsoll-ring -p plimsoll-storage
+
+# A bit at a time is too long for an interpreter: the tests that go through all of them stay out.
+miri: ## device, and what is short of batch and wire, under Miri; needs nightly with the component
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 $(CARGO) +nightly miri test $(LOCKED) \
+		--target-dir target/miri -p plimsoll-device -p plimsoll-batch -p plimsoll-wire --lib
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 $(CARGO) +nightly miri test $(LOCKED) \
+		--target-dir target/miri -p plimsoll-batch --test damage
 
 clean: ## remove what was built
 	$(CARGO) clean
