@@ -42,7 +42,7 @@ pub(crate) struct Share {
     topics: BTreeMap<String, TopicShape>,
     partitions: BTreeMap<TopicPartition, SharePartition>,
     /// Those whose start is not on disk yet, and where it was appended.
-    opening: Vec<(TopicPartition, Option<Offset>)>,
+    opening: BTreeMap<TopicPartition, Option<Offset>>,
     /// Who waits for records, in the order of arrival.
     pub(crate) waiters: VecDeque<Waiter>,
     /// Whose turn it was last.
@@ -233,8 +233,7 @@ impl Share {
         });
         self.standing.sought.remove(&partition);
         self.standing.unwatched.insert(partition);
-        self.opening.retain(|(opening, _)| *opening != partition);
-        self.opening.push((partition, None));
+        self.opening.insert(partition, None);
         self.unwritten.push((partition, ShareFact::Start(Some((incarnation, start)))));
     }
 
@@ -263,7 +262,7 @@ impl Share {
     }
 
     fn forget_partition(&mut self, partition: TopicPartition) -> bool {
-        self.opening.retain(|(opening, _)| *opening != partition);
+        self.opening.remove(&partition);
         let Some(known) = self.partitions.remove(&partition) else { return false };
         self.standing.forget(partition, known.window.glance());
         !known.is_sought()

@@ -41,7 +41,8 @@ impl Shard {
             match self.append_fact_batch(name, rest) {
                 Ok((count, next)) => {
                     written += count;
-                    self.groups.with_share(name, |share| share.note_written(next));
+                    let batch = rest.get(..count).unwrap_or_default();
+                    self.groups.with_share(name, |share| share.note_written(batch, next));
                 }
                 Err(problem) => {
                     let rest = rest.to_vec();

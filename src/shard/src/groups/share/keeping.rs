@@ -30,10 +30,18 @@ impl Share {
         self.unwritten = facts;
     }
 
-    /// Everything was appended up to `next`.
-    pub(crate) fn note_written(&mut self, next: Offset) {
-        for (_, written) in &mut self.opening {
-            written.get_or_insert(next);
+    /// These facts were appended, in a batch of their own that ends at `next`.
+    pub(crate) fn note_written(&mut self, facts: &[(TopicPartition, ShareFact)], next: Offset) {
+        for (partition, fact) in facts {
+            let ShareFact::Start(Some((incarnation, _))) = fact else { continue };
+            // An earlier beginning, or an end of it, says nothing of the one that is to come.
+            let Some(known) = self.partitions.get(partition) else { continue };
+            if known.incarnation != *incarnation {
+                continue;
+            }
+            if let Some(written) = self.opening.get_mut(partition) {
+                written.get_or_insert(next);
+            }
         }
     }
 
@@ -42,7 +50,7 @@ impl Share {
     pub(crate) fn note_durable(&mut self, disk: Offset) -> bool {
         let mut has_opened = false;
         let partitions = &mut self.partitions;
-        self.opening.retain(|(partition, written)| {
+        self.opening.retain(|partition, written| {
             let is_durable = written.is_some_and(|written| written <= disk);
             if is_durable && let Some(known) = partitions.get_mut(partition) {
                 known.stage = Stage::Open;

@@ -86,8 +86,9 @@ impl Life {
     }
 
     fn write(&mut self) {
-        self.log.append(&mut self.share.take_unwritten());
-        self.share.note_written(Offset::new(self.log.len() as u64));
+        let mut facts = self.share.take_unwritten();
+        self.share.note_written(&facts, Offset::new((self.log.len() + facts.len()) as u64));
+        self.log.append(&mut facts);
     }
 
     /// Everything is on disk: what was answered until now may be relied on.
@@ -534,12 +535,40 @@ fn resting_share(partitions: u32) -> Share {
     for (index, partition) in share.take_sought().into_iter().enumerate() {
         share.begin_at(partition, Offset::ZERO, Incarnation(index as u64 + 1));
     }
-    share.take_unwritten();
-    share.note_written(Offset::new(1));
+    let facts = share.take_unwritten();
+    share.note_written(&facts, Offset::new(1));
     share.note_durable(Offset::new(1));
     let dry = share.take_dry(&BTreeSet::from(["t".to_string()]), |_| Some(Offset::ZERO));
     assert_eq!(dry.len(), partitions as usize);
     share
+}
+
+/// Facts need more than one batch where a group has many partitions. When the second was refused,
+/// partitions whose beginning was in it were opened by the flush of the first.
+#[test]
+fn a_partition_opens_when_its_own_beginning_is_on_disk() {
+    let mut share = open_share();
+    let shape = TopicShape { id: TOPIC, partitions: 3 };
+    share.set_topics(BTreeMap::from([("t".to_string(), shape)]));
+    share.add_partitions(3, false);
+    share.begin_at(at(0), Offset::ZERO, Incarnation(1));
+    share.begin_at(at(1), Offset::ZERO, Incarnation(2));
+    share.begin_at(at(0), Offset::new(7), Incarnation(3));
+    share.begin_at(at(2), Offset::ZERO, Incarnation(4));
+    let facts = share.take_unwritten();
+    let is_open = |share: &Share, partition| share.partitions[&at(partition)].stage == Stage::Open;
+    let open = |share: &Share| [0, 1, 2].map(|partition| is_open(share, partition));
+
+    share.note_written(&facts[..2], Offset::new(2));
+    share.put_back(facts[2..].to_vec());
+    assert!(share.note_durable(Offset::new(2)));
+    assert_eq!(open(&share), [false, true, false], "0 begins elsewhere now");
+
+    let rest = share.take_unwritten();
+    share.note_written(&rest, Offset::new(4));
+    assert!(!share.note_durable(Offset::new(3)), "in the middle of the batch");
+    assert!(share.note_durable(Offset::new(4)));
+    assert_eq!(open(&share), [true, true, true]);
 }
 
 /// Each of ten thousand workers that asked looked at each of a thousand partitions.
