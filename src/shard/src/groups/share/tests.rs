@@ -85,6 +85,15 @@ impl Life {
         self.flush();
     }
 
+    /// Somewhere up to the end, and also within what is under way: everything behind it is as if
+    /// nobody had ever had it.
+    fn reset(&mut self) {
+        let start = self.random.below(self.end + 1);
+        self.model.split_off(&start);
+        self.model.extend((0..start).map(|offset| (offset, Model::Done)));
+        self.begin_at(start);
+    }
+
     fn write(&mut self) {
         let mut facts = self.share.take_unwritten();
         self.share.note_written(&facts, Offset::new((self.log.len() + facts.len()) as u64));
@@ -108,7 +117,8 @@ impl Life {
                 self.pass(ms);
             }
             88..93 => self.flush(),
-            93..96 => self.member_dies(),
+            93..95 => self.member_dies(),
+            95..96 => self.reset(),
             96..98 => self.rewrite_log(),
             _ => self.crash(),
         }
