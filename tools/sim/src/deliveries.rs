@@ -95,7 +95,7 @@ pub(crate) struct Handout {
 enum Said {
     #[default]
     Nothing,
-    /// Not a delivery.
+    /// Not a delivery, or maybe not.
     Deferred,
     Something,
 }
@@ -157,9 +157,10 @@ impl Handout {
         Self { member, life, count, dead, at, until_ms, said: Said::Nothing }
     }
 
-    /// Its member has said something of the record before, which may be taken for this one.
+    /// Its member has said something of the record before, which may be taken for this one, and may
+    /// be that it gives it back.
     pub(crate) fn spoken_of(self) -> Self {
-        Self { said: Said::Something, ..self }
+        Self { said: Said::Deferred, ..self }
     }
 
     /// Whether it was surely before `other`.
@@ -169,7 +170,7 @@ impl Handout {
             || (self.at.overlaps(&other.at)
                 && (self.count < other.count
                     || (self.dead.is_none() && other.dead.is_some())
-                    || self.said != Said::Nothing))
+                    || (self.count == other.count && self.said != Said::Nothing)))
     }
 }
 
@@ -470,8 +471,8 @@ impl Known {
             |last: &&mut Handout| (last.member, last.life) == (handout.member, handout.life);
         let Some(last) = self.last.as_mut().filter(is_its) else { return handout };
         last.said = match (last.said, verdict) {
+            (_, Verdict::Defer { .. }) => Said::Deferred,
             (Said::Nothing, Verdict::Renew) => Said::Nothing,
-            (Said::Nothing, Verdict::Defer { .. }) => Said::Deferred,
             (Said::Nothing, _) => Said::Something,
             (said, _) => said,
         };
