@@ -60,11 +60,13 @@ pub enum Met {
     ShareResetOpen,
     /// The wall clock was set in a run with a group in share mode.
     ShareClockSet,
+    /// A member asked to have it committed that its group begins at the end.
+    BegunAtEnd,
 }
 
 impl Met {
     /// All of them, with a word for each.
-    pub const ALL: [(Met, &str); 27] = [
+    pub const ALL: [(Met, &str); 28] = [
         (Met::StartMoved, "starts moved"),
         (Met::Retained, "by themselves"),
         (Met::Altered, "topics altered"),
@@ -92,6 +94,7 @@ impl Met {
         (Met::ShareDeleted, "deletions in share mode"),
         (Met::ShareResetOpen, "resets in share mode without an answer"),
         (Met::ShareClockSet, "clocks set in share mode"),
+        (Met::BegunAtEnd, "beginnings at the end"),
     ];
 }
 

@@ -125,6 +125,15 @@ impl Positions {
         raise(&mut self.worked, partition, to);
     }
 
+    /// A member to which nothing is known to be committed asks to commit an offset. Of a group that
+    /// wants only what comes from now on, it is where it begins.
+    pub(crate) fn begin_at(&mut self, partition: u32, offset: Offset) {
+        if self.worked.get(&partition).is_none_or(|worked| *worked < offset) {
+            self.miss(partition, Offset::ZERO..offset);
+            raise(&mut self.worked, partition, offset);
+        }
+    }
+
     /// A member asks to commit an offset.
     pub(crate) fn ask(&mut self, partition: u32, offset: Offset) -> Result<(), String> {
         raise(&mut self.asked, partition, offset);

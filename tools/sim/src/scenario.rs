@@ -137,6 +137,8 @@ pub struct GroupPlan {
     pub session_timeout_ms: u32,
     /// Where its members go on when the records that come next have gone.
     pub on_removed: OnRemoved,
+    /// It wants only what comes from now on.
+    pub begins_at_end: bool,
     /// Who is in it.
     pub members: Vec<MemberPlan>,
 }
@@ -545,10 +547,11 @@ impl fmt::Display for Scenario {
         }
         let members = self.producers.len() + self.consumers.len();
         for (number, (group, seat)) in (members..).zip(self.seats()) {
-            let GroupPlan { topic, commits, assignor, session_timeout_ms, on_removed, members } =
-                &self.groups[group];
+            let plan = &self.groups[group];
+            let GroupPlan { topic, commits, assignor, session_timeout_ms, members, .. } = plan;
             write!(f, "  client {number}: of group {group} of topic {topic}, {commits:?}, ")?;
-            write!(f, "{on_removed:?}, ")?;
+            let from = if plan.begins_at_end { "from the end, " } else { "" };
+            write!(f, "{from}{:?}, ", plan.on_removed)?;
             writeln!(f, "{assignor:?}, {session_timeout_ms} ms: {:?}", members[seat])?;
         }
         let sharers = members + self.seats().count();

@@ -139,10 +139,32 @@ impl Consumer {
         }
     }
 
+    /// Nothing of a partition that was just added is delivered before [`begin`](Consumer::begin),
+    /// but where it starts is found out.
+    pub(crate) fn hold(&mut self, place: Place) {
+        if let Some(index) = self.index_of(place) {
+            self.subscriptions[index].is_held = true;
+        }
+    }
+
+    /// A partition that was held goes on from `offset`.
+    pub(crate) fn begin(&mut self, place: Place, offset: Offset, now: Instant) {
+        let Some(index) = self.index_of(place) else { return };
+        let subscription = &mut self.subscriptions[index];
+        (subscription.is_held, subscription.next) = (false, Some(offset));
+        if subscription.step == Step::Start {
+            self.advance(index, now);
+        }
+    }
+
+    fn index_of(&self, place: Place) -> Option<usize> {
+        let is_it = |sub: &Subscription| sub.is_occupied() && sub.place == place;
+        self.subscriptions.iter().position(is_it)
+    }
+
     /// The partition is given up: nothing of it is handed out any more, whatever still comes.
     pub(crate) fn remove(&mut self, place: Place, now: Instant) {
-        let is_it = |sub: &Subscription| sub.is_occupied() && sub.place == place;
-        let Some(index) = self.subscriptions.iter().position(is_it) else { return };
+        let Some(index) = self.index_of(place) else { return };
         let given_up = self.slot(index);
         self.events.retain(
             |event| !matches!(event, ConsumerEvent::Delivered(batches) if batches.slot == given_up),
@@ -240,8 +262,7 @@ impl Consumer {
     }
 
     pub(crate) fn delivered(&self, place: Place) -> Option<Offset> {
-        let is_it = |sub: &&Subscription| sub.is_occupied() && sub.place == place;
-        self.subscriptions.iter().find(is_it)?.next
+        self.subscriptions[self.index_of(place)?].next
     }
 
     /// Why the connection to a partition's shard was lost last, if it is not connected now.
@@ -256,7 +277,8 @@ impl Consumer {
         let unreleased = self.subscriptions[index].unreleased_bytes;
         let subscription = &mut self.subscriptions[index];
         subscription.retry_at = None;
-        let &mut Subscription { link, handle, place, start, next, step, .. } = subscription;
+        let &mut Subscription { link, handle, place, start, next, step, is_held, .. } =
+            subscription;
         let visible = self.options.visible;
         let links = &mut self.links;
         match (step, next) {
@@ -265,6 +287,7 @@ impl Consumer {
                 let bind = Bind { handle, partition: PartitionIndex(place.partition), topic };
                 links.request(link, purpose, now, |correlation, out| bind.encode(correlation, out));
             }
+            (Step::Start, Some(_)) if is_held => {}
             (Step::Start, Some(offset)) => {
                 let credit_bytes = self.credit_bytes.saturating_sub(unreleased);
                 subscription.owed_bytes = 0;

@@ -53,6 +53,8 @@ pub(super) struct Subscription {
     /// Where the time lies that was asked for.
     pub(super) located: Option<Located>,
     pub(super) step: Step,
+    /// Nothing is to be delivered yet, wherever it starts.
+    pub(super) is_held: bool,
     pub(super) retry_at: Option<Instant>,
     /// All credit that the server has, that waits here, or that it is owed.
     pub(super) granted_bytes: usize,
@@ -99,6 +101,7 @@ impl Subscription {
             missed: None,
             located: None,
             step: Step::Free,
+            is_held: false,
             retry_at: None,
             granted_bytes: 0,
             unreleased_bytes: 0,

@@ -4,8 +4,8 @@
 //! is not touched, so that a rebalance interrupts nobody who keeps what he has.
 
 use super::{
-    Asked, CommitFault, CommitId, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK, LossReason,
-    Standing,
+    Asked, Begin, CommitFault, CommitId, CommitPolicy, GroupConsumer, GroupEvent, Held, LINK,
+    LossReason, Standing,
 };
 use crate::consumer::{Place, Purpose, RETRY_DELAY};
 use crate::{Instant, ServerError, StartAt, Topic};
@@ -52,6 +52,7 @@ impl GroupConsumer {
             return;
         }
         self.heartbeat_at = Some(now + self.heartbeat_interval);
+        self.begin_again();
         let (member, generation) = (self.member, self.named);
         let heartbeat = Heartbeat { group: &self.group, member, generation };
         let purpose = Purpose::Group(Asked::Heartbeat(member));
@@ -82,6 +83,7 @@ impl GroupConsumer {
 
     /// Does what had to wait for commits under way: follows an assignment, or leaves.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.begin_committed(now);
         let is_done = |held: &Held| !is_at_work(held, self.options.commit);
         if self.withdrawn.values().all(is_done) {
             self.withdrawn.clear();
@@ -105,6 +107,7 @@ impl GroupConsumer {
                 self.named = self.newest;
                 self.heartbeat(now);
             }
+            self.commit_beginnings(now);
         }
     }
 
@@ -238,10 +241,14 @@ impl GroupConsumer {
         let added = self.by_topic(to_come.keys().copied());
         for (place, assigned) in to_come {
             let start = assigned.map_or(self.options.from, StartAt::Offset);
-            let held = Held { assigned, committed: assigned, ..Held::default() };
+            let begin = Begin::of(start);
+            let held = Held { assigned, committed: assigned, begin, ..Held::default() };
             self.partitions.insert(place, held);
             self.given_up.remove(&place);
             self.consumer.add(place, start, self.options.on_removed.if_gone(), now);
+            if begin != Begin::Begun {
+                self.consumer.hold(place);
+            }
         }
         self.consumer.share_credit();
         let of_topic = |(topic, partitions)| GroupEvent::Assigned { topic, partitions };

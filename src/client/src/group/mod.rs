@@ -7,6 +7,7 @@
 //! What a newcomer gets wrong: a heartbeat names a generation, and with it promises that all that
 //! this assignment lacks was let go of. So it waits for the commits that are still under way.
 
+mod beginning;
 mod commits;
 mod events;
 mod fault;
@@ -21,6 +22,7 @@ pub use fault::GroupError;
 pub use handout::{Handed, Handout};
 pub use options::{CommitPolicy, GroupOptions, OnRemoved};
 
+use self::beginning::Begin;
 use self::commits::{Commits, Ended};
 use crate::consumer::{Consumer, Place};
 use crate::{
@@ -70,6 +72,8 @@ pub struct GroupConsumer {
     /// application is told what became of it.
     given_up: BTreeMap<Place, Offset>,
     commits: Commits,
+    /// The commit under way that says where partitions begin.
+    beginning: Option<CommitId>,
     /// What the next change waits for.
     awaited: CommitId,
     reports: BTreeMap<CommitId, CommitReport>,
@@ -130,6 +134,7 @@ struct Held {
     /// After everything handed out before the last call for records.
     worked: Option<Offset>,
     committed: Option<Offset>,
+    begin: Begin,
 }
 
 impl GroupConsumer {
@@ -175,6 +180,7 @@ impl GroupConsumer {
             to_come: BTreeMap::new(),
             fresh: None,
             given_up: BTreeMap::new(),
+            beginning: None,
             awaited: CommitId(0),
             reports: BTreeMap::new(),
             events: VecDeque::new(),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod beginning;
 mod commits;
 mod letting_go;
 mod member;

@@ -8,7 +8,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use plimsoll_client::{CommitPolicy, GroupOptions, Instant, Topic};
+use plimsoll_client::{CommitPolicy, GroupOptions, Instant, StartAt, Topic};
 use plimsoll_sim::{ClientId, Network, Random};
 
 use super::links::Surroundings;
@@ -83,6 +83,9 @@ impl MemberClient {
         }
         options.assignor = group.assignor;
         options.on_removed = group.on_removed;
+        if group.begins_at_end {
+            options.from = StartAt::End;
+        }
         options.session_timeout = Duration::from_millis(u64::from(group.session_timeout_ms));
         options.max_poll_interval = POLL_INTERVAL_MAX;
         options.let_go_timeout = Duration::from_millis(1_500);

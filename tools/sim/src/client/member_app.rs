@@ -307,6 +307,12 @@ impl MemberApp {
 
     /// The application works on what it was handed.
     fn work(&mut self, partition: u32, offsets: Vec<Offset>, ledger: &mut Ledger, now: Instant) {
+        let book = &ledger.groups[self.group];
+        if book.plan.begins_at_end && !self.hearing.committed.contains_key(&partition) {
+            let text =
+                format!("partition {partition}: {offsets:?} before it is safe where it began");
+            ledger.of_group(self.group, Err(text));
+        }
         for offset in &offsets {
             let handed = ledger.groups[self.group].hand_out(partition, *offset);
             ledger.of_group(self.group, handed);

@@ -118,7 +118,11 @@ impl MemberTap<'_> {
                     let by = (commit.member, commit.generation);
                     let book = &mut self.ledger.groups[self.group];
                     let is_given_on = book.is_given_on(partition, by);
-                    let asked = book.ask(partition, offset);
+                    if book.plan.begins_at_end && !self.hearing.committed.contains_key(&partition) {
+                        book.begin_at(partition, offset);
+                        self.ledger.meet(Met::BegunAtEnd);
+                    }
+                    let asked = self.ledger.groups[self.group].ask(partition, offset);
                     self.ledger.of_group(self.group, asked);
                     offsets.push(ToCommit { partition, offset, is_given_on });
                 }

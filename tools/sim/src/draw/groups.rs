@@ -22,6 +22,10 @@ pub(super) fn make(scenario: &mut Scenario) {
     }
     let topics = scenario.topics.len() as u64;
     scenario.groups = (0..1 + random.below(2)).map(|_| group(random, topics)).collect();
+    let mut random_end = Random::new(scenario.seed).stream("groups from the end");
+    for group in &mut scenario.groups {
+        group.begins_at_end = random_end.chance(250);
+    }
     let first = scenario.producers.len() + scenario.consumers.len();
     let members = scenario.seats().count() as u64;
     let groups = scenario.groups.len() as u64;
@@ -77,6 +81,7 @@ fn group(random: &mut Random, topics: u64) -> GroupPlan {
         assignor: if random.chance(700) { Assignor::Sticky } else { Assignor::Range },
         session_timeout_ms: [500, 500, 1_500][random.below(3) as usize],
         on_removed: OnRemoved::Start,
+        begins_at_end: false,
         members: (0..1 + random.below(3)).map(|_| member(random)).collect(),
     }
 }
