@@ -279,3 +279,30 @@ fn a_group_that_is_deleted_starts_anew_and_one_that_is_not_there_is_told() {
     assert!(again.stderr.contains("there is no group g;"), "{}", again.stderr);
     assert_eq!(consume(), text(0..3), "nothing is committed any more");
 }
+
+/// The end was looked up at each start: what came between the death of a member that had committed
+/// nothing yet and the start of the next one was never handed out, and nobody said so.
+#[test]
+fn a_group_that_begins_at_the_end_goes_on_from_there_after_its_member_was_killed() {
+    let place = Place::new();
+    let server = place.server().start();
+    let address = server.address().to_owned();
+    ask(&server, &["topic", "create", "t"]).ok();
+    produce_one_by_one(&server, "t", 0..5);
+    let words = ["t", "--group", "g", "--from", "end"];
+    let first = Member::start(&place, &address, "first", &words);
+    let committed = || {
+        let described = ask(&server, &["group", "describe", "g", "--json"]);
+        let described: serde_json::Value = serde_json::from_str(&described.stdout).ok()?;
+        described["partitions"].as_array()?.first()?["committed"].as_u64()
+    };
+    first.wait_for("it is durable where the group begins", |_| committed() == Some(5));
+    assert!(first.lines().is_empty(), "{:?}", first.lines());
+    // Killed.
+    drop(first);
+    produce_one_by_one(&server, "t", 5..8);
+    let mut next = Member::start(&place, &address, "next", &words);
+    next.wait_for("what came meanwhile", |member| member.lines().len() >= 3);
+    assert_eq!(next.lines(), ["5", "6", "7"]);
+    assert_eq!(next.end(true), 0);
+}

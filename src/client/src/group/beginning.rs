@@ -2,8 +2,9 @@
 //!
 //! The end of a partition is another one at each look. If it counted only in this client, one that
 //! died before its first commit would have the next one begin behind records that the group has
-//! never seen. So it is committed, and nothing is handed out before that is durable. What a newcomer
-//! gets wrong: a beginning or a time needs none of this, because whoever asks again finds the same.
+//! never seen. So it is committed, and nothing is handed out before that is durable. What a
+//! newcomer gets wrong: a beginning or a time needs none of this, because whoever asks again finds
+//! the same.
 
 use super::{GroupConsumer, Held, LINK, PartitionName};
 use crate::consumer::Place;

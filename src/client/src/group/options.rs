@@ -16,7 +16,9 @@ use plimsoll_wire::{Assignor, Visible};
 pub struct GroupOptions {
     /// When an offset is committed.
     pub commit: CommitPolicy,
-    /// Where to begin in a partition of which the group has not committed an offset.
+    /// Where to begin in a partition of which the group has not committed an offset. The end counts
+    /// once: the member commits where that is before anything of the partition is handed out, so
+    /// that the group goes on from there whatever happens to the member.
     pub from: StartAt,
     /// What to do where records were removed that the group has not consumed.
     pub on_removed: OnRemoved,
