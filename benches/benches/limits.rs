@@ -311,8 +311,9 @@ impl Bench {
         )
     }
 
-    /// Both through the shipped client: what the group costs, and not what the client does. Commits
-    /// do not wait here; one that waits for the disk after every batch is as slow as the disk.
+    /// First both through the shipped client: what the group costs, and not what the client does;
+    /// then against the disk. Commits do not wait here; one that waits for the disk after every
+    /// batch is as slow as the disk.
     fn l6_group(&self) -> io::Result<()> {
         let (server, mut round) = (OnceCell::new(), 0);
         let filled = || match server.get() {
@@ -324,17 +325,15 @@ impl Bench {
             let figures = self.load_on(filled()?, "consume", "1", &[&flags, more])?;
             Ok(figures.bytes_per_second / MB)
         };
-        self.line(
-            "L6-group",
-            "",
-            "MB/s",
-            || consume(&["--shipped-client"]).map_err(|reason: String| io::Error::other(reason)),
-            || {
-                round += 1;
-                // It begins at the beginning.
-                consume(&["--group", &format!("group-{round}"), "--commit", "async"])
-            },
-        )
+        let mut as_group = || {
+            round += 1;
+            // It begins at the beginning.
+            consume(&["--group", &format!("group-{round}"), "--commit", "async"])
+        };
+        let alone = || consume(&["--shipped-client"]).map_err(io::Error::other);
+        self.line("L6-group", "", "MB/s", alone, &mut as_group)?;
+        let of_disk = || Ok(sequential_read::bytes_per_second(&self.file, self.options.time)? / MB);
+        self.line("L6-group-read", "", "MB/s", of_disk, as_group)
     }
 
     /// A server with 2 GB in one partition: more than fits into any arena.
