@@ -101,7 +101,8 @@ fn lines_that_are_empty_or_without_an_end_are_records_as_well() {
     assert!(sent.code == 0 && sent.stderr.contains("records 2 sent 2"), "{sent:?}");
 }
 
-/// Three records in one batch, each with a time of its own.
+/// Three records in one batch, each with a time of its own. A group that was set to a time began at
+/// the batch.
 #[test]
 fn a_time_begins_at_its_record_and_not_at_the_batch_that_holds_it() {
     let place = Place::new();
@@ -123,4 +124,17 @@ fn a_time_begins_at_its_record_and_not_at_the_batch_that_holds_it() {
     assert_eq!(consume("@1001"), "b\nc\n");
     assert_eq!(consume("@3000"), "c\n");
     assert_eq!(consume("@3001"), "");
+    // So does a group, one that begins there and one that is set to it.
+    for (number, from, lines) in
+        [(0, "@1000", "a\nb\nc\n"), (1, "@1001", "b\nc\n"), (2, "@3000", "c\n"), (3, "@3001", "")]
+    {
+        let group = format!("new-{number}");
+        let members = |group: &str, more: &[&str]| {
+            let words = ["consume", "timed", "--group", group, "--until", "end"];
+            ask(&server, &[&words, more].concat()).ok()
+        };
+        assert_eq!(members(&group, &["--from", from]), lines, "{from}");
+        ask(&server, &["group", "reset", "set", "--topic", "timed", "--to", from]).ok();
+        assert_eq!(members("set", &[]), lines, "{from}");
+    }
 }

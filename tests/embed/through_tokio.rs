@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use plimsoll_client_tokio::{AckLevel, Client, ConsumerOptions, NewRecord, ProducerOptions};
+use plimsoll_client_tokio::{
+    AckLevel, Client, ConsumerOptions, NewRecord, Offset, OffsetsWhat, ProducerOptions, Visible,
+};
 use plimsoll_tests::{Place, value_id, value_of};
 
 use crate::{RECORDS, TOPIC, server};
@@ -34,4 +36,8 @@ async fn what_the_tokio_client_sends_it_reads_back() {
         let id = value_id(record.value().unwrap()).expect("it is unchanged");
         assert!(missing.remove(&id), "{id} came twice");
     }
+    // The answer leads to another question.
+    let first = OffsetsWhat::Timestamp { unix_ms: 0 };
+    let first = client.offset(TOPIC, 0, first, Visible::Disk).await.unwrap();
+    assert_eq!(first, Offset::ZERO);
 }

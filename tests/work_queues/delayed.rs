@@ -12,7 +12,18 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// How late they are is printed, not tested: that depends on the machine.
+/// What a loaded machine keeps. The 100 ms of the promise are held in simulated time
+/// (`what_is_to_be_delivered_later_is_there_within_its_100_ms`).
+const LATE_MS_MAX: i64 = 5_000;
+
+/// By how much what has waited came late, shortest first.
+fn told(when: &str, late: &mut [i64]) {
+    late.sort_unstable();
+    let (middle, most) = (late[late.len() / 2], late[late.len() - 1]);
+    println!("{when} late by {middle} ms in the middle, {most} ms at most");
+    assert!(most < LATE_MS_MAX, "{when}: {late:?}");
+}
+
 #[test]
 fn a_delayed_record_is_never_early_whether_the_server_restarts_or_not() {
     let place = Place::new();
@@ -43,26 +54,27 @@ fn a_delayed_record_is_never_early_whether_the_server_restarts_or_not() {
     };
     (0..12).for_each(|_| take(&mut late));
     member.flush().unwrap();
-    late.sort_unstable();
-    println!("late by {} ms in the middle, {} ms at most", late[6], late[11]);
+    told("before the restart", &mut late);
     server.kill();
     let server = place.server().shards(2).with(&["--listen", &address]).start();
-    let mut after = Vec::new();
+    let (ready, mut late) = (unix_ms(), Vec::new());
     loop {
         match member.next(WAIT) {
             Ok(Some(record)) => {
-                let early = value(&record).parse::<i64>().unwrap() - unix_ms();
-                assert!(early <= 0, "{record:?} is early by {early} ms");
-                after.push(value(&record));
+                let (due, now) = (value(&record).parse::<i64>().unwrap(), unix_ms());
+                assert!(due <= now, "{record:?} is early by {} ms", due - now);
+                // Nobody hands out what is due while there is no server.
+                late.push(now - due.max(ready));
                 member.accept(&record);
             }
-            Ok(None) => panic!("{} of 12 came", after.len()),
+            Ok(None) => panic!("{} of 12 came", late.len()),
             Err(error) => println!("{error}"),
         }
-        if after.len() == 12 {
+        if late.len() == 12 {
             break;
         }
     }
+    told("after the restart", &mut late);
     member.flush().unwrap();
     wait_until_done(&server.client());
 }

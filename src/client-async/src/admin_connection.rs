@@ -49,12 +49,13 @@ impl<T: Transport> AdminConnection<T> {
     ) -> Result<AdminReply, RequestError> {
         self.admin.ask(request);
         loop {
+            while let Some(frame) = self.incoming.next_frame().map_err(RequestError::Connection)? {
+                self.admin.handle_frame(frame).map_err(RequestError::Connection)?;
+            }
+            // An answer may lead to another question.
             while let Some(chunk) = self.admin.poll_transmit() {
                 let written = T::write(&mut self.writing, chunk).await;
                 written.map_err(|error| RequestError::Connection(io_fault(&error)))?;
-            }
-            while let Some(frame) = self.incoming.next_frame().map_err(RequestError::Connection)? {
-                self.admin.handle_frame(frame).map_err(RequestError::Connection)?;
             }
             if let Some(reply) = self.admin.poll_reply() {
                 return reply.map_err(RequestError::Server);

@@ -2,17 +2,18 @@
 //! record's key.
 //!
 //! `write_out SERVER TOPIC GROUP DIRECTORY`: start as many as there is work for, each with a
-//! directory of its own. A batch is committed when its lines are on disk, so a crash at any moment
-//! loses none; those of the last batch may come twice.
+//! directory of its own, and again on the same one after a crash. A batch is committed when its
+//! lines are on disk, so a crash at any moment loses none; those of the last batch may come twice.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use plimsoll_client_blocking::{Client, GroupOptions};
+use plimsoll_client_blocking::{Client, GroupError, GroupOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,11 +28,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         let batch = match consumer.next_batch(Duration::from_millis(500)) {
             Ok(Some(batch)) => batch,
             Ok(None) => continue,
-            // The server is away, say: the member goes on when it is back.
-            Err(error) => {
+            // The server is away, or the partitions have gone to others: the member goes on.
+            Err(
+                error @ (GroupError::Disconnected { .. }
+                | GroupError::Withdrawn { .. }
+                | GroupError::NotPolled { .. }),
+            ) => {
                 eprintln!("write_out: {error}");
                 continue;
             }
+            Err(error) => return Err(error.into()),
         };
         let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for record in batch.owned_records() {
@@ -47,16 +53,34 @@ fn main() -> Result<(), Box<dyn Error>> {
             let path = Path::new(directory).join(name);
             let file = match files.entry(path.to_string_lossy().into_owned()) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(OpenOptions::new().create(true).append(true).open(&path)?)
-                }
+                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(open(&path)?),
             };
             file.write_all(&text)?;
             file.sync_data()?;
         }
-        // Not taken: the partition has gone to another member, which writes the lines, too.
+        // Not taken: the lines come again, here or to the member that has the partition now.
         if let Err(error) = consumer.commit() {
             eprintln!("write_out: {error}");
         }
     }
+}
+
+/// To write behind the last whole line: of a line that a crash cut, the record comes again.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let (mut end, mut block) = (file.metadata()?.len(), [0; 4096]);
+    while end > 0 {
+        let begin = end.saturating_sub(block.len() as u64);
+        let block = &mut block[..(end - begin) as usize];
+        file.read_exact_at(block, begin)?;
+        let newline = block.iter().rposition(|byte| *byte == b'\n');
+        end = newline.map_or(begin, |at| begin + at as u64 + 1);
+        if newline.is_some() {
+            break;
+        }
+    }
+    file.set_len(end)?;
+    // The name of a new file is on disk, too, before what is in it is committed.
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(file)
 }

@@ -42,11 +42,12 @@ impl AdminConnection {
     pub(crate) fn ask(&mut self, request: &AdminRequest<'_>) -> Result<AdminReply, RequestError> {
         self.admin.ask(request);
         loop {
-            while let Some(chunk) = self.admin.poll_transmit() {
-                self.stream.write_all(&chunk).map_err(|error| self.fault(&error))?;
-            }
             while let Some(frame) = self.incoming.next_frame().map_err(RequestError::Connection)? {
                 self.admin.handle_frame(frame).map_err(RequestError::Connection)?;
+            }
+            // An answer may lead to another question.
+            while let Some(chunk) = self.admin.poll_transmit() {
+                self.stream.write_all(&chunk).map_err(|error| self.fault(&error))?;
             }
             if let Some(reply) = self.admin.poll_reply() {
                 return reply.map_err(RequestError::Server);

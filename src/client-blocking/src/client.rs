@@ -277,7 +277,8 @@ impl Client {
         }
     }
 
-    /// A place in a partition: its beginning, its end as seen at `visible`, or where a time lies.
+    /// A place in a partition: its beginning, its end as seen at `visible`, or the first record of
+    /// a time or later. Of a batch that this client cannot read, that is its first.
     ///
     /// # Errors
     ///

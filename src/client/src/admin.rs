@@ -3,21 +3,23 @@
 //! An [`Admin`] is one connection's worth of it. The driver asks, writes what
 //! [`poll_transmit`](Admin::poll_transmit) gives, feeds frames, and takes the reply. What a
 //! newcomer gets wrong: an offset is asked of a *handle*, so that request is a `bind`, the
-//! question and an `unbind` in one go.
+//! question and an `unbind` in one go. And an answer may lead to another question: where a time
+//! begins the server knows the batch, which is fetched to find the record.
 
+use crate::sought_time::{SoughtTime, ask_offset};
 use crate::{Chunk, ConnectionFault, Incoming, ProducerIdentity, ServerError, Topic};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 use core::{error, fmt, mem};
 use plimsoll_wire::{
-    AckLevel, AlterTopic, Assignor, Bind, CommitMode, CommitOffsets, CommittedOffset,
-    CorrelationId, CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup,
-    ErrorResponse, Generation, GroupDescription, GroupMode, GroupState, Handle, Hello,
-    InitProducer, ListGroups, ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset,
-    OffsetDescription, OffsetToCommit, Offsets, OffsetsWhat, Opcode, PartitionDescription,
-    PartitionIndex, Ping, Response, ShardIndex, ShareDescription, Stats, TopicCleanup,
-    TopicMetadata, TopicPartition, TopicRetention, Unbind, Visible,
+    AckLevel, AlterTopic, Assignor, CommitMode, CommitOffsets, CommittedOffset, CorrelationId,
+    CreateTopic, DeleteGroup, DeleteRecords, DeleteTopic, Describe, DescribeGroup, ErrorResponse,
+    Generation, GroupDescription, GroupMode, GroupState, Hello, InitProducer, ListGroups,
+    ListedGroup, MemberDescription, MemberId, MetadataRequest, Offset, OffsetDescription,
+    OffsetToCommit, OffsetsWhat, Opcode, PartitionDescription, PartitionIndex, Ping, Response,
+    ShardIndex, ShareDescription, Stats, TopicCleanup, TopicMetadata, TopicPartition,
+    TopicRetention, Visible,
 };
 
 /// Something to ask.
@@ -58,7 +60,8 @@ pub enum AdminRequest<'a> {
         /// How many.
         count: u32,
     },
-    /// An offset of a partition.
+    /// An offset of a partition. Of a time: that of the first record of that time or later, or of
+    /// its batch if that cannot be read.
     Offsets {
         /// The topic.
         topic: &'a str,
@@ -164,6 +167,8 @@ pub enum AdminReply {
 pub struct Admin {
     out: Vec<u8>,
     correlation: CorrelationId,
+    /// A time is asked for.
+    sought: Option<SoughtTime>,
     reply: Option<Result<AdminReply, ServerError>>,
 }
 
@@ -171,14 +176,15 @@ impl Admin {
     /// For a new connection: greets the server.
     #[must_use]
     pub fn new(client_name: &str) -> Admin {
-        let mut admin = Admin { out: Vec::new(), correlation: CorrelationId(1), reply: None };
+        let (out, correlation) = (Vec::new(), CorrelationId(1));
+        let mut admin = Admin { out, correlation, sought: None, reply: None };
         Hello::new(ShardIndex::ANY, client_name).encode(admin.correlation, &mut admin.out);
         admin
     }
 
     /// Asks. The reply to what was asked before is forgotten.
     pub fn ask(&mut self, request: &AdminRequest<'_>) {
-        self.reply = None;
+        (self.reply, self.sought) = (None, None);
         self.correlation = self.correlation.advance(1);
         let (correlation, out) = (self.correlation, &mut self.out);
         match request {
@@ -214,10 +220,8 @@ impl Admin {
                 Describe { topic, first: PartitionIndex(first), count }.encode(correlation, out);
             }
             &AdminRequest::Offsets { topic, partition, what, visible } => {
-                let (handle, partition) = (Handle(0), PartitionIndex(partition));
-                Bind { handle, partition, topic }.encode(correlation, out);
-                Offsets { handle, what, visible }.encode(correlation, out);
-                Unbind { handle }.encode(correlation, out);
+                self.sought = SoughtTime::new(topic, partition, what, visible);
+                ask_offset((topic, partition), (what, visible), correlation, out);
             }
             AdminRequest::Stats => Stats.encode(correlation, out),
             AdminRequest::ListGroups => ListGroups { with_mode: true }.encode(correlation, out),
@@ -265,7 +269,23 @@ impl Admin {
             Response::CreateTopic(created) => AdminReply::Created { topic_id: created.id.0 },
             Response::Describe(described) => AdminReply::Partitions(described.partitions),
             Response::DeleteRecords(deleted) => AdminReply::Offset(deleted.start),
-            Response::Offsets(offsets) => AdminReply::Offset(offsets.offset),
+            Response::Offsets(offsets) => match &mut self.sought {
+                Some(sought) => {
+                    sought.base = Some(offsets.offset);
+                    self.correlation = correlation.advance(1);
+                    sought.fetch(offsets.offset, self.correlation, &mut self.out);
+                    return Ok(());
+                }
+                None => AdminReply::Offset(offsets.offset),
+            },
+            Response::Fetched(fetched) => match self.sought_from() {
+                Some((sought, base)) => {
+                    let offset = sought.first_of(base, fetched.batches);
+                    SoughtTime::end(correlation, &mut self.out);
+                    AdminReply::Offset(offset)
+                }
+                None => return Err(ConnectionFault::Unexpected("batches")),
+            },
             Response::Stats(stats) => {
                 let pair = |stat: plimsoll_wire::Stat<'_>| (String::from(stat.name), stat.value);
                 AdminReply::Stats(stats.stats.into_iter().map(pair).collect())
@@ -285,6 +305,12 @@ impl Admin {
         Ok(())
     }
 
+    /// The batch from which a time begins is known, and is being asked for.
+    fn sought_from(&self) -> Option<(&SoughtTime, Offset)> {
+        let sought = self.sought.as_ref()?;
+        Some((sought, sought.base?))
+    }
+
     /// The reply to what was asked last, once it is there.
     pub fn poll_reply(&mut self) -> Option<Result<AdminReply, ServerError>> {
         self.reply.take()
@@ -301,7 +327,12 @@ impl Admin {
             return Err(ConnectionFault::Server(answer));
         }
         if correlation == self.correlation && error.opcode != Opcode::Unbind {
-            self.reply.get_or_insert(Err(answer));
+            // A batch that cannot be had is where the time begins all the same.
+            let base = self.sought_from().map(|(_, base)| AdminReply::Offset(base));
+            if base.is_some() && error.opcode == Opcode::Fetch {
+                SoughtTime::end(correlation, &mut self.out);
+            }
+            self.reply.get_or_insert(base.ok_or(answer));
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ mod partitioner;
 mod producer;
 mod session;
 mod share;
+mod sought_time;
 mod time;
 mod topic;
 

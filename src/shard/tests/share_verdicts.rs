@@ -3,18 +3,20 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use plimsoll_device::SocketId;
 use plimsoll_wire::{
-    CorrelationId, DeadReason, DeleteTopic, Durability, ErrorCode, JoinGroup, LeaveGroup, Offset,
-    PartitionIndex, RangeToSettle, ShareSettings, TopicId, TopicPartition, Verdict,
+    CorrelationId, DeadReason, DeleteTopic, Durability, ErrorCode, JoinGroup, LeaveGroup, MemberId,
+    Offset, PartitionIndex, RangeToSettle, ShareSettings, TopicId, TopicPartition, Verdict,
 };
 use world::World;
 use world::client::{Answer, batch};
 use world::group::{code, partition, with_topic};
 use world::share::{
-    SETTINGS, acquire, acquire_frame, acquired, asked_to_join, describe, join, joined, range,
-    settle, settle_frame, settle_the_leap,
+    SETTINGS, acquire, acquire_frame, acquired, asked_to_join, deliver_times, describe, join,
+    joined, range, settle, settle_frame, settle_the_leap, to_deliver_at,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -155,6 +157,73 @@ fn what_is_delayed_comes_at_its_time_and_not_before_also_after_a_restart() {
     assert!(world.answers(socket).is_empty(), "7.9 s: early");
     world.advance(Duration::from_millis(100));
     assert_eq!(acquired(&mut world, socket), [(0, 0, 2, None)]);
+}
+
+/// A member that goes by the header: it takes what comes, defers what is early, and asks for more.
+/// Gives by how many ms what it shows is late.
+fn take_in_time(
+    world: &mut World,
+    (socket, member): (SocketId, MemberId),
+    times: &BTreeMap<u64, i64>,
+) -> Vec<i64> {
+    let mut late = Vec::new();
+    loop {
+        let answers = world.answers(socket);
+        let [(20, Answer::Acquired(answer))] = &answers[..] else {
+            assert!(answers.is_empty(), "{answers:?}");
+            return late;
+        };
+        let mut verdicts = Vec::new();
+        for run in &answer.ranges {
+            let offsets = run.first.value()..=run.last.value();
+            let is_hole = times.range(offsets.clone()).next().is_none();
+            verdicts
+                .extend(is_hole.then(|| range(*offsets.start(), *offsets.end(), Verdict::Gone)));
+            for (offset, until_unix_ms) in times.range(offsets).map(|(at, time)| (*at, *time)) {
+                assert_eq!(run.deliveries, 1, "a deferral is no delivery");
+                let is_early = answer.unix_ms < until_unix_ms;
+                late.extend((!is_early).then(|| world.clock.now.unix_ms - until_unix_ms));
+                let early = Verdict::Defer { until_unix_ms };
+                let verdict = if is_early { early } else { Verdict::Accept };
+                verdicts.push(range(offset, offset, verdict));
+            }
+        }
+        let errors = settle(world, socket, member, &verdicts);
+        assert!(errors.iter().all(Option::is_none), "{errors:?}");
+        world.send(socket, &acquire_frame(member, 10_000, 30_000));
+    }
+}
+
+/// Nobody looks at the clock but the server: its own timers alone say when to.
+#[test]
+fn what_is_to_be_delivered_later_is_there_within_its_100_ms() {
+    for shards in [1, 2] {
+        let mut world = World::new(shards);
+        let mut socket = world.bound();
+        let begin_ms = world.clock.now.unix_ms;
+        for index in 0..20 {
+            // Some at the same time, one whose time is over.
+            let time = begin_ms - 5 + i64::from(index / 2) * 777;
+            world.produce(socket, index, Durability::Disk, None, &to_deliver_at(time));
+        }
+        let mut shown = Vec::new();
+        for of_life in [10, 20] {
+            socket = world.hello(shards - 1);
+            let times = deliver_times(&mut world, socket);
+            assert_eq!(times.len(), 20);
+            let member = joined(&mut world, socket, SETTINGS);
+            world.send(socket, &acquire_frame(member, 10_000, 30_000));
+            while shown.len() < of_life {
+                shown.extend(take_in_time(&mut world, (socket, member), &times));
+                let due = world.shards.iter().filter_map(plimsoll_shard::Shard::poll_timeout);
+                let due = due.min().expect("it waits for something");
+                world.advance(due.since(world.clock.now.monotonic));
+            }
+            world = world.restart();
+        }
+        assert_eq!(shown.len(), 20);
+        assert!(shown[2..].iter().all(|late_ms| (0..=100).contains(late_ms)), "{shown:?}");
+    }
 }
 
 #[test]

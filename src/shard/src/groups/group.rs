@@ -134,6 +134,12 @@ impl Group {
         self.members.get(&id).ok_or_else(|| self.missing(id))
     }
 
+    /// Whether who joins with this number and this static name is a member, or takes the place of
+    /// one.
+    pub(crate) fn has_place(&self, id: MemberId, instance: &str) -> bool {
+        self.members.contains_key(&id) || self.instances.contains_key(instance)
+    }
+
     fn missing(&self, id: MemberId) -> GroupProblem {
         if self.fenced.contains(&id) {
             GroupProblem::MemberFenced

@@ -115,11 +115,11 @@ impl Shard {
         check_join(&join)?;
         self.check_share_join(&join)?;
         let limits = &self.config.limits;
-        let is_new = self.groups.group(&join.group).is_none();
-        if is_new && self.groups.len() >= limits.groups_max {
-            return Err(Problem::new(ErrorCode::Overloaded, "the shard's limit of groups"));
-        }
-        if self.groups.members() >= limits.group_members_max {
+        self.check_groups(&join.group)?;
+        let group = self.groups.group(&join.group);
+        // Who has a place, or takes over that of its former self, makes them no more.
+        let is_more = group.is_none_or(|group| !group.has_place(join.member, &join.instance));
+        if is_more && self.groups.members() >= limits.group_members_max {
             return Err(Problem::new(ErrorCode::Overloaded, "the shard's limit of members"));
         }
         let first_generation = Generation(self.config.epoch << 32);
@@ -159,6 +159,15 @@ impl Shard {
         self.tell_members(&name, &changed, Some(id));
         self.answer_member(client, correlation, (&name, id), Opcode::JoinGroup, true);
         self.share_changed(&name, false);
+        Ok(())
+    }
+
+    /// Whether a group may be used: it is there, or there is room for one more.
+    pub(super) fn check_groups(&self, group: &str) -> Result<(), Problem> {
+        let is_new = self.groups.group(group).is_none();
+        if is_new && self.groups.len() >= self.config.limits.groups_max {
+            return Err(Problem::new(ErrorCode::Overloaded, "the shard's limit of groups"));
+        }
         Ok(())
     }
 

@@ -108,6 +108,7 @@ impl Shard {
         ends: &BTreeMap<PartitionId, Offset>,
     ) -> Result<(), Problem> {
         self.check_committer(commit)?;
+        self.check_groups(&commit.group)?;
         if self.groups.share(&commit.group).is_some() {
             let check = |shard: &Self, partition, offset| {
                 shard.refusal(commit, partition, (offset, ""), ends).err()

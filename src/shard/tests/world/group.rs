@@ -1,14 +1,15 @@
 //! A member of a consumer group by hand: what it asks, and what it is told.
 
 use plimsoll_device::SocketId;
+use plimsoll_shard::ShardLimits;
 use plimsoll_wire::{
     Assignor, CommitMode, CommitOffsets, CorrelationId, DescribeGroup, Durability, ErrorCode,
     Generation, Heartbeat, JoinGroup, MemberId, Offset, OffsetToCommit, PartitionIndex, TopicId,
     TopicPartition,
 };
 
-use super::World;
 use super::client::{Answer, Member, batch};
+use super::{World, limits};
 
 pub fn join(group: &'static str) -> JoinGroup<'static> {
     JoinGroup {
@@ -81,7 +82,15 @@ pub fn describe(world: &mut World, socket: SocketId) -> Answer {
 
 /// A topic of some partitions with ten records in partition 0, and a connection to shard 0.
 pub fn with_topic(shards: u16, partitions: u32) -> (World, SocketId) {
-    let mut world = World::new(shards);
+    with_topic_and_limits(shards, partitions, limits())
+}
+
+pub fn with_topic_and_limits(
+    shards: u16,
+    partitions: u32,
+    limits: ShardLimits,
+) -> (World, SocketId) {
+    let mut world = World::with_limits(shards, limits);
     let socket = world.hello(0);
     world.create(socket, "t", partitions);
     world.bind(socket, 0, "t", 0);

@@ -1,15 +1,20 @@
 //! A member of a group in share mode by hand: what it takes, and what it says of that.
 
+use std::collections::BTreeMap;
+
+use plimsoll_batch::{BatchBuilder, Batches, Header};
 use plimsoll_device::SocketId;
 use plimsoll_wire::{
-    AcquiredRange, Assignor, CorrelationId, DeadReason, DescribeGroup, ErrorCode, JoinGroup,
+    AcquiredRange, Assignor, CorrelationId, DeadReason, DescribeGroup, ErrorCode, Fetch, JoinGroup,
     MemberId, Offset, RangeToSettle, ShareAcquire, ShareBegin, ShareDescription, ShareSettings,
-    ShareSettle, Verdict,
+    ShareSettle, Verdict, Visible,
 };
 
 use super::World;
-use super::client::{Answer, Member, encoded};
+use super::client::{Answer, Member, encoded, fetch};
 use super::group::partition;
+
+const DELIVER_AFTER: &str = "plimsoll-deliver-after";
 
 pub const SETTINGS: ShareSettings<'static> = ShareSettings {
     lock_ms: 5_000,
@@ -108,4 +113,32 @@ pub fn settle_the_leap(world: &mut World, socket: SocketId, member: MemberId) {
             break;
         }
     }
+}
+
+/// A batch of one record that is not to be handed out before this time.
+pub fn to_deliver_at(unix_ms: i64) -> Vec<u8> {
+    let (mut builder, mut bytes) = (BatchBuilder::new(), Vec::new());
+    let time = unix_ms.to_string();
+    let header = Header::new(DELIVER_AFTER, time.as_bytes());
+    builder.append(1_000, None, Some(b"x"), &[header]).unwrap();
+    builder.finish_into(&mut bytes);
+    bytes
+}
+
+/// The time in the header of each record, by its offset.
+pub fn deliver_times(world: &mut World, socket: SocketId) -> BTreeMap<u64, i64> {
+    world.bind(socket, 0, "t", 0);
+    let all = Fetch { visible: Visible::Disk, ..fetch(0, 1, 0) };
+    let answer = world.ask(socket, |out| all.encode(CorrelationId(30), out));
+    let Answer::Fetched { batches, .. } = answer else { panic!("{answer:?}") };
+    let mut times = BTreeMap::new();
+    for batch in Batches::new(&batches) {
+        for record in batch.unwrap().records().unwrap().map(Result::unwrap) {
+            let mut headers = record.headers.clone();
+            let header = headers.find(|header| header.name == DELIVER_AFTER.as_bytes()).unwrap();
+            let time = std::str::from_utf8(header.value.unwrap()).unwrap();
+            times.insert(record.offset.value(), time.parse().unwrap());
+        }
+    }
+    times
 }

@@ -177,6 +177,44 @@ fn what_compaction_does_and_has_before_it_is_counted() {
     assert_eq!((backlog_max, world.life().shards[0].compaction_backlog()), (1, 0));
 }
 
+/// Without its pauses compaction takes the disk from producers for as long as it has work; with
+/// pauses that are too long it never catches up with them.
+#[test]
+fn compaction_takes_no_more_of_the_disk_than_it_may_and_not_much_less() {
+    const BYTES_A_SECOND: u64 = 64 << 20;
+    const BURST_BYTES: u64 = (1 << 20) + (256 << 10);
+    let config = PartitionConfig { segment_bytes: 2 << 20, ..KEYED };
+    let mut world = new_world(config, false);
+    world.start(1).expect(FINE);
+    let has_work = |world: &mut World| world.life().shards[0].compaction_backlog() > 0;
+    let worked_on = |world: &mut World| {
+        let counters = counters(world);
+        counters.read_bytes + counters.compacted_bytes
+    };
+    for round in 0..20 {
+        for partition in [0, 1] {
+            for keys in [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, round + 100]] {
+                let bytes = keyed(&keys, 20_000, round);
+                world.append(id(1, partition), &bytes, Level::Disk).expect(FINE);
+            }
+        }
+    }
+    let (begun, before) = (world.clock.now.monotonic, worked_on(&mut world));
+    assert!(has_work(&mut world) && before < 4 << 20, "{before} bytes of it are done");
+    let mut worked = 0;
+    while has_work(&mut world) {
+        assert!(world.step().expect(FINE), "it goes on by itself");
+        worked = worked_on(&mut world) - before;
+        let elapsed_us = world.clock.now.monotonic.since(begun).as_micros() as u64;
+        let allowed = BYTES_A_SECOND * elapsed_us / 1_000_000 + BURST_BYTES;
+        assert!(worked <= allowed, "{worked} bytes in {elapsed_us} us");
+    }
+    let took_us = world.clock.now.monotonic.since(begun).as_micros() as u64;
+    let enough_us = worked * 1_000_000 / BYTES_A_SECOND;
+    assert!(worked > 16 << 20, "{worked} bytes are too few to tell");
+    assert!(took_us <= enough_us + enough_us / 10, "{took_us} us: {enough_us} are enough");
+}
+
 /// Ten records of one key stayed ten for ever.
 #[test]
 fn a_topic_that_is_smaller_than_a_segment_is_compacted_in_time_and_then_rests() {
