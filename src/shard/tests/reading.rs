@@ -7,8 +7,8 @@ use std::time::Duration;
 use plimsoll_device::SocketId;
 use plimsoll_shard::ShardLimits;
 use plimsoll_wire::{
-    CorrelationId, Credit, DeleteTopic, Durability, ErrorCode, Fate, Fetch, Handle, Offset,
-    Offsets, OffsetsWhat, Unsubscribe, Visible,
+    AckLevel, CorrelationId, Credit, DeleteTopic, Durability, ErrorCode, Fate, Fetch, Handle,
+    Offset, Offsets, OffsetsWhat, Unsubscribe, Visible,
 };
 use world::World;
 use world::client::{Answer, batch, batch_at, encoded, fetch, records};
@@ -52,6 +52,35 @@ fn visible_hides_what_has_not_reached_the_level() {
     }
     ask_fetch(&mut world, socket, Fetch { visible: Visible::Disk, ..fetch(2, 1, 5_000) });
     assert_eq!(world.answers(socket), [], "between the watermarks a reader waits");
+}
+
+/// The producer went on and had its acks for what the next repair cut off.
+#[test]
+fn behind_a_batch_that_a_consumer_found_damaged_nothing_is_appended() {
+    let mut world = World::new(1);
+    let socket = world.bound();
+    for correlation in 1..=20 {
+        world.produce(socket, correlation, Durability::Disk, None, &batch(1, &[7; 90_000]));
+    }
+    world.take(socket);
+    let path = "topics/1/0/00000000000000000000.segment";
+    world.disks[0].flip_bit(path, 5 * 90_071 + 1_000, 3);
+    let mut world = world.restart();
+    let socket = world.hello(0);
+    world.bind(socket, 0, "t", 0);
+    ask_fetch(&mut world, socket, fetch(7, 1, 0));
+    assert_eq!(seen(&world.answers(socket)).first(), Some(&7), "what is behind is sound");
+    world.produce(socket, 1, Durability::Disk, None, &batch(1, b"nobody knows yet"));
+    assert!(matches!(world.acks(socket)[..], [(AckLevel::Disk, 1, 1, _)]));
+    ask_fetch(&mut world, socket, fetch(5, 1, 0));
+    assert_eq!(error(&world.answers(socket)), ErrorCode::DataDamaged);
+    world.produce(socket, 2, Durability::Disk, None, &batch(1, b"too late"));
+    let answers = world.answers(socket);
+    let [(2, Answer::Error { code: ErrorCode::DataDamaged, fate: Fate::Refused, .. })] =
+        answers[..]
+    else {
+        panic!("{answers:?}")
+    };
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Storage {
             return Err(AppendError::Failed(failure.clone()));
         }
         let partition = self.partition(slot);
-        if let Some(damage) = partition.damage.as_ref().or(self.journal_damage.as_ref()) {
+        if let Some(damage) = partition.why_fenced().or(self.journal_damage.as_ref()) {
             return Err(AppendError::Damaged(damage.clone()));
         }
         let length_bytes = batch.bytes().len();

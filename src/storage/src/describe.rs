@@ -94,7 +94,7 @@ impl Storage {
 
     /// Whether the partition takes appends.
     pub fn state(&self, slot: Slot) -> PartitionState {
-        let damage = self.partition(slot).damage.as_ref().or(self.journal_damage.as_ref());
+        let damage = self.partition(slot).why_fenced().or(self.journal_damage.as_ref());
         match (damage, &self.failure) {
             (Some(damage), _) => PartitionState::Damaged(damage.clone()),
             (None, Some(_)) => PartitionState::Failed,

@@ -45,6 +45,13 @@ pub(crate) struct SegmentFile {
     pub(crate) allocated: u64,
 }
 
+/// Stored bytes that do not check, and that were read twice.
+pub(crate) struct Rot {
+    pub(crate) segment: Offset,
+    pub(crate) generation: u32,
+    pub(crate) damage: Damage,
+}
+
 /// What is known of one partition that is open here.
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
@@ -114,6 +121,8 @@ pub(crate) struct Partition {
     /// Size of the last span, in bytes: the next one is larger if it filled quickly.
     pub(crate) span_bytes: usize,
     pub(crate) damage: Option<Damage>,
+    /// What a reader found of this start: nothing is put behind it.
+    pub(crate) rot: Option<Box<Rot>>,
     pub(crate) compaction: CompactionState,
     /// Being removed: no new work begins.
     pub(crate) closing: bool,
@@ -159,6 +168,7 @@ impl Partition {
             advanced: false,
             span_bytes: 0,
             damage: None,
+            rot: None,
             compaction: CompactionState::default(),
             closing: false,
         }
@@ -171,6 +181,15 @@ impl Partition {
             page_cache: self.shown.offset,
             disk: self.durable.offset,
         }
+    }
+
+    /// Why it takes no appends: what a start found, or a reader, unless the segment has gone.
+    ///
+    /// The latter stops nothing else: what was taken before is committed and moved to segments.
+    pub(crate) fn why_fenced(&self) -> Option<&Damage> {
+        let is_here = |rot: &&Rot| self.generation(rot.segment) == Some(rot.generation);
+        let rot = self.rot.as_deref().filter(is_here).map(|rot| &rot.damage);
+        self.damage.as_ref().or(rot)
     }
 
     /// Shows what is published as far as the lease allows. True if the mark moved.

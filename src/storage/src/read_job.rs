@@ -8,6 +8,7 @@ mod checking;
 mod filling;
 mod locating;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use plimsoll_batch::Offset;
@@ -22,6 +23,7 @@ use crate::identity::Slot;
 use crate::level::Level;
 use crate::limits::{READ_BYTES_MAX, READS_MAX};
 use crate::notice::Notice;
+use crate::partition::Rot;
 use crate::read::{Cursor, Lent, ReadId};
 use crate::span::{SpanId, narrow};
 use crate::storage::Storage;
@@ -39,6 +41,8 @@ pub(crate) struct ReadJob {
     indexed: bool,
     /// What was found elsewhere may be damaged: the segment is read from its front.
     from_front: bool,
+    /// Damage was found, and this is the second look at it.
+    looks_again: bool,
     state: State,
 }
 
@@ -105,6 +109,7 @@ impl Storage {
             bytes_max,
             indexed: false,
             from_front: false,
+            looks_again: false,
             state: State::Locating,
         };
         self.reads.insert(number, job);
@@ -211,7 +216,7 @@ impl Storage {
                 let all = start + u64::from(length) >= self.file_data_end(slot, segment);
                 if at == first && all {
                     let what = String::from("a batch does not end where its segment does");
-                    return self.read_damaged(number, slot, (segment, start + u64::from(at)), what);
+                    return self.read_damaged(number, (segment, start + u64::from(at)), what, true);
                 }
                 let least = needed.max(READ_BYTES_MIN);
                 let bytes = Bytes { wished: least, least };
@@ -225,7 +230,8 @@ impl Storage {
                     }
                     return self.continue_read(number);
                 }
-                self.read_damaged(number, slot, (segment, start + u64::from(at)), what);
+                let place = (segment, start + u64::from(at));
+                self.read_damaged(number, place, what, at == first);
             }
             Checked::Doubtful => {
                 if let Some(job) = self.reads.get_mut(&number) {
@@ -276,21 +282,46 @@ impl Storage {
         self.end_read(number, Ok(Lent { range, next, pin: self.anchor_run.0 }));
     }
 
+    /// A device gives wrong bytes once and right ones the next time, and so may one that an index
+    /// was made from: damage is what is found twice, the second time from the segment's front where
+    /// the place itself may be wrong. It fences the partition: what would be put behind it now, a
+    /// repair would have to cut.
     fn read_damaged(
         &mut self,
         number: u64,
-        slot: Slot,
         (segment, position_bytes): (Offset, u64),
         what: String,
+        is_first: bool,
     ) {
+        let Some(job) = self.reads.get_mut(&number) else { return };
+        let Want::Batches { cursor, level } = job.want else { return };
+        let slot = job.slot;
         let partition = self.partition(slot);
-        let damage = Damage {
-            path: partition.segment_path(segment),
-            position_bytes,
-            partition: Some(partition.id),
-            what,
-        };
+        let path = partition.segment_path(segment);
+        let damage = Damage { path, position_bytes, partition: Some(partition.id), what };
+        let is_known = partition.rot.as_ref().is_some_and(|rot| {
+            (&rot.damage.path, rot.damage.position_bytes) == (&damage.path, position_bytes)
+        });
+        let Some(job) = self.reads.get_mut(&number) else { return };
+        if !is_known && !job.looks_again {
+            job.looks_again = true;
+            job.from_front |= is_first;
+            job.want = Want::Batches { cursor: Cursor::at(cursor.offset), level };
+            return self.continue_read(number);
+        }
+        self.fence(slot, segment, &damage);
         self.end_read(number, Err(ReadError::Damaged(damage)));
+    }
+
+    fn fence(&mut self, slot: Slot, segment: Offset, damage: &Damage) {
+        let partition = self.partition_mut(slot);
+        let Some(generation) = partition.generation(segment) else { return };
+        let (durable, at) = (partition.durable, damage.position_bytes);
+        let is_durable = (segment, at) < (durable.segment, durable.position);
+        if is_durable && partition.why_fenced().is_none() {
+            let damage = damage.clone();
+            partition.rot = Some(Box::new(Rot { segment, generation, damage }));
+        }
     }
 
     fn read_out_of_range(&mut self, number: u64, slot: Slot, asked: Offset) {

@@ -4,6 +4,7 @@
 //! gets wrong: nothing is cut out of a segment's file. A cut is a shorter length in the journal,
 //! and the bytes behind it are nothing from then on.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -37,15 +38,19 @@ pub(crate) struct Point {
 pub(crate) struct Walked {
     /// The first batch that does not check, does not follow, or is rotten, and what is wrong.
     pub(crate) misfit: Option<(Point, String)>,
-    /// Where the last sound batch begins.
+    /// Where the last batch begins, if there is no misfit.
     pub(crate) last: Option<Point>,
     pub(crate) epoch: u32,
 }
 
-/// Bytes of a segment that are known to be damaged although their batches may check.
+/// Bytes of a segment that are known to be damaged somewhere, although their batches may check.
 pub(crate) type Rotten = (Offset, Range<u64>);
 
-/// Walks from the first batch to the first that is not sound; shows each that is.
+/// Walks from the first batch to the first that is not sound, and shows batches on the way: those
+/// from the misfit's offset on do not count.
+///
+/// Where an extent does not match its CRC the batches tell which of them is damaged; only if all of
+/// them check, none of them is believed.
 pub(crate) fn walk<F: DataFiles>(
     files: &mut F,
     (id, partition): (PartitionId, &RecoveredPartition),
@@ -87,7 +92,7 @@ pub(crate) fn segments_of(partition: &RecoveredPartition) -> Vec<(Offset, u64)> 
     sealed.chain([(partition.active, partition.end())]).collect()
 }
 
-/// Ok at the end of the data, or where it is not sound and why.
+/// Ok at the end of the data, or where it is not sound and why; the walk then stands there.
 fn walk_segment<F: DataFiles>(
     files: &mut F,
     data: &SegmentData<'_>,
@@ -97,7 +102,14 @@ fn walk_segment<F: DataFiles>(
 ) -> Result<(), (u64, String)> {
     let mut window = Window::new();
     let mut position = 0;
+    // The batch before, if it is the first of its start: only the one behind confirms its offset.
+    let mut unconfirmed: Option<Stand> = None;
+    let mut unplaced: Vec<(u64, Stand)> = Vec::new();
     while position < data.length {
+        let here = Stand { position, expected: walk.expected, epoch: walk.epoch };
+        if let Some(front) = front_of_passed(&unplaced, position) {
+            return Err(front.go_back(walk, NOT_PLACED.to_string()));
+        }
         let wrong = |what: String| (position, what);
         let is_unreadable = window.batch_at(files, data, position).is_err();
         if is_unreadable && !window.is_of_blocks() {
@@ -110,18 +122,57 @@ fn walk_segment<F: DataFiles>(
         let batch = batch.map_err(|error| wrong(error.to_string()))?;
         let header = of_partition(*batch.header(), data.id, epoch_max).map_err(wrong)?;
         if let Some(what) = misfit(&header, data, walk) {
-            return Err(wrong(what));
+            return Err(match unconfirmed {
+                Some(before) => {
+                    let what = format!("this batch or the one behind it: {what}");
+                    before.go_back(walk, what)
+                }
+                None => wrong(what),
+            });
         }
         let next = position + header.length_bytes as u64;
-        if rotten.iter().any(|range| position < range.end && range.start < next) {
-            return Err(wrong("within bytes that do not match a frame's CRC".to_string()));
-        }
+        let is_new = |range: &&Range<u64>| {
+            (position < range.end && range.start < next)
+                && unplaced.iter().all(|(end, _)| *end != range.end)
+        };
+        let met: Vec<u64> = rotten.iter().filter(is_new).map(|range| range.end).collect();
+        unplaced.extend(met.into_iter().map(|end| (end, here)));
         seen(Point { segment: data.base, position, offset: walk.expected }, &batch);
+        unconfirmed = (header.leader_epoch > walk.epoch).then_some(here);
         walk.expected = header.next_offset();
         walk.epoch = header.leader_epoch;
         position = next;
     }
-    Ok(())
+    match front_of_passed(&unplaced, u64::MAX) {
+        Some(front) => Err(front.go_back(walk, NOT_PLACED.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// A batch's check leaves out its first bytes: an extent that does not match may be damaged there.
+const NOT_PLACED: &str = "within bytes that do not match a frame's CRC, and every batch of them \
+                          checks: the damage cannot be placed";
+
+/// Where a walk stood before a batch.
+#[derive(Clone, Copy)]
+struct Stand {
+    position: u64,
+    expected: Offset,
+    epoch: u32,
+}
+
+impl Stand {
+    fn go_back(self, walk: &mut Walk, what: String) -> (u64, String) {
+        (walk.expected, walk.epoch) = (self.expected, self.epoch);
+        (self.position, what)
+    }
+}
+
+/// Where the first of the rotten ranges begins that end before `position`, each given by its end
+/// and its first batch: whatever is wrong in it, no batch of it told.
+fn front_of_passed(unplaced: &[(u64, Stand)], position: u64) -> Option<Stand> {
+    let passed = unplaced.iter().filter(|(end, _)| *end <= position);
+    passed.map(|(_, front)| *front).min_by_key(|front| front.position)
 }
 
 /// Shortens a partition to what comes before a point.
@@ -221,6 +272,7 @@ pub(crate) fn rebuild<F: DataFiles>(
         }
     }
     let mut partition = RecoveredPartition::begin(start, place);
+    producers.cut(walk.expected);
     partition.producers = producers;
     let takes_data = |last: &Sealed| last.compacted.generation == 0;
     if sealed.last().is_some_and(|last| !takes_data(last)) {

@@ -70,6 +70,9 @@ impl Plan {
             if journal.damaged {
                 homes.insert(*number);
                 report(journal_line(*number, journal));
+            } else if journal.names_rotten {
+                // Also if its partition moved on: no later one may find them wrong again.
+                homes.insert(*number);
             }
         }
         let is_live = |id: &PartitionId| !found.topics.is_deleted(*id);

@@ -28,7 +28,7 @@ use crate::repair_journal::{Gap, SalvagedPartition, beyond_all, salvage, scan};
 use crate::repair_partition::{Point, Rotten, rebuild, segments_of, walk};
 use crate::shard_counts::ShardCounts;
 use crate::verify::{DataFiles, Finding, Verification, VerifyError, journal_number};
-use crate::verify_journal::{JournalPlace, VerifiedJournal, newest_anchor};
+use crate::verify_journal::{JournalPlace, VerifiedJournal, extent_matches_to, newest_anchor};
 
 /// Starts that were cut off before they wrote a frame are counted nowhere but in the manifest.
 const UNKNOWN_STARTS: u64 = 64;
@@ -51,6 +51,8 @@ pub(crate) struct FoundJournal {
     pub(crate) damaged: bool,
     /// Nothing of it can be read.
     pub(crate) lost: bool,
+    /// It is sound, and has the CRC of bytes that do not match it.
+    pub(crate) names_rotten: bool,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) frames: u64,
     clean: bool,
@@ -221,6 +223,17 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
         let mut rotten: BTreeMap<PartitionId, Vec<Rotten>> = BTreeMap::new();
         for chain in &self.chains {
             for (id, segment, extent) in self.verification.check_chain(chain, &states) {
+                let segments = states.get(&id).map(segments_of).unwrap_or_default();
+                let known = segments.into_iter().find(|(base, _)| *base == segment);
+                let data_end = known.map_or(u64::MAX, |(_, length)| length);
+                let files = &mut *self.verification.files;
+                if extent_matches_to(files, id, (segment, data_end), &extent) == Ok(true) {
+                    // Only the padding behind the data is damaged.
+                    continue;
+                }
+                if let Some(journal) = self.journals.get_mut(&chain.place.journal) {
+                    journal.names_rotten = true;
+                }
                 let range = extent.position..extent.end();
                 rotten.entry(id).or_default().push((segment, range));
             }
@@ -400,7 +413,11 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
     /// What the sound part of the metadata topic says.
     fn read_topics(&mut self, found: &FoundPartition, rotten: &[Rotten]) {
         let (read, mut topics) = (self.topics.read, KnownTopics::default());
+        let end = found.cut.as_ref().map_or(Offset::MAX, |(at, _)| at.offset);
         let mut seen = |batch: &Batch<'_>| {
+            if batch.header().base_offset >= end {
+                return;
+            }
             let records = batch.records().into_iter().flatten().flatten();
             let values = records.filter_map(|record| record.value);
             values.filter_map(read).for_each(|record| topics.note(record));

@@ -18,6 +18,8 @@ use crate::verify_tests::directory::{Copy, DELETED, Life, ORDERS, start};
 use crate::verify_tests::{topic_record, verified};
 use crate::*;
 
+mod extents;
+
 const JOURNAL: &str = "journal/00000.journal";
 
 fn created(topic: u32, partitions: u32) -> Vec<u8> {

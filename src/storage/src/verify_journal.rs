@@ -232,7 +232,8 @@ impl<F: DataFiles, R: FnMut(Finding)> Verification<'_, F, R> {
             for (id, segment, extent) in header.body(&frame).map(extents_of).unwrap_or_default() {
                 let is_kept = partitions.get(&id).is_some_and(|partition| {
                     let oldest = partition.sealed.first().map_or(partition.active, |it| it.base);
-                    segment >= oldest
+                    // Of a compacted segment this file does not count any more.
+                    segment >= oldest && partition.name_of(segment).generation == 0
                 });
                 if is_kept
                     && !self.is_deleted(id)
@@ -310,6 +311,16 @@ pub(crate) fn extent_matches<F: DataFiles>(
     segment: Offset,
     extent: &Extent,
 ) -> Result<bool, IoError> {
+    extent_matches_to(files, id, (segment, u64::MAX), extent)
+}
+
+/// The same with zeros for what the file has from `data_end` on: padding is no data.
+pub(crate) fn extent_matches_to<F: DataFiles>(
+    files: &mut F,
+    id: PartitionId,
+    (segment, data_end): (Offset, u64),
+    extent: &Extent,
+) -> Result<bool, IoError> {
     let path = segment_path(id, segment);
     let (mut done, mut computed) = (0, 0);
     let mut buffer = vec![0; CHUNK_BYTES.min(extent.length_bytes as usize)];
@@ -320,6 +331,8 @@ pub(crate) fn extent_matches<F: DataFiles>(
         if read < length {
             return Ok(false);
         }
+        let of_data = usize::try_from(data_end.saturating_sub(position)).unwrap_or(length);
+        buffer[of_data.min(length)..length].fill(0);
         computed = crc32c::crc32c_append(computed, &buffer[..length]);
         done += length;
     }

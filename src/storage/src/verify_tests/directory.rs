@@ -146,13 +146,20 @@ impl Life {
     }
 
     pub(crate) fn append(&mut self, disk: &mut Disk, id: PartitionId, value: &[u8]) {
-        let mut builder = BatchBuilder::new();
-        builder.append(5, None, Some(value), &[]).unwrap();
-        let mut bytes = Vec::new();
-        builder.finish_into(&mut bytes);
-        let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
+        self.append_together(disk, id, &[value]);
+    }
+
+    /// Batches of a record each, in one commit.
+    pub(crate) fn append_together(&mut self, disk: &mut Disk, id: PartitionId, values: &[&[u8]]) {
         let slot = self.storage.slot(id).unwrap();
-        self.storage.append(slot, &batch, Level::Disk, NOW).unwrap();
+        for value in values {
+            let mut builder = BatchBuilder::new();
+            builder.append(5, None, Some(value), &[]).unwrap();
+            let mut bytes = Vec::new();
+            builder.finish_into(&mut bytes);
+            let batch = Batch::validate(&bytes, &BatchLimits::default()).unwrap();
+            self.storage.append(slot, &batch, Level::Disk, NOW).unwrap();
+        }
         self.run(disk);
     }
 

@@ -245,6 +245,74 @@ fn a_damaged_batch_is_named_and_never_delivered() {
     }
 }
 
+/// Appends were taken and acked behind a batch that a reader had just found damaged, `describe` said
+/// `healthy`, and the next repair cut them.
+#[test]
+fn what_a_reader_finds_damaged_fences_its_partition_until_it_is_deleted() {
+    let mut world = World::new(2, Settings::default());
+    for id in [id(1, 0), id(1, 1)] {
+        world.create(id, CONFIG);
+    }
+    world.start(1).expect(FINE);
+    for turn in 0..40 {
+        world.append(id(1, 0), &batch_of(20_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    world.machine.disk.flip_bit(&segment_path(id(1, 0), Offset::ZERO), 2 * 19_991 + 5_000, 2);
+    world.start_unchecked(1).expect(FINE);
+    let (shard, slot) = world.life().slots[&id(1, 0)];
+    // Nobody has read it yet.
+    world.append(id(1, 0), &batch_of(100, 1, 0, 40), Level::Disk).expect(FINE);
+    while world.step().expect(FINE) {}
+    world.append(id(1, 0), &batch_of(100, 1, 0, 40), Level::PageCache).expect(FINE);
+    assert_eq!(world.life().shards[shard].state(slot), PartitionState::Healthy);
+    let read = world.read_from(id(1, 0), Offset::ZERO, Level::Disk, 1, true).expect(FINE);
+    let Err(ReadError::Damaged(damage)) = read else { panic!("{read:?}") };
+    assert_eq!(world.life().shards[shard].state(slot), PartitionState::Damaged(damage.clone()));
+    let refused = world.try_append(id(1, 0), batch_of(100, 1, 0, 41), Level::Memory);
+    assert!(matches!(refused, Err(AppendError::Damaged(named)) if named == damage));
+    // What was taken before comes to the disk, what is sound is read, others take appends.
+    while world.step().expect(FINE) {}
+    let marks = world.life().shards[shard].watermarks(slot);
+    assert_eq!(marks.disk, marks.memory);
+    let behind = world.read_from(id(1, 0), Offset::new(30), Level::Disk, 1 << 20, true);
+    behind.expect(FINE).expect("what is sound can be read");
+    world.append(id(1, 1), &batch_of(100, 1, 0, 0), Level::Disk).expect(FINE);
+    // The segment goes, and with it the damage.
+    world.delete_records(id(1, 0), Offset::new(30)).expect("it is sound there");
+    while world.step().expect(FINE) {}
+    assert_eq!(world.life().shards[shard].state(slot), PartitionState::Healthy);
+    world.append(id(1, 0), &batch_of(100, 1, 0, 41), Level::Disk).expect(FINE);
+}
+
+/// A device may give wrong bytes once. A partition that was fenced for that would refuse appends
+/// until a restart, and nothing is wrong with it.
+#[test]
+fn bytes_that_are_read_wrongly_once_are_no_damage() {
+    let mut world = World::new(2, Settings::default());
+    world.create(id(1, 0), CONFIG);
+    world.start(1).expect(FINE);
+    for turn in 0..40 {
+        world.append(id(1, 0), &batch_of(20_000, 1, 0, turn), Level::Disk).expect(FINE);
+        world.settle().expect(FINE);
+    }
+    world.stop().expect(FINE);
+    for nth in 1..30 {
+        let mut world = world.after(nth);
+        world.start_unchecked(1).expect(FINE);
+        let (shard, slot) = world.life().slots[&id(1, 0)];
+        let reads = world.machine.disk.counts().reads;
+        world.machine.disk.faults.flip_read_nth = Some(reads + nth);
+        for from in [0, 17, 30] {
+            let read = world.read_from(id(1, 0), Offset::new(from), Level::Disk, 1, true);
+            read.expect(FINE).expect("nothing is damaged");
+        }
+        assert!(world.machine.disk.counts().reads > reads + nth, "read {nth} was none");
+        assert_eq!(world.life().shards[shard].state(slot), PartitionState::Healthy);
+    }
+}
+
 /// A reader that goes on where it stood took a batch whose offset had rotted downwards for the one
 /// in the middle of which it was, and showed its records under the offsets of others.
 #[test]
