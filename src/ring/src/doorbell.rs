@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::errno::Errno;
 
+// A copy of these states runs in the tests of the mailboxes between shards: keep the two the same.
 /// The ring's thread runs, and will look for work before it parks.
 const AWAKE: u32 = 0;
 /// The ring's thread sleeps in the kernel, or goes there without another look.

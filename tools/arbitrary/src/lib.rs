@@ -10,10 +10,14 @@
 
 mod batch_validate;
 mod config_read;
+mod directory;
 mod frame_decode;
+mod journal_file;
 mod journal_recovery;
+mod segment_read;
 
 pub use batch_validate::batch_validate;
 pub use config_read::config_read;
 pub use frame_decode::frame_decode;
 pub use journal_recovery::journal_recovery;
+pub use segment_read::segment_read;

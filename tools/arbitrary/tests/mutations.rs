@@ -28,7 +28,12 @@ fn changed_batches_are_refused_or_read_and_never_panic() {
 
 #[test]
 fn changed_journals_are_recovered_or_named_as_damaged_and_never_panic() {
-    feed("journal_recovery", plimsoll_arbitrary::journal_recovery, 10_000);
+    feed("journal_recovery", plimsoll_arbitrary::journal_recovery, 2_000);
+}
+
+#[test]
+fn changed_segments_are_read_or_named_as_damaged_and_repaired_and_never_panic() {
+    feed("segment_read", plimsoll_arbitrary::segment_read, 2_000);
 }
 
 #[test]

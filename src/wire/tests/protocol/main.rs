@@ -5,6 +5,8 @@ mod document;
 #[cfg(test)]
 mod frames;
 #[cfg(test)]
+mod fuzz_seeds;
+#[cfg(test)]
 mod hostile_bytes;
 #[cfg(test)]
 mod round_trip;
