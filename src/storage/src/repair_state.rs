@@ -294,7 +294,9 @@ impl<F: DataFiles, R: FnMut(Finding)> Looking<'_, '_, F, R> {
         for (topic, partition) in ids {
             let id = PartitionId { topic, partition };
             let is_damaged = self.owner(id).1.is_some();
-            if is_damaged && !self.verification.is_deleted(id) {
+            // The topics' own partition has been judged, also by what no file has.
+            let is_judged = id == PartitionId::METADATA;
+            if is_damaged && !is_judged && !self.verification.is_deleted(id) {
                 self.expect(id);
             }
         }

@@ -346,6 +346,39 @@ fn a_damaged_frame_costs_only_the_partitions_that_it_named() {
     assert_eq!(whole, 1, "one of the two is whole, the other is cut");
 }
 
+/// The topics' partition was judged a second time, as one of those that only their files tell of:
+/// what was in sound frames alone was given up, and with a topic's creation the topic went.
+#[test]
+fn a_damaged_frame_costs_no_topic_that_another_frame_has() {
+    let mut disk = Disk::new(&Random::new(15));
+    let mut life = Life::begin(&mut disk, &ALL);
+    life.append(&mut disk, PartitionId::METADATA, &created(1, 2));
+    life.append(&mut disk, ORDERS[0], b"one");
+    life.append(&mut disk, PartitionId::METADATA, &created(2, 1));
+    for _ in 0..5 {
+        life.append(&mut disk, ORDERS[1], b"behind");
+    }
+    drop(life);
+    let mut sound = Copy::of(&disk);
+    // Made ahead, and empty.
+    let path = segment_path(PartitionId::METADATA, Offset::ZERO);
+    sound.0.entry(path).or_insert_with(|| alloc::vec![0; 64 << 10]);
+    let before = content(&sound);
+    let names = |bytes: &[u8], topic: u32| {
+        let created = created(topic, 1);
+        bytes.windows(12).any(|window| window == &created[..12])
+    };
+    let lost = frames(&sound)
+        .into_iter()
+        .find(|(at, header)| names(&sound.0[JOURNAL][*at..*at + header.length_bytes], 2));
+    let mut damaged = sound.clone();
+    damaged.flip(JOURNAL, (lost.unwrap().0 + 90) * 8);
+    let after = content(&assert_repairs(&damaged, &before, "the creation of the other"));
+    assert!(names(&after[&PartitionId::METADATA].bytes, 1), "the first topic is there");
+    assert_eq!(after[&ORDERS[0]].bytes, before[&ORDERS[0]].bytes);
+    assert_eq!(after[&ORDERS[1]].bytes, before[&ORDERS[1]].bytes);
+}
+
 #[test]
 fn what_is_cut_is_kept_with_its_origin() {
     let sound = directory(true);
