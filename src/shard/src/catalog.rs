@@ -117,9 +117,20 @@ pub(crate) struct Catalog {
     by_id: BTreeMap<u32, Arc<Topic>>,
     /// The newest topic that there ever was, as far as is known here.
     newest_id: u32,
+    /// There may be more topics: why nobody can tell.
+    incomplete: Option<Arc<str>>,
 }
 
 impl Catalog {
+    /// Damage has taken the end of the topics' log, or may have.
+    pub(crate) fn note_incomplete(&mut self, why: Arc<str>) {
+        self.incomplete = Some(why);
+    }
+
+    pub(crate) fn why_incomplete(&self) -> Option<&Arc<str>> {
+        self.incomplete.as_ref()
+    }
+
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
         self.newest_id = self.newest_id.max(topic.id);
         self.by_name.insert(topic.name.clone(), Arc::clone(&topic));

@@ -65,7 +65,11 @@ pub(crate) enum Letter {
     /// Between who keeps groups in share mode and who owns the partitions.
     Marks(MarksLetter),
     /// From shard 0, at the start: all topics.
-    Topics(Arc<Vec<Arc<Topic>>>),
+    Topics {
+        topics: Arc<Vec<Arc<Topic>>>,
+        /// There may be more, and why.
+        incomplete: Option<Arc<str>>,
+    },
     /// From shard 0: the topic exists, durably.
     TopicOpened(Arc<Topic>),
     /// From shard 0: the topic has these settings, durably.
@@ -188,7 +192,7 @@ impl Mail {
             Letter::EndsWanted { .. } => "ends wanted",
             Letter::EndsAre { .. } => "ends",
             Letter::Marks(_) => "marks",
-            Letter::Topics(_) => "topics",
+            Letter::Topics { .. } => "topics",
             Letter::TopicOpened(_) => "topic opened",
             Letter::TopicAltered(_) => "topic altered",
             Letter::TopicRemoved { .. } => "topic removed",

@@ -102,6 +102,12 @@ impl Storage {
         }
     }
 
+    /// Damage that was found at the start and may have taken what was behind the partition's end.
+    /// A journal that is only kept from being written to has lost nothing.
+    pub fn lost_end(&self, slot: Slot) -> Option<&Damage> {
+        self.partition(slot).lost_end.as_ref()
+    }
+
     /// What `describe` shows.
     pub fn describe(&self, slot: Slot) -> PartitionDescription {
         let partition = self.partition(slot);

@@ -143,7 +143,8 @@ pub enum ReadError {
         /// The memory watermark.
         end: Offset,
     },
-    /// The stored bytes do not match their check. They are not delivered.
+    /// The stored bytes do not match their check, and are not delivered; or the reader has come to
+    /// an end behind which damage may have taken records.
     Damaged(Damage),
     /// The disk could not be read.
     Failed(Failure),

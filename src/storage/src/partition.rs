@@ -123,6 +123,8 @@ pub(crate) struct Partition {
     pub(crate) damage: Option<Damage>,
     /// What a reader found of this start: nothing is put behind it.
     pub(crate) rot: Option<Box<Rot>>,
+    /// Damage that was found at the start, and may have taken what was behind the end.
+    pub(crate) lost_end: Option<Damage>,
     pub(crate) compaction: CompactionState,
     /// Being removed: no new work begins.
     pub(crate) closing: bool,
@@ -169,6 +171,7 @@ impl Partition {
             span_bytes: 0,
             damage: None,
             rot: None,
+            lost_end: None,
             compaction: CompactionState::default(),
             closing: false,
         }

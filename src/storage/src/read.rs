@@ -74,7 +74,8 @@ pub enum ReadOutcome {
 impl Storage {
     /// Reads batches from `cursor` on, up to the watermark of `level`: about `bytes_max` bytes, at
     /// least one batch. A `Pending` read is answered even if nobody wants it any more; then release
-    /// it.
+    /// it. Where damage may have taken what was behind the end, nobody is told that he has come to
+    /// it: he gets [`ReadError::Damaged`].
     pub fn read(
         &mut self,
         slot: Slot,
@@ -84,10 +85,15 @@ impl Storage {
     ) -> Result<ReadOutcome, ReadError> {
         let partition = self.partition(slot);
         let (start, end) = (partition.start, partition.shown.offset);
+        let limit = self.limit(slot, level);
+        if cursor.offset >= limit.offset
+            && let Some(damage) = &partition.lost_end
+        {
+            return Err(ReadError::Damaged(damage.clone()));
+        }
         if cursor.offset < start || cursor.offset > end {
             return Err(ReadError::OutOfRange { asked: cursor.offset, start, end });
         }
-        let limit = self.limit(slot, level);
         if cursor.offset >= limit.offset {
             return Ok(ReadOutcome::UpToDate);
         }

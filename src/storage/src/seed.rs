@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use plimsoll_batch::{BatchHeader, Offset};
 use plimsoll_device::{BLOCK_BYTES, Now};
@@ -15,7 +16,7 @@ use crate::arena_layout::SpanHeader;
 use crate::entry::LEASE_BYTES;
 use crate::error::Damage;
 use crate::frame_draft::FrameDraft;
-use crate::identity::{PartitionConfig, PartitionId, Slot};
+use crate::identity::{PartitionConfig, PartitionId, Retention, Slot};
 use crate::journal::journal_path;
 use crate::limits::{ARENA_BYTES_MIN, FRAME_BYTES_MAX};
 use crate::notice::Notice;
@@ -23,6 +24,10 @@ use crate::partition::{Partition, Point, SegmentFile};
 use crate::recovered::{RecoveredPartition, Run};
 use crate::span::{NewSpan, narrow, pages_for};
 use crate::storage::{Seeding, StopState, Storage, StorageConfig};
+
+/// Of partitions of which nothing is known; nobody appends to them.
+const UNKNOWN_SEGMENT_BYTES: u64 = 256 << 20;
+const UNKNOWN_BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Batches that only an arena of a dead process held, on their way into this start's.
 pub(crate) struct Feed {
@@ -62,14 +67,32 @@ impl Storage {
         match recovered {
             Some(recovered) => self.seed(slot, id, recovered),
             // It was there before this start. All that there is of it may be in the damaged journal
-            // of a shard that had it before: offsets from 0 on may have been given out.
+            // of this shard, or of one that had it before: offsets from 0 on may have been given
+            // out.
             None if self.seeding == Seeding::Opening => {
-                let damage = self.other_damage.clone();
+                let damage = self.other_damage.as_ref().or(self.journal_damage.as_ref()).cloned();
+                self.partition_mut(slot).lost_end.clone_from(&damage);
                 self.partition_mut(slot).damage = damage;
             }
             None => {}
         }
         slot
+    }
+
+    /// Opens what recovery found and nobody has opened. Nothing is known of it but its id; it is
+    /// there so that its files and what journals say of it stay.
+    pub fn open_unknown(&mut self) {
+        let ids: Vec<PartitionId> = self.recovered.keys().copied().collect();
+        for id in ids {
+            let config = PartitionConfig {
+                segment_bytes: UNKNOWN_SEGMENT_BYTES,
+                batch_bytes_max: UNKNOWN_BATCH_BYTES_MAX,
+                flush_interval: Duration::from_millis(100),
+                retention: Retention::UNLIMITED,
+                compaction: None,
+            };
+            self.open_partition(id, config);
+        }
     }
 
     /// Says that every partition that exists has been opened. What recovery found of others belongs
@@ -122,6 +145,7 @@ impl Storage {
         }
         let partition = self.partition_mut(slot);
         let damaged = damage.is_some();
+        partition.lost_end.clone_from(&damage);
         partition.damage = damage;
         let jumps = recovered.jumps && !damaged;
         let fenced = damaged || self.journal_damage.is_some();

@@ -396,10 +396,14 @@ impl Consumer {
         let Some(index) = index.filter(|index| self.subscriptions[*index].is_occupied()) else {
             return Ok(());
         };
+        let (beginning, wanted) = (Offset::new(error.detail_a), self.subscriptions[index].next);
+        // What lies before the beginning was removed. What lies behind the end was never there, or
+        // is lost: to go on elsewhere would pass that over.
         if error.code == ErrorCode::OffsetOutOfRange
+            && wanted.is_some_and(|wanted| wanted < beginning)
             && self.subscriptions[index].if_gone != IfGone::Fail
         {
-            self.go_on_elsewhere(index, Offset::new(error.detail_a), now);
+            self.go_on_elsewhere(index, beginning, now);
             return Ok(());
         }
         let subscription = &mut self.subscriptions[index];

@@ -333,17 +333,16 @@ impl GroupConsumer {
         }
         Some(match self.consumer.poll_event()? {
             ConsumerEvent::Delivered(batches) => GroupEvent::Delivered(batches),
-            ConsumerEvent::Failed { topic, partition, error }
-                if error.code == ErrorCode::OffsetOutOfRange =>
-            {
+            ConsumerEvent::Failed { topic, partition, error } => {
                 let beginning = Offset::new(error.detail_a);
                 let place = self.place(PartitionName { topic: Some(&topic), partition });
                 let wanted = place.and_then(|place| self.consumer.delivered(place));
-                let wanted = wanted.unwrap_or(beginning);
-                GroupEvent::Removed { topic, partition, wanted, beginning }
-            }
-            ConsumerEvent::Failed { topic, partition, error } => {
-                GroupEvent::Failed { topic, partition, error }
+                match wanted.filter(|wanted| *wanted < beginning) {
+                    Some(wanted) if error.code == ErrorCode::OffsetOutOfRange => {
+                        GroupEvent::Removed { topic, partition, wanted, beginning }
+                    }
+                    _ => GroupEvent::Failed { topic, partition, error },
+                }
             }
             ConsumerEvent::Missed { topic, partition, wanted, next } => {
                 GroupEvent::Missed { topic, partition, wanted, next }

@@ -93,3 +93,15 @@ fn a_member_that_is_told_to_fails_where_its_offset_was_removed_and_goes_on_elsew
     assert!(serve(&mut member, NOW).is_empty(), "it is not subscribed to again");
     assert_eq!(hand_out(&mut member, NOW), (1, 8));
 }
+
+/// The partition ended before the committed offset, because damage had taken its end. The member
+/// said that 0 records had been removed, and worked everything off again from the beginning.
+#[test]
+fn an_offset_behind_the_end_is_a_failure_and_not_passed_over() {
+    let mut member = joined(GroupOptions::default(), &[(0, Some(8))]);
+    let lost = error(Opcode::Delivery, 3, ErrorCode::OffsetOutOfRange, Fate::NotAppend);
+    hear(&mut member, &lost, NOW).unwrap();
+    assert!(serve(&mut member, NOW).is_empty(), "nothing of it is begun anew");
+    let told = member.poll_event();
+    assert!(matches!(told, Some(GroupEvent::Failed { partition: 0, .. })), "{told:?}");
+}

@@ -60,7 +60,7 @@ impl Shard {
             return Err(Problem::of_handle(ErrorCode::HandleInUse, handle));
         }
         let Some(topic) = self.catalog.named(bind.topic) else {
-            return Err(Problem::of_handle(ErrorCode::TopicNotFound, handle));
+            return Err(Problem { handle: Some(handle), ..self.no_topic() });
         };
         let Some(partition) = topic.partition(bind.partition.0) else {
             return Err(Problem {

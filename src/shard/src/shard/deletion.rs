@@ -43,7 +43,7 @@ impl Shard {
                 detail_b: u64::from(partitions),
                 ..Problem::new(ErrorCode::PartitionNotFound, "the topic has fewer partitions")
             },
-            None => Problem::new(ErrorCode::TopicNotFound, "the topic does not exist"),
+            None => self.no_topic(),
         };
         let (client, opcode) = (self.client(id), Opcode::DeleteRecords);
         self.answer_problem(client, Ended::NOTHING, opcode, correlation, problem);

@@ -15,6 +15,7 @@ use plimsoll_wire::{
 use super::Shard;
 use super::answers::Problem;
 use super::decoding::Flow;
+use super::startup::list_is_incomplete;
 use crate::catalog::Topic;
 use crate::connection::{ConnectionId, State};
 use crate::mail::{Ended, Forwarded, Gathered};
@@ -142,6 +143,10 @@ impl Shard {
         request: &MetadataRequest<'_>,
     ) -> Flow {
         let (client, opcode) = (self.client(id), Opcode::Metadata);
+        if let Some(problem) = self.unknown_topics(&request.topics) {
+            self.answer_problem(client, Ended::NOTHING, opcode, correlation, problem);
+            return Flow::Next;
+        }
         let topics: Vec<Arc<Topic>> = if request.topics.is_empty() {
             self.catalog.topics().map(Arc::clone).collect()
         } else {
@@ -165,6 +170,28 @@ impl Shard {
         Flow::Next
     }
 }
+
+impl Shard {
+    /// Why the answer would be wrong: it leaves out topics of which nobody can tell whether they
+    /// exist. None, if all that are asked for are known.
+    fn unknown_topics(&self, names: &[&str]) -> Option<Problem> {
+        let why = self.catalog.why_incomplete()?;
+        if !names.is_empty() && names.iter().all(|name| self.catalog.named(name).is_some()) {
+            return None;
+        }
+        let mut text = list_is_incomplete(why);
+        if names.is_empty() {
+            text.push_str("; known are");
+            for topic in self.catalog.topics().take(NAMED_MAX) {
+                text.extend([" ", &topic.name]);
+            }
+        }
+        Some(Problem::new(ErrorCode::DataDamaged, text))
+    }
+}
+
+/// How many topics the error names that says that there may be more.
+const NAMED_MAX: usize = 20;
 
 /// A bound of what a topic takes in the answer.
 fn metadata_bytes_max(topic: &Topic) -> usize {

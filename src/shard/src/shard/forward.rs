@@ -165,7 +165,7 @@ impl Shard {
             }
             Letter::EndsAre { check, ends } => self.take_ends(check, ends),
             Letter::Marks(letter) => self.handle_marks(from, letter),
-            Letter::Topics(topics) => self.open_topics(&topics),
+            Letter::Topics { topics, incomplete } => self.open_topics(&topics, incomplete),
             Letter::TopicOpened(topic) => {
                 let id = topic.id;
                 self.open_topic(topic);

@@ -39,7 +39,7 @@ impl Shard {
         describe: &Describe<'_>,
     ) -> Flow {
         let problem = match self.catalog.named(describe.topic) {
-            None => Problem::new(ErrorCode::TopicNotFound, "the topic does not exist"),
+            None => self.no_topic(),
             Some(topic) if describe.first.0 >= topic.partitions => Problem {
                 detail_a: u64::from(describe.first.0),
                 detail_b: u64::from(topic.partitions),

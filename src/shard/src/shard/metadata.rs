@@ -144,7 +144,11 @@ impl Shard {
                     self.reads.insert(read, PendingRead::Metadata);
                     return;
                 }
-                Ok(ReadOutcome::UpToDate) => return self.metadata_is_read(),
+                Ok(ReadOutcome::UpToDate) => return self.metadata_is_read(None),
+                // What there is of it counts, and that there may be more.
+                Err(ReadError::Damaged(damage)) if self.storage.lost_end(slot) == Some(&damage) => {
+                    return self.metadata_is_read(Some(Arc::from(damage.to_string())));
+                }
                 Err(ReadError::NoRoom) => {
                     metadata.wants_room = true;
                     return;
@@ -195,14 +199,15 @@ impl Shard {
         self.reports.push_back(Report::MetadataUnreadable(text));
     }
 
-    fn metadata_is_read(&mut self) {
+    fn metadata_is_read(&mut self, incomplete: Option<Arc<str>>) {
         let Some(metadata) = &mut self.metadata else { return };
         let topics = core::mem::take(&mut metadata.topics);
         let topics: Arc<Vec<Arc<Topic>>> = Arc::new(topics.into_values().collect());
         for shard in self.other_shards() {
-            self.post(shard, Letter::Topics(Arc::clone(&topics)));
+            let (topics, incomplete) = (Arc::clone(&topics), incomplete.clone());
+            self.post(shard, Letter::Topics { topics, incomplete });
         }
-        self.open_topics(&topics);
+        self.open_topics(&topics, incomplete);
     }
 
     /// Begins to carry out what a client wants of the topics.
@@ -276,12 +281,12 @@ impl Shard {
                     let invalid = |text| Problem::new(ErrorCode::InvalidTopic, text);
                     Ok(Change::Altered { id: topic.id, settings: settings.map_err(invalid)? })
                 }
-                None => Err(Problem::new(ErrorCode::TopicNotFound, "the topic does not exist")),
+                None => Err(self.no_topic()),
             },
             TopicRequest::Delete { name } => match self.catalog.named(&name) {
                 topic if metadata.is_changing(&name, topic) => Err(self.undecided()),
                 Some(topic) => Ok(Change::Deleted { id: topic.id }),
-                None => Err(Problem::new(ErrorCode::TopicNotFound, "the topic does not exist")),
+                None => Err(self.no_topic()),
             },
         }
     }

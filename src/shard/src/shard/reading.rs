@@ -141,7 +141,10 @@ impl Shard {
         let marks = self.storage.watermarks(slot);
         let is_within = marks.start <= offset && offset <= marks.memory;
         let (asked, start, end) = (offset, marks.start, marks.memory);
-        let error = ReadError::OutOfRange { asked, start, end };
+        let error = match self.storage.lost_end(slot) {
+            Some(damage) if asked > end => ReadError::Damaged(damage.clone()),
+            _ => ReadError::OutOfRange { asked, start, end },
+        };
         (!is_within).then(|| Problem::of_read(handle, &error))
     }
 
