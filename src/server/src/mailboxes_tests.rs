@@ -1,10 +1,10 @@
-//! Mailboxes under 7,000 orders of events: drawn at random, and by PCT, which favours few changes of
-//! the thread. Not every order there is.
+//! Mailboxes under 7,000 orders of events: drawn at random, and by PCT, which favours few changes
+//! of the thread. Not every order there is.
 //!
 //! Shards' threads run the loop of `shard_thread.rs` on shuttle, which decides at each step who
-//! goes on, and reports it when nobody can: a wake-up that got lost. The bell is a copy of the ring's
-//! doorbell, whose atomics and eventfd are the kernel's: who changes `ring/src/doorbell.rs` changes
-//! it here. A failure prints the schedule; `shuttle::replay` repeats it.
+//! goes on, and reports it when nobody can: a wake-up that got lost. The bell is a copy of the
+//! ring's doorbell, whose atomics and eventfd are the kernel's: who changes `ring/src/doorbell.rs`
+//! changes it here. A failure prints the schedule; `shuttle::replay` repeats it.
 
 use shuttle::sync::atomic::{AtomicU32, Ordering};
 use shuttle::sync::{Condvar, Mutex};

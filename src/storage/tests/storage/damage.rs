@@ -245,8 +245,8 @@ fn a_damaged_batch_is_named_and_never_delivered() {
     }
 }
 
-/// Appends were taken and acked behind a batch that a reader had just found damaged, `describe` said
-/// `healthy`, and the next repair cut them.
+/// Appends were taken and acked behind a batch that a reader had just found damaged, `describe`
+/// said `healthy`, and the next repair cut them.
 #[test]
 fn what_a_reader_finds_damaged_fences_its_partition_until_it_is_deleted() {
     let mut world = World::new(2, Settings::default());
