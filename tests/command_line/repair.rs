@@ -100,6 +100,50 @@ fn a_damaged_journal_and_manifest_are_made_anew_and_the_fenced_shard_writes_agai
     assert_takes_all(&server, &["one", "two"]);
 }
 
+/// A frame in the middle of the journal's: later ones know that it was on disk.
+fn flip_frame(journal: &Path) {
+    let bytes = fs::read(journal).unwrap();
+    let is_frame = |at: &usize| bytes[*at..].starts_with(b"PLJF");
+    let frames: Vec<usize> = (8192..bytes.len()).step_by(4096).filter(is_frame).collect();
+    flip(journal, frames[frames.len() / 2] as u64 + 40);
+}
+
+/// `consume --until end` wrote what was left and ended with 0, although records that had been acked
+/// were missing. When it heard of damage, it lost what it had read and not written yet.
+#[test]
+fn who_reads_to_an_end_behind_damage_gets_all_that_is_sound_and_is_told() {
+    let place = Place::new();
+    let server = place.server().shards(2).start();
+    ask(&server, &["topic", "create", "one", "--partitions", "2"]).ok();
+    // A commit or more of each shard each time.
+    for _ in 0..20 {
+        let lines = "line\n".repeat(150);
+        ask_with(&server, &["produce", "one", "--batch-bytes", "200"], lines.as_bytes()).ok();
+    }
+    assert!(server.stop().success());
+    flip_frame(&place.data_dir().join("journal/00001.journal"));
+    let server = place.server().shards(2).start();
+    let described = server.client().describe("one").unwrap();
+    let left = |partition: usize| described[partition].watermarks.disk.value();
+    assert!(left(0) > 0 && left(1) > 0 && left(0) + left(1) < 3_000, "{described:?}");
+    let read = |more: &[&str]| {
+        let read = ask(&server, &[&["consume", "one"], more].concat());
+        (read.stdout.lines().count() as u64, read.code, read.stderr)
+    };
+    let (lines, code, said) = read(&["--partition", "1", "--until", "end"]);
+    assert_eq!((lines, code), (left(1), 0), "nothing of it is lost: {said}");
+    let (lines, code, said) = read(&["--partition", "0", "--until", "end"]);
+    assert_eq!((lines, code), (left(0), 1), "{said}");
+    assert!(said.contains("DATA_DAMAGED") && said.contains("00001.journal"), "{said}");
+    let (lines, code, said) = read(&["--until", "end"]);
+    assert_eq!((lines, code), (left(0) + left(1), 1), "{said}");
+    let (lines, code, said) = read(&["--partition", "0"]);
+    assert_eq!((lines, code), (left(0), 1), "without an end: {said}");
+    assert!(said.contains("DATA_DAMAGED"), "{said}");
+    let (lines, code, said) = read(&["--partition", "0", "--from", "end", "--until", "end"]);
+    assert_eq!((lines, code), (0, 1), "{said}");
+}
+
 #[test]
 fn topics_whose_names_are_lost_come_back_under_others() {
     let place = Place::new();

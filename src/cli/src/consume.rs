@@ -3,12 +3,15 @@
 //! Output is buffered while records keep coming, and written when they pause, so that `consume` at
 //! the end of a topic shows each record at once. Who closes the pipe ends it quietly.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::Write;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use plimsoll_client_blocking::{
-    Client, Consumer, ConsumerOptions, DeliveredBatch, GroupOptions, Offset, StartAt, Visible,
+    Client, ConsumeError, Consumer, ConsumerOptions, DeliveredBatch, ErrorCode, GroupOptions,
+    Offset, OffsetsWhat, PartitionState, StartAt, Visible,
 };
 use plimsoll_ring::Signals;
 
@@ -105,28 +108,49 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failure> {
         Some(partition) => vec![partition],
         None => (0..topic.partitions()).collect(),
     };
-    let mut ends = ends(client, args, name, &partitions, |_| args.from.0)?;
-    if ends.is_reached() {
-        return Ok(());
-    }
-    let mut options = ConsumerOptions::default();
-    options.partitions = Some(partitions);
-    options.from = args.from.0;
-    options.visible = args.visible;
-    let mut consumer = client.consumer(name, options).map_err(Failure::new)?;
+    let ends = ends(client, args, name, &partitions, |_| args.from.0)?;
+    let mut unread = Unread::default();
     let mut output = Output { left: args.max_records.unwrap_or(u64::MAX), bytes: Vec::new() };
+    if !ends.is_reached() {
+        let mut options = ConsumerOptions::default();
+        options.partitions = Some(partitions.clone());
+        options.from = args.from.0;
+        options.visible = args.visible;
+        let consumer = client.consumer(name, options).map_err(Failure::new)?;
+        read((consumer, partitions.len()), ends, args.format, (&mut output, &mut unread))?;
+    }
+    if args.until == Some(Until::End) && output.left > 0 {
+        unread.look_behind_ends(client, name, &partitions, args.visible)?;
+    }
+    unread.end()
+}
+
+/// Writes records until all ends are reached, or nothing more can come.
+fn read(
+    (mut consumer, partitions): (Consumer, usize),
+    mut ends: Ends,
+    format: Format,
+    (output, unread): (&mut Output, &mut Unread),
+) -> Result<(), Failure> {
     let mut last = Instant::now();
-    loop {
-        let Some(batch) = next_batch(&mut consumer, &mut output)? else {
-            ends.complain_after(last)?;
-            continue;
-        };
-        last = Instant::now();
-        output.write(&batch, args.format, &mut ends)?;
-        if output.left == 0 || ends.is_reached() {
-            return output.flush();
+    while output.left > 0 && !ends.is_reached() && unread.0.len() < partitions {
+        // What was written so far is flushed before there is any waiting.
+        let wait = if output.bytes.is_empty() { WAIT } else { Duration::ZERO };
+        match consumer.next_batch(wait) {
+            Ok(Some(batch)) => {
+                last = Instant::now();
+                output.write(&batch, format, &mut ends)?;
+            }
+            Ok(None) if !output.bytes.is_empty() => output.flush()?,
+            Ok(None) => ends.complain_after(last)?,
+            Err(error) => {
+                // The sound records before it come first.
+                output.flush()?;
+                ends.give_up(unread.take(error)?);
+            }
         }
     }
+    output.flush()
 }
 
 fn ends(
@@ -174,18 +198,61 @@ fn in_group(client: &Client, args: &Args, group: &str) -> Result<(), Failure> {
     Work::new(member, goal, args.format, left).run(&signals)
 }
 
-/// The next batch. What was written so far is flushed before there is any waiting.
-fn next_batch(
-    consumer: &mut Consumer,
-    output: &mut Output,
-) -> Result<Option<DeliveredBatch>, Failure> {
-    if !output.bytes.is_empty() {
-        if let Some(batch) = consumer.next_batch(Duration::ZERO).map_err(Failure::new)? {
-            return Ok(Some(batch));
+/// Partitions that damage ended: the others are read on, and the command fails in the end.
+#[derive(Debug, Default)]
+struct Unread(BTreeSet<u32>);
+
+impl Unread {
+    /// The partition, if it is one that is damaged.
+    fn take(&mut self, error: ConsumeError) -> Result<u32, Failure> {
+        match error {
+            ConsumeError::Partition { partition, error: ref why, .. }
+                if why.code == ErrorCode::DataDamaged =>
+            {
+                self.tell(partition, &error);
+                Ok(partition)
+            }
+            error => Err(Failure::new(error)),
         }
-        output.flush()?;
     }
-    consumer.next_batch(WAIT).map_err(Failure::new)
+
+    /// The last record that is left may not be the last that was there. Where that is so, a time
+    /// behind all records is refused, as a reader is who waits for one.
+    fn look_behind_ends(
+        &mut self,
+        client: &Client,
+        topic: &str,
+        partitions: &[u32],
+        visible: Visible,
+    ) -> Result<(), Failure> {
+        let last = OffsetsWhat::Timestamp { unix_ms: i64::MAX };
+        for described in client.describe(topic).map_err(Failure::new)? {
+            let partition = described.partition.0;
+            let is_asked = partitions.contains(&partition) && !self.0.contains(&partition);
+            if is_asked
+                && described.state == PartitionState::Damaged
+                && let Err(error) = client.offset(topic, partition, last, visible)
+            {
+                self.tell(partition, &error);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, partition: u32, error: &dyn Display) {
+        eprintln!("plimsoll: {error}");
+        self.0.insert(partition);
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        match self.0.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Failed(format!(
+                "partitions {:?} are damaged: what is written is not all that was in them",
+                self.0
+            ))),
+        }
+    }
 }
 
 struct Output {

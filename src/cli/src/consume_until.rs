@@ -89,6 +89,13 @@ impl Ends {
         }
     }
 
+    /// Nothing more of the partition will come.
+    pub(crate) fn give_up(&mut self, partition: u32) {
+        if let Some(ends) = &mut self.0 {
+            ends.remove(&partition);
+        }
+    }
+
     /// An end that was there and is not reached although nothing comes any more is told, not waited
     /// for.
     pub(crate) fn complain_after(&self, last: Instant) -> Result<(), Failure> {
