@@ -8,10 +8,13 @@ use core::ops::Range;
 
 use plimsoll_device::SocketId;
 use plimsoll_storage::{FrameHeader, journal_path};
-use plimsoll_wire::{CorrelationId, Durability, ErrorCode, MetadataRequest};
+use plimsoll_wire::{
+    CommitOffsets, CorrelationId, DescribeGroup, Durability, ErrorCode, MetadataRequest, Offset,
+    OffsetToCommit, PartitionIndex, TopicId, TopicPartition,
+};
 use world::World;
 use world::client::{Answer, batch, encoded, fetch};
-use world::group::{code, commit, committed, describe, join, joined, with_topic};
+use world::group::{code, commit, committed, describe, join, joined, reset, with_topic};
 
 const BLOCK: usize = 4096;
 
@@ -127,4 +130,50 @@ fn a_topic_of_which_nobody_can_tell_is_not_said_to_be_missing_and_keeps_its_file
             assert_eq!(is_error, is_told, "{answers:?}");
         }
     }
+}
+
+/// What sound shards kept of groups in topics that nobody knew any more was dropped when the log of
+/// offsets was next shortened: the repair brought the topics back, and groups began anew in them.
+#[test]
+fn what_groups_have_committed_in_topics_of_which_nobody_can_tell_is_there_after_the_repair() {
+    let mut world = World::new(2);
+    let socket = world.hello(0);
+    world.create(socket, "t", 1);
+    world.bind(socket, 0, "t", 0);
+    world.produce(socket, 1, Durability::Disk, None, &batch(10, b"x"));
+    world.take(socket);
+    let lost = frames(&world, 0).len();
+    world.create(socket, "u", 1);
+    let of = |group, topic, offset, metadata| {
+        let partition = TopicPartition { topic: TopicId(topic), partition: PartitionIndex(0) };
+        let offsets = vec![OffsetToCommit { partition, offset: Some(offset), metadata }];
+        CommitOffsets { group, offsets, ..reset(0, None) }
+    };
+    let groups = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for group in groups {
+        committed(&mut world, socket, &of(group, 2, Offset::ZERO, "of u"));
+    }
+    let described = |world: &mut World, group| {
+        let socket = world.hello(0);
+        let describe = DescribeGroup { group, with_share: false };
+        world.ask(socket, |out| describe.encode(CorrelationId(6), out))
+    };
+    let frame = frames(&world, 0)[lost];
+    let mut world = rotten(world, frame);
+    let is_served = |world: &mut World, group| match described(world, group) {
+        Answer::Error { code, .. } => code != ErrorCode::DataDamaged,
+        _ => true,
+    };
+    let served = groups.into_iter().find(|group| is_served(&mut world, *group));
+    let group = served.expect("the sound shard keeps one of them");
+    let (socket, note) = (world.hello(0), "n".repeat(4_000));
+    for round in 0..1_300 {
+        let answer = committed(&mut world, socket, &of(group, 1, Offset::new(round % 10), &note));
+        assert!(matches!(answer, Answer::Committed(_)), "{answer:?}");
+    }
+    // Changed once more, the bit is right again, as after a repair.
+    let mut world = rotten(world, frame);
+    let Answer::Group { offsets, .. } = described(&mut world, group) else { panic!("it is there") };
+    let of_u = offsets.iter().find(|(partition, ..)| partition.topic == TopicId(2));
+    assert!(of_u.is_some_and(|(_, offset, note)| (*offset, &**note) == (0, "of u")), "{of_u:?}");
 }

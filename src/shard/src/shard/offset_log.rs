@@ -247,6 +247,10 @@ impl Shard {
     pub(super) fn shorten_offset_log(&mut self, partition: u32) {
         let Some(log) = self.offset_logs.get(&partition) else { return };
         let is_long = log.fresh_bytes > log.fresh_bytes_max;
+        // Offsets in topics of which nobody can tell are in the log alone.
+        if self.catalog.why_incomplete().is_some() {
+            return;
+        }
         if !is_long || log.shortening.is_some() || log.state != LogState::Read {
             return;
         }
